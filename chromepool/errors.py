@@ -1,0 +1,100 @@
+"""The one exception tree of chromepool.
+
+Every error carries a stable ``code`` (what programs match on), a ``detail`` (what failed and why)
+and, where there is one, a ``remedy`` (what to do). HTTP statuses are given in one table, in
+:mod:`chromepool.api.problems`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+
+class ChromepoolError(Exception):
+    """Base of every error chromepool raises on purpose."""
+
+    code = "internal"
+
+    def __init__(self, detail: str, *, remedy: str = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.detail} {self.remedy}".strip()
+
+
+class ConfigError(ChromepoolError):
+    """A setting has a value that cannot be used."""
+
+    code = "invalid_configuration"
+
+
+class HostError(ChromepoolError):
+    """The machine lacks something without which the daemon must not start."""
+
+    code = "unusable_host"
+
+
+class WireError(ChromepoolError):
+    """A message between supervisor and gateway is not one of the known shapes."""
+
+    code = "wire"
+
+
+class InvalidRequest(ChromepoolError):
+    """A caller sent something the API does not take."""
+
+    code = "invalid_request"
+
+
+class Forbidden(ChromepoolError):
+    """The request's Host or Origin is not one that may talk to the daemon."""
+
+    code = "forbidden"
+
+
+class SessionNotFound(ChromepoolError):
+    """No session of this id, or it is over."""
+
+    code = "session_not_found"
+
+
+class TargetNotFound(ChromepoolError):
+    """The session's Chrome has no target of this id."""
+
+    code = "target_not_found"
+
+
+class PoolFull(ChromepoolError):
+    """Every place is taken."""
+
+    code = "pool_full"
+
+
+class ShuttingDown(ChromepoolError):
+    """The daemon takes no new sessions because it is stopping."""
+
+    code = "shutting_down"
+
+
+class StartFailed(ChromepoolError):
+    """Chrome could not be started, or did not answer in time."""
+
+    code = "start_failed"
+
+
+class BrowserGone(ChromepoolError):
+    """The session's Chrome ended while something was waiting for it."""
+
+    code = "browser_gone"
+
+
+class CommandFailed(ChromepoolError):
+    """Chrome answered a CDP command with an error."""
+
+    code = "command_failed"
+
+
+class ClientBlocked(ChromepoolError):
+    """The daemon cannot be reached on its control socket."""
+
+    code = "daemon_unreachable"

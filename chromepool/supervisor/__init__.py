@@ -1,0 +1,1 @@
+"""The privileged half: forks, limits, reaps. Nothing here listens to the network."""

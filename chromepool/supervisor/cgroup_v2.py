@@ -1,0 +1,129 @@
+"""cgroup v2: one unified hierarchy."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from chromepool.model import Limits, Usage
+from chromepool.supervisor import cgroup
+
+_ENFORCED = ("memory", "cpu", "pids")
+_PERIOD_US = 100_000
+
+
+def mount_point(mountinfo: str) -> Path | None:
+    """Where cgroup2 is mounted, from the text of /proc/self/mountinfo."""
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        if right.startswith("cgroup2 "):
+            return Path(left.split()[4])
+    return None
+
+
+def own_group(point: Path, own: str) -> Path:
+    """This process's group, from the ``0::`` line of /proc/self/cgroup."""
+    for line in own.splitlines():
+        if line.startswith("0::"):
+            return point / line[3:].lstrip("/")
+    return point
+
+
+def choose_base(point: Path, own: Path) -> Path:
+    """Under which group the pool's own goes.
+
+    Processes and controlled children do not go together in one group ("no internal processes",
+    cgroups(7)); so where this process is alone in a group that it may write to (a delegated unit,
+    a container) it moves itself to a leaf and uses the group. Root in somebody else's group, a
+    login session say, uses the top instead.
+    """
+    alone = cgroup.read_pids(own) == [os.getpid()]
+    if own != point and alone and os.access(own / "cgroup.procs", os.W_OK):
+        return own
+    if os.access(point / "cgroup.procs", os.W_OK):
+        return point
+    return own
+
+
+class V2Leaf:
+    """One session's group."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def limit(self, limits: Limits) -> None:
+        """Sets the caps; files of controllers that are not enabled here are not there."""
+        cgroup.write_if_there(self._folder / "memory.max", limits.memory_bytes)
+        cgroup.write_if_there(self._folder / "memory.swap.max", 0)
+        cgroup.write_if_there(self._folder / "pids.max", limits.pids)
+        if limits.cpu_cores:
+            quota = max(1000, int(limits.cpu_cores * _PERIOD_US))
+            cgroup.write_if_there(self._folder / "cpu.max", f"{quota} {_PERIOD_US}")
+
+    def add(self, pid: int) -> None:
+        cgroup.write(self._folder / "cgroup.procs", pid)
+
+    def pids(self) -> list[int]:
+        return cgroup.read_pids(self._folder)
+
+    def kill(self) -> None:
+        kill = self._folder / "cgroup.kill"  # Linux 5.14
+        if kill.exists():
+            cgroup.write(kill, 1)
+        else:
+            cgroup.write_if_there(self._folder / "pids.max", 0)
+            cgroup.kill_pids(self._folder)
+
+    def usage(self) -> Usage:
+        cpu_us = cgroup.read_key(self._folder / "cpu.stat", "usage_usec")
+        return Usage(
+            memory_bytes=cgroup.read_int(self._folder / "memory.current"),
+            memory_peak_bytes=cgroup.read_int(self._folder / "memory.peak"),
+            cpu_s=None if cpu_us is None else cpu_us / 1e6,
+            processes=len(self.pids()),
+            oom_kills=cgroup.read_key(self._folder / "memory.events", "oom_kill"),
+            pids_refused=cgroup.read_key(self._folder / "pids.events", "max"),
+        )
+
+    def remove(self) -> None:
+        cgroup.remove_tree(self._folder)
+
+
+class V2Tree:
+    """The pool's group."""
+
+    version = "v2"
+
+    def __init__(self, base: Path, name: str, pool_memory_bytes: int) -> None:
+        """Makes the parent and turns the controllers on. Raises OSError."""
+        self._folder = base / name
+        if cgroup.read_pids(base) == [os.getpid()]:
+            (base / "daemon").mkdir(exist_ok=True)
+            cgroup.write(base / "daemon" / "cgroup.procs", os.getpid())
+        available = cgroup.read(base / "cgroup.controllers").split()
+        self.enforced = tuple(name for name in _ENFORCED if name in available)
+        self._enable(base)
+        self._folder.mkdir(exist_ok=True)
+        self._enable(self._folder)
+        cgroup.write_if_there(self._folder / "memory.max", pool_memory_bytes)
+
+    def _enable(self, folder: Path) -> None:
+        if self.enforced:
+            wanted = " ".join(f"+{name}" for name in self.enforced)
+            cgroup.write(folder / "cgroup.subtree_control", wanted)
+
+    def create(self, name: str, limits: Limits) -> V2Leaf:
+        folder = self._folder / name
+        folder.mkdir()
+        leaf = V2Leaf(folder)
+        leaf.limit(limits)
+        return leaf
+
+    def leftovers(self) -> list[V2Leaf]:
+        return [V2Leaf(child) for child in sorted(self._folder.iterdir()) if child.is_dir()]
+
+    def remove(self) -> None:
+        cgroup.remove_tree(self._folder)
+
+    def parents(self) -> list[Path]:
+        return [self._folder]

@@ -1,0 +1,212 @@
+"""The narrow wire between supervisor and gateway: small JSON messages, some with file descriptors.
+
+It is an ``AF_UNIX`` ``SOCK_SEQPACKET`` pair: one packet is one message, and the descriptors that
+belong to a message can come with no other (unix(7)). Both ends check what they read: a message of
+another shape than the dataclasses below raises :class:`~chromepool.errors.WireError`.
+"""
+
+from __future__ import annotations
+
+import array
+import dataclasses
+import json
+import os
+import socket
+import types
+import typing
+from typing import Any
+
+from chromepool.errors import WireError
+from chromepool.model import Exit, Host, Limits, Usage
+
+PACKET_BYTES = 128 * 1024
+"""Largest message; well under the default socket buffer (net.core.wmem_default, 208 KiB)."""
+_MAX_FDS = 4
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Welcome:
+    """Supervisor to gateway, first of all: the settings and what the machine is like."""
+
+    settings: dict[str, Any]
+    host: Host
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ready:
+    """Gateway to supervisor: the listeners are being served."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spawn:
+    """Gateway to supervisor: start a Chrome under these limits."""
+
+    key: int
+    """The gateway's number for the session; the id itself never leaves the gateway."""
+    limits: Limits
+    protocol_port: bool = False
+    """Also open a DevTools port: only to fetch ``/json/protocol`` once from a Chrome of no one."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spawned:
+    """Supervisor to gateway: Chrome runs. Carries two descriptors: commands in, events out."""
+
+    key: int
+    pid: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """Supervisor to gateway: no Chrome came of it, and nothing is left of the attempt."""
+
+    key: int
+    detail: str
+    remedy: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stop:
+    """Gateway to supervisor: SIGTERM, then after ``grace_s`` SIGKILL to all of the session."""
+
+    key: int
+    grace_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inspect:
+    """Gateway to supervisor: tell what the session uses."""
+
+    key: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inspected:
+    """Supervisor to gateway: the answer to :class:`Inspect`."""
+
+    key: int
+    usage: Usage
+    stderr: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Exited:
+    """Supervisor to gateway: the session's Chrome is dead; the rest of it is being removed."""
+
+    key: int
+    exit: Exit
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Gone:
+    """Supervisor to gateway: every process, cgroup and file of the session is gone."""
+
+    key: int
+    usage: Usage
+    """What it had used when it ended."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shutdown:
+    """Supervisor to gateway: end every session within ``timeout_s``, then exit."""
+
+    timeout_s: float
+
+
+Message = (
+    Welcome
+    | Ready
+    | Spawn
+    | Spawned
+    | SpawnFailed
+    | Stop
+    | Inspect
+    | Inspected
+    | Exited
+    | Gone
+    | Shutdown
+)
+_KINDS: dict[str, type] = {kind.__name__: kind for kind in typing.get_args(Message)}
+
+
+def encode(message: Message) -> bytes:
+    """A message as a packet."""
+    body = dataclasses.asdict(message)
+    return json.dumps({"kind": type(message).__name__, **body}).encode()
+
+
+def _build(kind: Any, value: Any, path: str) -> Any:
+    """``value`` as an instance of the annotation ``kind``, strictly."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _build_struct(kind, value, path)
+    origin = typing.get_origin(kind)
+    if origin in (types.UnionType, typing.Union):
+        if value is None and types.NoneType in typing.get_args(kind):
+            return None
+        return _build(typing.get_args(kind)[0], value, path)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_build(typing.get_args(kind)[0], item, path) for item in value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not (origin or kind):
+        raise WireError(f"{path} is {type(value).__name__}, not {kind}.")
+    return value
+
+
+def _build_struct(kind: type, value: Any, path: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    if not isinstance(value, dict) or not value.keys() <= hints.keys():
+        raise WireError(f"{path} does not have the fields of {kind.__name__}.")
+    fields = {name: _build(hints[name], item, f"{path}.{name}") for name, item in value.items()}
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise WireError(f"{path}: {error}.") from None
+
+
+def decode(packet: bytes) -> Message:
+    """The message in a packet; raises :class:`WireError` for anything else."""
+    try:
+        body = json.loads(packet)
+        kind = _KINDS[body.pop("kind")]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise WireError(f"not a message: {packet[:80]!r}.") from error
+    return typing.cast(Message, _build_struct(kind, body, kind.__name__))
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """A wire's two ends."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def send(sock: socket.socket, message: Message, fds: tuple[int, ...] = ()) -> None:
+    """Sends one message; raises :class:`OSError`, ``BlockingIOError`` where the peer lags."""
+    packet = encode(message)
+    if len(packet) > PACKET_BYTES:
+        raise WireError(f"a {type(message).__name__} of {len(packet)} bytes is too long.")
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    sock.sendmsg([packet], rights)
+
+
+def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
+    """One message and its descriptors, or None when the other end is closed.
+
+    The descriptors belong to the caller, who must close them. They are close-on-exec.
+    """
+    packet, rights, flags, _ = sock.recvmsg(
+        PACKET_BYTES, socket.CMSG_SPACE(_MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC
+    )
+    fds = array.array("i")
+    for level, kind, data in rights:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    if not packet:
+        return None
+    try:
+        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            raise WireError("a message was cut short.")
+        return decode(packet), fds.tolist()
+    except WireError:
+        for fd in fds:
+            os.close(fd)
+        raise
