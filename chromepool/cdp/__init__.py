@@ -1,0 +1,1 @@
+"""The DevTools protocol as bytes: framing, envelopes, routing. No I/O, no asyncio, no clock."""

@@ -114,7 +114,7 @@ class V1Tree:
     def create(self, name: str, limits: Limits) -> V1Leaf:
         folders = {controller: parent / name for controller, parent in self._folders.items()}
         for folder in folders.values():
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)  # cpu and cpuacct may be one hierarchy
         leaf = V1Leaf(folders)
         leaf.limit(limits)
         return leaf

@@ -94,7 +94,7 @@ def command_line(
 ) -> list[str]:
     """The one command line of a session's Chrome."""
     argv = [chrome, *FLAGS, f"--user-data-dir={profile}"]
-    argv.append(f"--js-flags=--max-old-space-size={max(1, limits.heap_bytes // 1_000_000)}")
+    argv.append(f"--js-flags=--max-old-space-size={max(1, limits.heap_bytes // (1024 * 1024))}")
     if not is_headless_shell(chrome):
         argv.append("--headless=new")
     if not sandbox:

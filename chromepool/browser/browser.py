@@ -1,0 +1,156 @@
+"""A running Chrome: the daemon's own commands to it, and its clients."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from chromepool.browser.pipe import Pipe
+from chromepool.cdp import message as cdp
+from chromepool.cdp.mux import Mux, Port
+from chromepool.errors import BrowserGone, CommandFailed
+
+log = logging.getLogger("chromepool.browser")
+
+
+class Client(Port, Protocol):
+    """A port with a connection that can be held and closed."""
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Bytes waiting for the client to read them."""
+
+    def hold(self, held: bool) -> None:
+        """Stops taking messages from the client while Chrome is behind, or takes them again."""
+
+    def end(self, code: int, reason: str) -> None:
+        """Closes its WebSocket with a code and a reason."""
+
+
+class Browser:
+    """Chrome behind its pipe."""
+
+    def __init__(self, commands: int, events: int, on_end: Callable[[], None]) -> None:
+        """Takes over both descriptors. ``on_end`` is called once, when Chrome closes its end."""
+        self._mux = Mux()
+        self._mux.on_event = self._on_event
+        self._on_end = on_end
+        self._waiting: set[asyncio.Future[cdp.Incoming]] = set()
+        self._pipe = Pipe(commands, events, self._on_message, self._on_pipe_end, self._on_pressure)
+        self._gone = "The session's Chrome is gone."
+        self.clients: list[Client] = []
+        self.crashes: list[dict[str, str]] = []
+        """Tabs that crashed, with Chrome's word for how."""
+        self.messages_in = self.messages_out = 0
+
+    async def call(
+        self, method: str, params: dict[str, Any] | None = None, *, timeout_s: float | None = None
+    ) -> dict[str, Any]:
+        """A command's result. Raises :class:`CommandFailed`, :class:`BrowserGone`, TimeoutError."""
+        answer = self._answer()
+        self._pipe.write(self._mux.command(method, params or {}, _settle(answer)))
+        return self._result(method, await self._wait(answer, timeout_s))
+
+    async def attach(self, client: Client, target: str | None) -> None:
+        """Gives a client its root session: the browser's, or the target's."""
+        answer = self._answer()
+        self._pipe.resume()
+        self.clients.append(client)
+        try:
+            self._pipe.write(self._mux.attach(client, target, _settle(answer)))
+            self._result("Target.attachToTarget", await self._wait(answer, None))
+        except BaseException:
+            self.detach(client)
+            raise
+
+    def detach(self, client: Client) -> None:
+        """Ends all that a client had in Chrome. May be called twice."""
+        if client in self.clients:
+            self.clients.remove(client)
+        command = self._mux.detach(client)
+        if command is not None:
+            self._pipe.write(command)
+        self._pipe.resume()
+
+    def forward(self, client: Client, message: bytes) -> None:
+        """Passes a client's message on."""
+        self.messages_in += 1
+        data = self._mux.from_client(client, message)
+        if data is not None:
+            self._pipe.write(data)
+
+    def throttle(self, client: Client, *, full: bool) -> None:
+        """A client reads too slowly (``full``), or has caught up.
+
+        While it is the only one, Chrome itself is made to wait. Others must not wait for it: then
+        it has its buffer, and the port ends it when that overflows.
+        """
+        if full and self.clients == [client]:
+            self._pipe.pause()
+        elif not full:
+            self._pipe.resume()
+
+    def close(self, why: str) -> None:
+        """Closes the pipe and fails every waiting call with ``why``. May be called twice."""
+        self._gone = why
+        self._pipe.close()
+        for answer in list(self._waiting):
+            if not answer.done():
+                answer.set_exception(BrowserGone(why))
+
+    def _answer(self) -> asyncio.Future[cdp.Incoming]:
+        if self._pipe.closed:
+            raise BrowserGone(self._gone)
+        return asyncio.get_running_loop().create_future()
+
+    async def _wait(
+        self, answer: asyncio.Future[cdp.Incoming], timeout_s: float | None
+    ) -> cdp.Incoming:
+        self._waiting.add(answer)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await answer
+        finally:
+            self._waiting.discard(answer)
+
+    @staticmethod
+    def _result(method: str, incoming: cdp.Incoming) -> dict[str, Any]:
+        if incoming.error is not None:
+            raise CommandFailed(f"{method}: {incoming.error.message}")
+        return incoming.result
+
+    def _on_message(self, message: bytes) -> None:
+        self.messages_out += 1
+        try:
+            self._mux.from_chrome(message)
+        except (msgspec.DecodeError, KeyError) as error:
+            log.error("a message of Chrome's could not be read and was dropped: %s", error)
+
+    def _on_event(self, event: cdp.Incoming) -> None:
+        if event.method == "Target.targetCrashed" and len(self.crashes) < 100:
+            self.crashes.append(
+                {
+                    "target_id": str(event.params.get("targetId", "")),
+                    "status": str(event.params.get("status", "")),
+                }
+            )
+
+    def _on_pressure(self, pressed: bool) -> None:
+        for client in self.clients:
+            client.hold(pressed)
+
+    def _on_pipe_end(self) -> None:
+        self.close(self._gone)
+        self._on_end()
+
+
+def _settle(answer: asyncio.Future[cdp.Incoming]) -> Callable[[cdp.Incoming], None]:
+    def on_answer(incoming: cdp.Incoming) -> None:
+        if not answer.done():
+            answer.set_result(incoming)
+
+    return on_answer

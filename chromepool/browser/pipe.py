@@ -1,0 +1,136 @@
+"""Chrome's DevTools pipe on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from chromepool.cdp.framing import Splitter
+from chromepool.errors import ChromepoolError
+
+_READ_BYTES = 1 << 20
+HIGH_WATER_BYTES = 4 << 20
+LOW_WATER_BYTES = 1 << 20
+
+
+class Pipe:
+    """Two descriptors: commands go into one, events come out of the other."""
+
+    def __init__(
+        self,
+        commands: int,
+        events: int,
+        on_message: Callable[[bytes], None],
+        on_end: Callable[[], None],
+        on_pressure: Callable[[bool], None],
+    ) -> None:
+        """``on_end`` is called once, when Chrome's end is closed. ``on_pressure`` is told True
+        when Chrome is far behind in reading, and False once it has caught up."""
+        self._loop = asyncio.get_running_loop()
+        self._commands, self._events = commands, events
+        self._on_message, self._on_end, self._on_pressure = on_message, on_end, on_pressure
+        self._splitter = Splitter()
+        self._backlog: list[bytes] = []
+        self._backlog_bytes = 0
+        self._pressed = False
+        self._reading = False
+        self._closed = False
+        for fd in (commands, events):
+            os.set_blocking(fd, False)
+        self.resume()
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that Chrome has not taken yet."""
+        return self._backlog_bytes
+
+    @property
+    def closed(self) -> bool:
+        """Whether the pipe is no more."""
+        return self._closed
+
+    def write(self, data: bytes) -> None:
+        """Writes, or keeps what the pipe does not take. After the end it does nothing."""
+        if self._closed:
+            return
+        if not self._backlog:
+            try:
+                sent = os.write(self._commands, data)
+            except BlockingIOError:
+                sent = 0
+            except BrokenPipeError:
+                self._end()
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self._loop.add_writer(self._commands, self._flush)
+        self._backlog.append(data)
+        self._backlog_bytes += len(data)
+        if self._backlog_bytes > HIGH_WATER_BYTES and not self._pressed:
+            self._pressed = True
+            self._on_pressure(True)
+
+    def _flush(self) -> None:
+        data = b"".join(self._backlog)
+        try:
+            sent = os.write(self._commands, data)
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self._end()
+            return
+        rest = data[sent:]
+        self._backlog = [rest] if rest else []
+        self._backlog_bytes = len(rest)
+        if not rest:
+            self._loop.remove_writer(self._commands)
+        if self._pressed and self._backlog_bytes < LOW_WATER_BYTES:
+            self._pressed = False
+            self._on_pressure(False)
+
+    def pause(self) -> None:
+        """Stops reading, so that Chrome has to keep what it says."""
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._events)
+
+    def resume(self) -> None:
+        """Reads again."""
+        if not self._reading and not self._closed:
+            self._reading = True
+            self._loop.add_reader(self._events, self._read)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._events, _READ_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            self._end()
+            return
+        try:
+            messages = self._splitter.feed(data)
+        except ChromepoolError:
+            self._end()
+            return
+        for message in messages:
+            self._on_message(message)
+
+    def _end(self) -> None:
+        if not self._closed:
+            self.close()
+            self._on_end()
+
+    def close(self) -> None:
+        """Closes both descriptors; Chrome exits by that alone. May be called twice."""
+        if self._closed:
+            return
+        self.pause()
+        self._closed = True
+        self._loop.remove_writer(self._commands)
+        self._backlog.clear()
+        self._backlog_bytes = 0
+        os.close(self._commands)
+        os.close(self._events)

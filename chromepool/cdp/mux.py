@@ -1,0 +1,178 @@
+"""Many clients on the one connection that Chrome's pipe is.
+
+Each client has a root session in Chrome (``Target.attachToBrowserTarget``, or
+``Target.attachToTarget`` for a page endpoint). On the way in, a message without ``sessionId`` gets
+the client's root id; on the way out the root id is taken off, and any other is looked up in the
+table of owners. Message ids need no rewriting: Chrome answers with (id, sessionId), and session ids
+are unique. The pipe's own root, without a session, is the daemon's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from chromepool.cdp import message as cdp
+
+_FIRST_ID = 1 << 30
+"""The daemon's own commands count from here. Chrome answers a command for a session that has just
+ended without its sessionId: such an answer must not be taken for one of ours."""
+_TARGET_EVENT = b'{"method":"Target.'
+
+OnAnswer = Callable[[cdp.Incoming], None]
+
+
+class Port(Protocol):
+    """A client, as the mux knows it."""
+
+    def deliver(self, head: bytes | memoryview, tail: bytes = b"") -> None:
+        """Takes one message, in one or two parts. Must not block."""
+
+    def detached(self) -> None:
+        """Its root session has ended: the page it was attached to is gone."""
+
+    def asks_to_close(self) -> None:
+        """It has sent ``Browser.close``; the command is on its way to Chrome."""
+
+
+class Mux:
+    """Routes one Chrome's messages. Bytes in, bytes out."""
+
+    def __init__(self) -> None:
+        self._owners: dict[bytes, Port] = {}
+        self._parents: dict[bytes, bytes] = {}
+        self._roots: dict[Port, bytes] = {}
+        self._tails: dict[Port, bytes] = {}
+        self._answers: dict[int, OnAnswer] = {}
+        self._last_id = _FIRST_ID
+        self.on_event: OnAnswer = lambda event: None
+        """Events of the pipe's own root."""
+
+    @property
+    def ports(self) -> list[Port]:
+        """The clients that are attached."""
+        return list(self._roots)
+
+    def sessions_of(self, port: Port) -> set[bytes]:
+        """The CDP sessions a client owns, its root included."""
+        return {session for session, owner in self._owners.items() if owner is port}
+
+    # -- the daemon's own commands --
+
+    def command(
+        self, method: str, params: dict[str, Any], answer: OnAnswer, session: str | None = None
+    ) -> bytes:
+        """A command to write to Chrome; ``answer`` gets what comes back."""
+        self._last_id += 1
+        self._answers[self._last_id] = answer
+        return cdp.command(self._last_id, method, params, session)
+
+    def attach(self, port: Port, target: str | None, answer: OnAnswer) -> bytes:
+        """The command that gives ``port`` a root: the browser's, or the target's.
+
+        The port is in the table before ``answer`` is called, and before any later message.
+        """
+
+        def on_answer(incoming: cdp.Incoming) -> None:
+            session = incoming.result.get("sessionId")
+            if isinstance(session, str):
+                root = session.encode()
+                self._roots[port] = root
+                self._tails[port] = cdp.tail_for(root)
+                self._owners[root] = port
+            answer(incoming)
+
+        if target is None:
+            return self.command("Target.attachToBrowserTarget", {}, on_answer)
+        params = {"targetId": target, "flatten": True}
+        return self.command("Target.attachToTarget", params, on_answer)
+
+    def detach(self, port: Port) -> bytes | None:
+        """The command that ends all a client had in Chrome, None when it had nothing (any more)."""
+        root = self._roots.get(port)
+        if root is None:
+            return None
+        self._drop(root)
+        params = {"sessionId": root.decode()}
+        return self.command("Target.detachFromTarget", params, lambda incoming: None)
+
+    # -- the hot paths --
+
+    def from_client(self, port: Port, message: bytes) -> bytes | None:
+        """What to write to Chrome for a client's message; None when the client was answered."""
+        try:
+            envelope = cdp.read_envelope(message)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            port.deliver(cdp.refusal(message))
+            return None
+        session = envelope.sessionId
+        if session is not None and self._owners.get(session.encode()) is not port:
+            text = "Session with given id not found."
+            port.deliver(cdp.error(cdp.SESSION_NOT_FOUND, text, envelope.id))
+            return None
+        if envelope.method == "Browser.close":
+            port.asks_to_close()
+        if session is not None:
+            return message + b"\0"
+        return message[: message.rindex(b"}")] + self._tails[port]
+
+    def from_chrome(self, message: bytes) -> None:
+        """Hands a message of Chrome's to the client it is for."""
+        session = cdp.session_of(message)
+        if session is None:
+            self._from_root(message)
+            return
+        port = self._owners.get(session)
+        if port is None:
+            self._from_own_session(message)
+            return
+        if message.startswith(_TARGET_EVENT):
+            self._follow(port, session, message)
+        if self._roots.get(port) == session:
+            port.deliver(*cdp.without_session(message, session))
+        else:
+            port.deliver(message)
+
+    # -- the table of owners --
+
+    def _follow(self, port: Port, session: bytes, message: bytes) -> None:
+        """Grows and shrinks the table by what Chrome says of the sessions below ``session``."""
+        if message.startswith(b'{"method":"Target.attachedToTarget"'):
+            child = cdp.decode(message).params["sessionId"].encode()
+            self._owners[child] = port
+            self._parents[child] = session
+        elif message.startswith(b'{"method":"Target.detachedFromTarget"'):
+            self._drop(cdp.decode(message).params["sessionId"].encode())
+
+    def _drop(self, session: bytes) -> Port | None:
+        """Forgets a session and all below it; the port whose root it was, if it was one."""
+        for child in [child for child, parent in self._parents.items() if parent == session]:
+            self._drop(child)
+        self._parents.pop(session, None)
+        port = self._owners.pop(session, None)
+        if port is None or self._roots.get(port) != session:
+            return None
+        del self._roots[port], self._tails[port]
+        return port
+
+    def _from_root(self, message: bytes) -> None:
+        incoming = cdp.decode(message)
+        if incoming.id is not None:
+            answer = self._answers.pop(incoming.id, None)
+            if answer is not None:
+                answer(incoming)
+        elif incoming.method == "Target.detachedFromTarget":
+            port = self._drop(incoming.params["sessionId"].encode())
+            if port is not None:
+                port.detached()
+        else:
+            self.on_event(incoming)
+
+    def _from_own_session(self, message: bytes) -> None:
+        """For a session of the daemon's own, or of a client that is gone."""
+        incoming = cdp.decode(message)
+        answer = self._answers.pop(incoming.id, None) if incoming.id is not None else None
+        if answer is not None:
+            answer(incoming)

@@ -1,0 +1,127 @@
+"""One Chrome and everything that belongs to it, from spawn until nothing of it is left."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import logging
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+from chromepool.model import Exit, Limits, Usage
+from chromepool.supervisor.cgroup import Leaf
+from chromepool.supervisor.reaper import split_status
+
+log = logging.getLogger("chromepool.supervisor")
+
+_STDERR_BYTES = 8192
+POLL_S = 0.005
+"""How often a dying group is looked at: nothing tells when the last of v1's processes is gone."""
+
+
+class Phase(enum.Enum):
+    """How far the end of a child has come."""
+
+    RUNNING = "running"
+    TERMINATING = "terminating"
+    """SIGTERM is sent; SIGKILL follows at ``deadline``."""
+    DYING = "dying"
+    """SIGKILL is sent to all; waiting for the group to be empty."""
+    GONE = "gone"
+
+
+@dataclasses.dataclass(slots=True)
+class Child:
+    """A Chrome's process, control group, profile and last words."""
+
+    key: int
+    name: str
+    """Name of its group and profile folder. Not the session's id, which is a secret: other
+    users of the machine can read names in /proc."""
+    limits: Limits
+    leaf: Leaf
+    profile: Path
+    uid: int | None
+    stderr: int
+    """Read end of the pipe Chrome's stdout and stderr go to; -1 once closed."""
+    pid: int = 0
+    phase: Phase = Phase.RUNNING
+    deadline: float = 0.0
+    exit: Exit | None = None
+    usage: Usage = dataclasses.field(default_factory=Usage)
+    _words: bytes = b""
+
+    @property
+    def words(self) -> str:
+        """The last of what Chrome wrote to stderr."""
+        return self._words.decode(errors="replace")
+
+    def listen(self) -> bool:
+        """Reads what stderr has for us, so that Chrome never blocks on it; False at its end."""
+        try:
+            data = os.read(self.stderr, 65536)
+        except BlockingIOError:
+            return True
+        self._words = (self._words + data)[-_STDERR_BYTES:]
+        return bool(data)
+
+    def terminate(self, grace_s: float) -> None:
+        """SIGTERM now, SIGKILL to all of it ``grace_s`` later. May be called again, to hasten."""
+        deadline = time.monotonic() + grace_s
+        if self.phase is Phase.RUNNING:
+            self.phase, self.deadline = Phase.TERMINATING, deadline
+            os.kill(self.pid, signal.SIGTERM)  # not reaped yet, so the pid is still its own
+            os.kill(self.pid, signal.SIGCONT)
+        elif self.phase is Phase.TERMINATING:
+            self.deadline = min(self.deadline, deadline)
+
+    def kill(self) -> None:
+        """SIGKILL to every process of it."""
+        if self.phase is not Phase.GONE:
+            self.phase = Phase.DYING
+            self.deadline = time.monotonic() + POLL_S
+            self.leaf.kill()
+
+    def died(self, status: int) -> Exit:
+        """Its first process was reaped: what is left of it is killed."""
+        if self.stderr >= 0:
+            self.listen()
+        self.usage = self.leaf.usage()
+        code, name = split_status(status)
+        self.exit = Exit(code, name, self.usage.oom_kills or 0, self.words)
+        self.kill()
+        return self.exit
+
+    def abandon(self) -> None:
+        """It never came to run: whatever there is of it goes."""
+        self.exit = Exit()
+        self.kill()
+
+    def tick(self, now: float) -> None:
+        """Moves on what is due."""
+        if self.phase is Phase.GONE or self.phase is Phase.RUNNING or now < self.deadline:
+            return
+        if self.phase is Phase.TERMINATING or self.exit is None or self.leaf.pids():
+            self.kill()
+            return
+        self._remove()
+
+    def _remove(self) -> None:
+        try:
+            self.leaf.remove()
+        except OSError:  # EBUSY: the kernel is still letting go of the last process
+            self.deadline = time.monotonic() + POLL_S
+            return
+        shutil.rmtree(self.profile, onerror=_log_leftover)
+        if self.stderr >= 0:
+            os.close(self.stderr)
+            self.stderr = -1
+        self.phase = Phase.GONE
+
+
+def _log_leftover(_: object, path: str, error: object) -> None:
+    if isinstance(error, tuple) and not isinstance(error[1], FileNotFoundError):
+        log.error("could not remove %s: %s", path, error[1])

@@ -1,0 +1,66 @@
+"""``chromepool serve``: everything from the settings to a running supervisor."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import signal
+import socket
+import sys
+
+import prctl
+
+from chromepool.config import Settings
+from chromepool.supervisor import host as hosts
+from chromepool.supervisor import listeners
+from chromepool.supervisor.gateway_process import GatewayProcess
+from chromepool.supervisor.loop import Supervisor
+from chromepool.supervisor.nursery import Nursery
+from chromepool.supervisor.reconcile import reconcile
+
+log = logging.getLogger("chromepool.supervisor")
+
+
+def set_up_logging(level: str) -> None:
+    """Lines on stderr, as the journal and a terminal both like them."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+
+def serve(settings: Settings) -> None:
+    """Runs the daemon until it is told to stop. Raises :class:`ChromepoolError` when it can't
+    start: no Chrome, no sandbox, a port or folder that is taken."""
+    set_up_logging(settings.log_level)
+    listeners.make_folders(settings)
+    with contextlib.ExitStack() as stack:
+        for folder in dict.fromkeys((settings.runtime_dir, settings.state_dir)):
+            stack.callback(os.close, listeners.lock(folder))
+        tree = hosts.open_tree(settings)
+        stack.callback(tree.remove)
+        host = hosts.examine(settings, tree)
+        for warning in host.warnings:
+            log.warning("%s", warning)
+        reconcile(settings, tree)
+        control = stack.enter_context(listeners.listen_control(settings))
+        stack.callback(settings.control_socket.unlink, missing_ok=True)
+        devtools = stack.enter_context(listeners.listen_devtools(settings))
+        prctl.set_child_subreaper(1)
+        prctl.set_name("chromepool")
+        gateway = GatewayProcess(settings, host, (control, devtools))
+        announce = functools.partial(_announce, settings, devtools)
+        Supervisor(settings, Nursery(settings, host, tree), gateway, announce).run()
+        signal.set_wakeup_fd(-1)
+    log.info("stopped; nothing is left")
+
+
+def _announce(settings: Settings, devtools: socket.socket) -> None:
+    """The line people wait for; on stdout, so that it can be told from the log."""
+    host, port = devtools.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    print(f"chromepool is ready: ws://{shown}:{port}/ (control: {settings.control_socket})")
+    sys.stdout.flush()

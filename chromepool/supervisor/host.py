@@ -1,0 +1,103 @@
+"""Finding out what this machine can do, before the first session needs it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from pathlib import Path
+
+from chromepool.config import Settings
+from chromepool.errors import HostError
+from chromepool.model import Host
+from chromepool.supervisor import cgroup_v1, cgroup_v2, chrome
+from chromepool.supervisor.cgroup import Tree
+from chromepool.supervisor.cgroup_none import UncappedTree
+from chromepool.supervisor.namespaces import PrivateMounts, sandbox_attempt, succeeds
+
+SANDBOX_REMEDY = (
+    "Allow unprivileged user namespaces: sysctl user.max_user_namespaces=10000; on Ubuntu 23.10+ "
+    "also kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor profile for Chrome; in a "
+    "container a seccomp profile that permits clone and unshare. To run without Chrome's sandbox "
+    "all the same, knowing what it gives up, start with --no-sandbox."
+)
+
+
+def instance_name(state_dir: str) -> str:
+    """Name of the pool's control group: one for each state folder, the same in every life."""
+    digest = hashlib.sha256(os.path.abspath(state_dir).encode()).hexdigest()
+    return f"chromepool-{digest[:10]}"
+
+
+def open_tree(settings: Settings) -> Tree:
+    """The control groups to use: v2 with controllers, v1, bare v2 (kill and count only), none."""
+    mountinfo = Path("/proc/self/mountinfo").read_text()
+    own = Path("/proc/self/cgroup").read_text()
+    name = instance_name(settings.state_dir)
+    point = cgroup_v2.mount_point(mountinfo)
+    unified = point is not None and "memory" in (point / "cgroup.controllers").read_text().split()
+    if not unified:
+        found = cgroup_v1.hierarchies(mountinfo, own)
+        tree = cgroup_v1.V1Tree(found, name, settings.pool_memory_bytes)
+        if tree.parents():
+            return tree
+    if point is not None:
+        try:
+            base = cgroup_v2.choose_base(point, cgroup_v2.own_group(point, own))
+            return cgroup_v2.V2Tree(base, name, settings.pool_memory_bytes)
+        except OSError:
+            pass  # not ours to write: said as a warning by examine()
+    return UncappedTree()
+
+
+def session_uid(settings: Settings) -> int | None:
+    """A uid such as sessions run as, None where they run as the daemon's own user."""
+    return settings.uid_base if os.geteuid() == 0 else None
+
+
+def check_sandbox(settings: Settings) -> str:
+    """Whether Chrome's sandbox can start here: "" or why it can't."""
+    return succeeds(functools.partial(sandbox_attempt, session_uid(settings)))
+
+
+def check_mounts(settings: Settings) -> str:
+    """Whether a session can have a /tmp, a /dev/shm and a /proc view of its own."""
+    if os.geteuid() != 0:
+        return "only root can give each session its own /tmp and /dev/shm"
+    mounts = PrivateMounts(settings.uid_base, 1 << 20, Path(settings.state_dir))
+    return succeeds(mounts.enter)
+
+
+def _cgroup_warning(tree: Tree) -> str:
+    missing = [name for name in ("memory", "cpu", "pids") if name not in tree.enforced]
+    if not missing:
+        return ""
+    return (
+        f"Sessions are NOT limited in {', '.join(missing)}: no writable control group offers it "
+        f"(cgroups: {tree.version}). Run as root, or as a systemd unit with Delegate=yes."
+    )
+
+
+def examine(settings: Settings, tree: Tree) -> Host:
+    """What sessions will get here; raises :class:`HostError` where none should be started."""
+    path = chrome.find(settings.chrome)
+    no_sandbox = check_sandbox(settings)
+    if no_sandbox and not settings.no_sandbox:
+        raise HostError(f"Chrome's sandbox cannot start: {no_sandbox}.", remedy=SANDBOX_REMEDY)
+    no_mounts = check_mounts(settings)
+    warnings = [_cgroup_warning(tree)]
+    if no_mounts:
+        warnings.append(f"Sessions share /tmp and /dev/shm: {no_mounts}.")
+    if os.geteuid() != 0:
+        warnings.append("Sessions share one uid: run as root to give each its own.")
+    if settings.no_sandbox:
+        warnings.append("Chrome's sandbox is OFF, as asked for with no_sandbox.")
+    return Host(
+        privileged=os.geteuid() == 0,
+        cgroup=tree.version,
+        enforced=tree.enforced,
+        private_mounts=not no_mounts,
+        sandbox=not settings.no_sandbox,
+        chrome=path,
+        warnings=tuple(warning for warning in warnings if warning),
+    )

@@ -1,0 +1,87 @@
+"""The listening sockets and the lock that says whose they are.
+
+They belong to the supervisor, so that they stay open while a gateway is started again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+from chromepool.config import Settings
+from chromepool.errors import HostError
+
+_BACKLOG = 512
+
+
+def make_folders(settings: Settings) -> None:
+    """The runtime and state folders. Others may pass through the profiles' folder (each session
+    has a uid of its own) but not read it."""
+    for folder, mode in (
+        (Path(settings.runtime_dir), 0o755),
+        (Path(settings.state_dir), 0o711),
+        (settings.profiles_dir, 0o711),
+    ):
+        try:
+            folder.mkdir(mode=mode, parents=True, exist_ok=True)
+            folder.chmod(mode)
+        except OSError as error:
+            raise HostError(f"{folder} cannot be used: {error.strerror}.") from error
+
+
+def lock(folder: str) -> int:
+    """Takes a folder for this daemon, as long as the returned descriptor is open.
+
+    Raises :class:`HostError` when another daemon has it.
+    """
+    fd = os.open(Path(folder) / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise HostError(
+            f"Another chromepool uses {folder}.",
+            remedy="Stop it, or give this one a --runtime-dir and a --state-dir of its own.",
+        ) from None
+    return fd
+
+
+def listen_control(settings: Settings) -> socket.socket:
+    """The control API's socket; a file left by an earlier life makes way (the lock is held)."""
+    path = settings.control_socket
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(str(path))
+        path.chmod(0o660)
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise HostError(f"Cannot listen on {path}: {error}.") from error
+    return sock
+
+
+def listen_devtools(settings: Settings) -> socket.socket:
+    """The DevTools endpoint's socket. Raises :class:`HostError` when the port is taken."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise HostError(f"Cannot listen on {settings.host}: {error}.") from error
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise HostError(
+            f"Cannot listen on {settings.host}:{settings.port}: {error.strerror}.",
+            remedy="Choose another with --port.",
+        ) from error
+    return sock

@@ -1,0 +1,244 @@
+"""The supervisor's loop: signals, the wire, dead children, deadlines. One thread, no asyncio."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+
+from chromepool import wire
+from chromepool.config import Settings
+from chromepool.errors import StartFailed, WireError
+from chromepool.supervisor.child import Child, Phase
+from chromepool.supervisor.gateway_process import GatewayProcess
+from chromepool.supervisor.nursery import Nursery
+from chromepool.supervisor.reaper import reap, split_status
+
+log = logging.getLogger("chromepool.supervisor")
+
+_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_IDLE_S = 30.0
+_SPARE = 1
+"""A Chrome beyond ``max_sessions``: the one that ``/json/protocol`` is read from."""
+
+
+class Supervisor:
+    """Owns every Chrome and the gateway."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        nursery: Nursery,
+        gateway: GatewayProcess,
+        on_ready: Callable[[], None],
+    ) -> None:
+        """``on_ready`` is called each time a gateway has begun to serve."""
+        self._settings, self._on_ready = settings, on_ready
+        self._nursery, self._gateway = nursery, gateway
+        self._children: list[Child] = []
+        self._by_key: dict[int, Child] = {}
+        self._selector = selectors.DefaultSelector()
+        self._signals: socket.socket
+        self._stop_at: float | None = None
+
+    def run(self) -> None:
+        """Serves until SIGTERM or SIGINT, and returns when nothing is left."""
+        self._listen_to_signals()
+        try:
+            while not self._finished():
+                self._start_gateway_if_due()
+                for key, events in self._selector.select(self._timeout()):
+                    key.data(events)
+                self._tick()
+        finally:
+            self._selector.close()
+            self._signals.close()
+
+    # -- signals: the handler does nothing, the wakeup descriptor queues, the loop acts --
+
+    def _listen_to_signals(self) -> None:
+        self._signals, wakeup = socket.socketpair()
+        self._signals.setblocking(False)
+        wakeup.setblocking(False)
+        self._wakeup = wakeup
+        signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+        for number in _SIGNALS:
+            signal.signal(number, lambda *_: None)
+        self._selector.register(self._signals, selectors.EVENT_READ, self._on_signals)
+
+    def _on_signals(self, _: int) -> None:
+        for number in self._signals.recv(4096):
+            if number in (signal.SIGTERM, signal.SIGINT):
+                self._on_stop_signal()
+            elif number == signal.SIGHUP:
+                log.info("SIGHUP: no setting can be changed while running; restart for new ones")
+
+    def _on_stop_signal(self) -> None:
+        if self._stop_at is None:
+            log.info("stopping within %.0f s", self._settings.shutdown_timeout_s)
+            self._stop_at = time.monotonic() + self._settings.shutdown_timeout_s
+            self._tell(wire.Shutdown(self._settings.shutdown_timeout_s))
+        else:
+            log.warning("second signal: stopping at once")
+            self._stop_at = time.monotonic()
+
+    # -- the gateway --
+
+    def _start_gateway_if_due(self) -> None:
+        gateway = self._gateway
+        if gateway.pid or self._stop_at is not None or time.monotonic() < gateway.start_at:
+            return
+        end = gateway.start()
+        self._selector.register(end.sock, selectors.EVENT_READ, self._on_wire)
+
+    def _on_wire(self, events: int) -> None:
+        end = self._gateway.wire
+        assert end is not None
+        try:
+            if events & selectors.EVENT_WRITE:
+                end.flush()
+            if events & selectors.EVENT_READ:
+                message = end.receive()
+                if message is None:
+                    self._drop_gateway("closed its wire")
+                else:
+                    self._on_message(message)
+        except (OSError, WireError) as error:
+            self._drop_gateway(str(error))
+
+    def _drop_gateway(self, why: str) -> None:
+        """No more words with this gateway; its death is seen by the reaper."""
+        wire_end = self._gateway.wire
+        if wire_end is None or wire_end.sock.fileno() < 0:
+            return
+        log.error("the gateway %s", why) if self._stop_at is None else None
+        self._selector.unregister(wire_end.sock)
+        wire_end.close()
+        if self._gateway.pid and self._stop_at is None:
+            os.kill(self._gateway.pid, signal.SIGKILL)
+
+    def _tell(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
+        end = self._gateway.wire
+        if end is None or end.sock.fileno() < 0:
+            for fd in fds:
+                os.close(fd)
+            return
+        try:
+            end.send(message, fds)
+        except OSError as error:
+            self._drop_gateway(str(error))
+
+    def _on_message(self, message: wire.Message) -> None:
+        match message:
+            case wire.Ready():
+                self._on_ready()
+            case wire.Spawn():
+                self._on_spawn(message)
+            case wire.Stop(key=key, grace_s=grace_s) if key in self._by_key:
+                self._by_key[key].terminate(grace_s)
+            case wire.Inspect(key=key) if key in self._by_key:
+                child = self._by_key[key]
+                self._tell(wire.Inspected(key, child.leaf.usage(), child.words))
+            case wire.Stop() | wire.Inspect():
+                pass  # it died while the message was under way; Exited tells
+            case _:
+                raise WireError(f"the gateway does not send {type(message).__name__}.")
+
+    def _on_gateway_death(self, status: int) -> None:
+        code, name = split_status(status)
+        if self._gateway.wire is not None:
+            self._drop_gateway("is gone")
+        pause = self._gateway.died()
+        for child in self._children:
+            child.kill()
+        self._by_key.clear()
+        if self._stop_at is None:
+            log.error(
+                "the gateway died (exit %s, signal %s); its sessions end; next start in %.1f s",
+                code,
+                name,
+                pause,
+            )
+
+    # -- children --
+
+    def _on_spawn(self, message: wire.Spawn) -> None:
+        child = None
+        try:
+            if message.key in self._by_key:
+                raise StartFailed(f"session {message.key} exists.")
+            if len(self._children) >= self._settings.max_sessions + _SPARE:
+                raise StartFailed("every place of the pool is taken.")
+            child = self._nursery.prepare(message.key, message.limits)
+            self._children.append(child)
+            fds = self._nursery.launch(child, protocol_port=message.protocol_port)
+        except StartFailed as error:
+            if child is not None:
+                child.abandon()
+            self._tell(wire.SpawnFailed(message.key, error.detail, error.remedy))
+            return
+        self._by_key[message.key] = child
+        self._selector.register(child.stderr, selectors.EVENT_READ, lambda _: self._listen(child))
+        self._tell(wire.Spawned(message.key, child.pid), fds)
+
+    def _listen(self, child: Child) -> None:
+        if not child.listen():
+            self._selector.unregister(child.stderr)
+            os.close(child.stderr)
+            child.stderr = -1
+
+    def _reap(self) -> None:
+        for pid, status in reap():
+            if pid == self._gateway.pid:
+                self._on_gateway_death(status)
+                continue
+            for child in self._children:
+                if child.pid == pid and child.exit is None:
+                    self._tell(wire.Exited(child.key, child.died(status)))
+
+    def _tick(self) -> None:
+        self._reap()
+        now = time.monotonic()
+        if self._stop_at is not None and now >= self._stop_at:
+            self._kill_everything()
+        for child in list(self._children):
+            stderr = child.stderr
+            child.tick(now)
+            if child.phase is Phase.GONE:
+                self._forget(child, stderr)
+
+    def _forget(self, child: Child, stderr: int) -> None:
+        if child.stderr != stderr and stderr in self._selector.get_map():
+            self._selector.unregister(stderr)
+        self._children.remove(child)
+        self._nursery.free(child.uid)
+        if self._by_key.pop(child.key, None) is child:
+            self._tell(wire.Gone(child.key, child.usage))
+
+    def _kill_everything(self) -> None:
+        if self._gateway.pid:
+            os.kill(self._gateway.pid, signal.SIGKILL)
+        for child in self._children:
+            if child.phase in (Phase.RUNNING, Phase.TERMINATING):
+                child.kill()
+
+    def _finished(self) -> bool:
+        return self._stop_at is not None and not self._gateway.pid and not self._children
+
+    def _timeout(self) -> float:
+        """Seconds until something is due."""
+        end = self._gateway.wire
+        if end is not None and end.sock.fileno() >= 0:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if end.lagging else 0)
+            self._selector.modify(end.sock, events, self._on_wire)
+        due = [child.deadline for child in self._children if child.phase is not Phase.RUNNING]
+        if self._stop_at is not None:
+            due.append(self._stop_at)
+        elif not self._gateway.pid:
+            due.append(self._gateway.start_at)
+        now = time.monotonic()
+        return min([_IDLE_S, *(max(0.0, at - now) for at in due)])

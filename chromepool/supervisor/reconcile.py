@@ -1,0 +1,70 @@
+"""Boot: what an earlier life left is ended and removed before the first new session.
+
+The pool's locks are held, so whatever lies in its control groups and profile folder belongs to
+nobody that lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import time
+from pathlib import Path
+
+from chromepool.config import Settings
+from chromepool.supervisor import cgroup
+from chromepool.supervisor.cgroup import Leaf, Tree
+
+log = logging.getLogger("chromepool.supervisor")
+
+_TIMEOUT_S = 10.0
+
+
+def _end(leaf: Leaf, deadline: float) -> None:
+    while True:
+        leaf.kill()
+        if not leaf.pids():
+            with contextlib.suppress(OSError):
+                leaf.remove()
+                return
+        if time.monotonic() > deadline:
+            log.error("a leftover control group does not empty: %s", leaf.pids())
+            return
+        time.sleep(0.01)
+
+
+def _forget_old_parents(record: Path, tree: Tree) -> None:
+    """v1 parents lie below the daemon's own group, which may be another one in each life."""
+    current = [str(path) for path in tree.parents()]
+    for line in cgroup.read(record).splitlines():
+        folder = Path(line)
+        if line not in current and folder.name.startswith("chromepool-"):
+            _end_folder(folder)
+    record.write_text("\n".join(current))
+
+
+def _end_folder(folder: Path) -> None:
+    deadline = time.monotonic() + _TIMEOUT_S
+    while folder.is_dir() and time.monotonic() < deadline:
+        for child in folder.iterdir():
+            if child.is_dir():
+                cgroup.kill_pids(child)
+        with contextlib.suppress(OSError):
+            cgroup.remove_tree(folder)
+        time.sleep(0.01)
+
+
+def reconcile(settings: Settings, tree: Tree) -> None:
+    """Ends leftover processes, then removes their groups and profiles."""
+    _forget_old_parents(Path(settings.state_dir) / "cgroups", tree)
+    leaves = tree.leftovers()
+    for leaf in leaves:
+        _end(leaf, time.monotonic() + _TIMEOUT_S)
+    profiles = list(settings.profiles_dir.iterdir())
+    for profile in profiles:
+        shutil.rmtree(profile)
+    if leaves or profiles:
+        log.warning(
+            "removed what an earlier life left: %d groups, %d profiles", len(leaves), len(profiles)
+        )

@@ -1,0 +1,30 @@
+"""uids for sessions, each with one session at a time."""
+
+from __future__ import annotations
+
+from chromepool.errors import StartFailed
+
+
+class Uids:
+    """A range handed out in turn, so that a freed uid rests as long as possible."""
+
+    def __init__(self, base: int, count: int) -> None:
+        self._base, self._count = base, count
+        self._next = 0
+        self._taken: set[int] = set()
+
+    def take(self) -> int:
+        """A uid that no session has; raises :class:`StartFailed` when all are taken."""
+        for _ in range(self._count):
+            uid = self._base + self._next
+            self._next = (self._next + 1) % self._count
+            if uid not in self._taken:
+                self._taken.add(uid)
+                return uid
+        raise StartFailed(
+            f"All {self._count} uids from {self._base} are in use.", remedy="Raise uid_count."
+        )
+
+    def free(self, uid: int) -> None:
+        """Gives a uid back; only once no process of it lives."""
+        self._taken.discard(uid)

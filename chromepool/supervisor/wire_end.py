@@ -1,0 +1,66 @@
+"""The supervisor's end of the wire: never blocks, whatever the gateway does."""
+
+from __future__ import annotations
+
+import collections
+import os
+import socket
+
+from chromepool import wire
+
+_QUEUE = 4096
+"""Messages kept for a gateway that does not read. Past that it counts as dead."""
+
+
+class WireEnd:
+    """A socket with a bounded queue of messages that wait to be sent."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.sock = sock
+        self._queue: collections.deque[tuple[wire.Message, tuple[int, ...]]] = collections.deque()
+
+    @property
+    def lagging(self) -> bool:
+        """Whether messages wait, so that writability is worth waiting for."""
+        return bool(self._queue)
+
+    def send(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
+        """Sends or queues; ``fds`` are closed once they are on their way.
+
+        Raises OSError when the gateway is gone or does not read at all.
+        """
+        if len(self._queue) >= _QUEUE:
+            raise BrokenPipeError("the gateway does not read its wire")
+        self._queue.append((message, fds))
+        self.flush()
+
+    def flush(self) -> None:
+        """Sends what the socket takes. Raises OSError when the gateway is gone."""
+        while self._queue:
+            message, fds = self._queue[0]
+            try:
+                wire.send(self.sock, message, fds)
+            except BlockingIOError:
+                return
+            self._queue.popleft()
+            for fd in fds:
+                os.close(fd)
+
+    def receive(self) -> wire.Message | None:
+        """The next message, None at the end. The gateway sends no descriptors: any are closed."""
+        received = wire.receive(self.sock)
+        if received is None:
+            return None
+        message, fds = received
+        for fd in fds:
+            os.close(fd)
+        return message
+
+    def close(self) -> None:
+        """Closes the socket and the descriptors that were still to be sent."""
+        for _, fds in self._queue:
+            for fd in fds:
+                os.close(fd)
+        self._queue.clear()
+        self.sock.close()
