@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from chromepool.errors import ConfigError
+from chromepool.model import Limits
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -119,6 +120,18 @@ class Settings:
         "", "Origins of web pages that may open WebSockets, separated by commas; * is any."
     )
     log_level: str = _setting("info", "debug, info, warning or error.")
+
+    @property
+    def session_limits(self) -> Limits:
+        """The limits a session has unless it asks for less, and the most it may ask for."""
+        return Limits(
+            memory_bytes=self.session_memory_bytes,
+            heap_bytes=self.session_heap_bytes,
+            pids=self.session_pids,
+            cpu_cores=self.session_cpu_cores,
+            files=self.session_files,
+            file_bytes=self.session_file_bytes,
+        )
 
     @property
     def control_socket(self) -> Path:

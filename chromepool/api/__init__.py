@@ -1,0 +1,1 @@
+"""What people talk to: the control API and the DevTools endpoint."""

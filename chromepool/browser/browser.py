@@ -46,6 +46,8 @@ class Browser:
         self.crashes: list[dict[str, str]] = []
         """Tabs that crashed, with Chrome's word for how."""
         self.messages_in = self.messages_out = 0
+        self.asked_to_close = False
+        """Whether a client has sent ``Browser.close``."""
 
     async def call(
         self, method: str, params: dict[str, Any] | None = None, *, timeout_s: float | None = None
@@ -61,11 +63,21 @@ class Browser:
         self._pipe.resume()
         self.clients.append(client)
         try:
-            self._pipe.write(self._mux.attach(client, target, _settle(answer)))
+            self._pipe.write(self._mux.attach(client, target, self._settle_attach(client, answer)))
             self._result("Target.attachToTarget", await self._wait(answer, None))
         except BaseException:
             self.detach(client)
             raise
+
+    def _settle_attach(
+        self, client: Client, answer: asyncio.Future[cdp.Incoming]
+    ) -> Callable[[cdp.Incoming], None]:
+        def on_answer(incoming: cdp.Incoming) -> None:
+            _settle(answer)(incoming)
+            if client not in self.clients:  # it hung up while Chrome was attaching it
+                self.detach(client)
+
+        return on_answer
 
     def detach(self, client: Client) -> None:
         """Ends all that a client had in Chrome. May be called twice."""

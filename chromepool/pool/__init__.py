@@ -1,0 +1,1 @@
+"""Sessions: who has one, how it lives and ends."""

@@ -55,8 +55,9 @@ class PrivateMounts:
 
     def enter(self) -> None:
         """Moves the calling process into namespaces of its own and mounts; raises OSError."""
-        profile = os.open(self.profile, os.O_PATH | os.O_CLOEXEC)
         unshare(CLONE_NEWNS | CLONE_NEWIPC)
+        # After unshare: a mount of another namespace cannot be bound here (EINVAL).
+        profile = os.open(self.profile, os.O_PATH | os.O_CLOEXEC)
         mount("none", "/", "", _MS_REC | _MS_PRIVATE)
         options = f"size={self.size_bytes},mode=1777,uid={self.uid},gid={self.uid}"
         for folder in ("/tmp", "/dev/shm"):

@@ -24,24 +24,12 @@ _PIPE_BYTES = 1 << 20
 
 def check_limits(limits: Limits, settings: Settings) -> None:
     """Refuses limits beyond the operator's, whoever asks; raises :class:`StartFailed`."""
-    allowed = settings_limits(settings)
+    allowed = settings.session_limits
     for name in ("memory_bytes", "heap_bytes", "pids", "files", "file_bytes", "cpu_cores"):
         value, most = getattr(limits, name), getattr(allowed, name)
         uncapped = name == "cpu_cores" and most == 0
         if value < 0 or (value > most and not uncapped):
             raise StartFailed(f"{name} = {value} is not between 0 and {most}.")
-
-
-def settings_limits(settings: Settings) -> Limits:
-    """The limits a session has unless it asks for less."""
-    return Limits(
-        memory_bytes=settings.session_memory_bytes,
-        heap_bytes=settings.session_heap_bytes,
-        pids=settings.session_pids,
-        cpu_cores=settings.session_cpu_cores,
-        files=settings.session_files,
-        file_bytes=settings.session_file_bytes,
-    )
 
 
 def _pipe() -> tuple[int, int]:

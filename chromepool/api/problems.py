@@ -1,0 +1,90 @@
+"""Errors as RFC 9457 problem documents; the one table of HTTP statuses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiohttp import web
+
+from chromepool import errors
+
+log = logging.getLogger("chromepool.api")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+STATUSES: dict[type[errors.ChromepoolError], int] = {
+    errors.InvalidRequest: 400,
+    errors.Forbidden: 403,
+    errors.SessionNotFound: 404,
+    errors.TargetNotFound: 404,
+    errors.CommandFailed: 502,
+    errors.BrowserGone: 410,
+    errors.StartFailed: 503,
+    errors.PoolFull: 503,
+    errors.ShuttingDown: 503,
+}
+RETRY_AFTER_S = {errors.PoolFull: 5, errors.StartFailed: 5, errors.ShuttingDown: 30}
+_HTTP_CODES = {
+    400: "invalid_request",
+    404: "route_not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    426: "upgrade_required",
+}
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """The body of every error."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    remedy: str = ""
+
+
+def respond(status: int, code: str, detail: str, remedy: str = "") -> web.Response:
+    """A problem document as a response."""
+    title = code.replace("_", " ").capitalize()
+    problem = Problem(f"urn:chromepool:problem:{code}", title, status, code, detail, remedy)
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode(problem),
+        content_type="application/problem+json",
+    )
+
+
+def _from_error(error: errors.ChromepoolError) -> web.Response:
+    response = respond(STATUSES.get(type(error), 500), error.code, error.detail, error.remedy)
+    retry_after_s = RETRY_AFTER_S.get(type(error))
+    if retry_after_s is not None:
+        response.headers["Retry-After"] = str(retry_after_s)
+    return response
+
+
+def _from_http(error: web.HTTPException) -> web.Response:
+    code = _HTTP_CODES.get(error.status, "http_error")
+    response = respond(error.status, code, error.text or error.reason)
+    if "Allow" in error.headers:
+        response.headers["Allow"] = error.headers["Allow"]
+    return response
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns what a handler raises into a problem document."""
+    try:
+        return await handler(request)
+    except errors.ChromepoolError as error:
+        return _from_error(error)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return _from_http(error)
+    except Exception:
+        log.exception("a handler failed")
+        return respond(500, "internal", "The daemon has a fault; its log says more.")

@@ -1,0 +1,126 @@
+"""The unprivileged half: ``python -m chromepool.gateway``, started by the supervisor alone.
+
+Everything is imported before root is dropped, because the code may lie where only root can read
+(/root, say), and root is dropped before the first byte that is not the supervisor's is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import encodings.idna  # noqa: F401  # imported late by aiohttp and socket otherwise
+import logging
+import os
+import resource
+import signal
+import socket
+
+import prctl
+from aiohttp import web
+
+from chromepool import wire
+from chromepool.api.control import Control
+from chromepool.api.devtools import DevTools
+from chromepool.config import Settings
+from chromepool.model import Host
+from chromepool.pool.link import Link
+from chromepool.pool.manager import Manager
+from chromepool.supervisor.daemon import set_up_logging
+from chromepool.supervisor.gateway_process import CONTROL_FD, DEVTOOLS_FD, WIRE_FD
+
+try:
+    import uvloop
+except ImportError:  # not on every platform; the loop of the standard library serves as well
+    uvloop = None  # type: ignore[assignment]
+
+log = logging.getLogger("chromepool.gateway")
+
+_HANDLERS_S = 2.0
+"""Time the last requests have once every session has ended."""
+
+
+def welcome(sock: socket.socket) -> tuple[Settings, Host]:
+    """The supervisor's first message."""
+    received = wire.receive(sock)
+    if received is None or not isinstance(received[0], wire.Welcome):
+        raise SystemExit("the supervisor did not send its welcome")
+    message = received[0]
+    return Settings(**message.settings), message.host
+
+
+def drop_root(uid: int) -> None:
+    """Becomes ``uid``, for good, and dies with the supervisor (a change of uid clears that)."""
+    parent = os.getppid()
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    prctl.set_no_new_privs(1)
+    prctl.set_pdeathsig(signal.SIGKILL)
+    prctl.set_name("chromepool-gw")
+    if os.getppid() != parent:
+        raise SystemExit("the supervisor is gone")
+
+
+def raise_file_limit() -> None:
+    """Every client, Chrome and pipe takes descriptors: as many as are allowed."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def authority_of(sock: socket.socket) -> str:
+    """Host and port to reach a listener at from this machine."""
+    host, port = sock.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def _start_site(app: web.Application, sock: socket.socket) -> web.AppRunner:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_HANDLERS_S)
+    await runner.setup()
+    await web.SockSite(runner, sock).start()
+    return runner
+
+
+async def serve(sock: socket.socket, settings: Settings, host: Host) -> None:
+    """Serves until the supervisor says stop, then ends every session and returns."""
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[float] = loop.create_future()
+    manager = Manager(settings, host)
+    manager.on_shutdown = lambda timeout_s: stop.done() or stop.set_result(timeout_s)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: None)  # Ctrl-C reaches us too; the wire decides
+    control, devtools = socket.socket(fileno=CONTROL_FD), socket.socket(fileno=DEVTOOLS_FD)
+    manager.link = Link(sock, manager)
+    apps = (
+        (Control(manager, authority_of(devtools)).app(), control),
+        (DevTools(manager).app(), devtools),
+    )
+    runners = [await _start_site(app, listener) for app, listener in apps]
+    await manager.link.ready()
+    timeout_s = await stop
+    try:
+        # The supervisor has the last word at its deadline; a little before, it is told the truth.
+        await manager.end_all(max(0.0, timeout_s - _HANDLERS_S))
+    except TimeoutError:
+        log.error("not every session ended in %.0f s; the rest is killed", timeout_s)
+    for runner in runners:
+        await runner.cleanup()
+    manager.link.close()
+
+
+def main() -> None:
+    """Entry of the gateway's process."""
+    sock = socket.socket(fileno=WIRE_FD)
+    settings, host = welcome(sock)
+    set_up_logging(settings.log_level)
+    drop_root(settings.gateway_uid)
+    raise_file_limit()
+    work = serve(sock, settings, host)
+    if uvloop is None:
+        asyncio.run(work)
+    else:
+        uvloop.run(work)
+
+
+if __name__ == "__main__":
+    main()

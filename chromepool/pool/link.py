@@ -1,0 +1,132 @@
+"""The gateway's end of the wire to the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import Protocol
+
+from chromepool import wire
+from chromepool.errors import BrowserGone, StartFailed, WireError
+from chromepool.model import Exit, Limits, Usage
+
+
+class Watcher(Protocol):
+    """Who is told what the supervisor says on its own account."""
+
+    def exited(self, key: int, exit: Exit) -> None:
+        """A session's Chrome is dead."""
+
+    def gone(self, key: int, usage: Usage) -> None:
+        """Nothing of the session is left."""
+
+    def shutdown(self, timeout_s: float) -> None:
+        """The daemon is to stop."""
+
+    def orphaned(self) -> None:
+        """The supervisor is gone, and with it every Chrome."""
+
+
+Spawned = tuple[int, int, int]
+"""pid, descriptor for commands, descriptor for events."""
+
+
+class Link:
+    """Asks the supervisor, and passes on what it tells."""
+
+    def __init__(self, sock: socket.socket, watcher: Watcher) -> None:
+        self._sock, self._watcher = sock, watcher
+        sock.setblocking(False)
+        self._loop = asyncio.get_running_loop()
+        self._spawning: dict[int, asyncio.Future[Spawned]] = {}
+        self._inspecting: dict[int, asyncio.Future[wire.Inspected]] = {}
+        self._loop.add_reader(sock.fileno(), self._read)
+
+    async def _send(self, message: wire.Message) -> None:
+        """Sends; a supervisor that is busy for a moment is waited for."""
+        while True:
+            try:
+                wire.send(self._sock, message)
+                return
+            except BlockingIOError:
+                await asyncio.sleep(0.005)
+
+    async def ready(self) -> None:
+        """Says that the listeners are being served."""
+        await self._send(wire.Ready())
+
+    async def spawn(self, key: int, limits: Limits, *, protocol_port: bool = False) -> Spawned:
+        """Starts a Chrome; the descriptors are the caller's. Raises :class:`StartFailed`."""
+        answer = self._spawning[key] = self._loop.create_future()
+        await self._send(wire.Spawn(key, limits, protocol_port))
+        return await answer
+
+    async def stop(self, key: int, grace_s: float) -> None:
+        """SIGTERM now, SIGKILL to what is left after ``grace_s``."""
+        await self._send(wire.Stop(key, grace_s))
+
+    async def inspect(self, key: int) -> wire.Inspected:
+        """What a session uses now, and its Chrome's last words; raises :class:`BrowserGone`."""
+        answer = self._inspecting.get(key)
+        if answer is None:
+            answer = self._inspecting[key] = self._loop.create_future()
+            await self._send(wire.Inspect(key))
+        return await asyncio.shield(answer)
+
+    def close(self) -> None:
+        """Lets go of the wire."""
+        self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()
+
+    def _read(self) -> None:
+        try:
+            received = wire.receive(self._sock)
+        except BlockingIOError:
+            return
+        except OSError:
+            received = None
+        if received is None:
+            self._loop.remove_reader(self._sock.fileno())
+            self._watcher.orphaned()
+            return
+        self._on_message(*received)
+
+    def _on_message(self, message: wire.Message, fds: list[int]) -> None:
+        match message:
+            case wire.Spawned(key=key, pid=pid):
+                self._on_spawned(key, pid, fds)
+            case wire.SpawnFailed(key=key, detail=detail, remedy=remedy):
+                answer = self._spawning.pop(key)
+                if not answer.done():
+                    answer.set_exception(StartFailed(detail, remedy=remedy))
+            case wire.Inspected(key=key):
+                self._settle_inspection(key, message)
+            case wire.Exited(key=key, exit=exit):
+                self._watcher.exited(key, exit)
+            case wire.Gone(key=key, usage=usage):
+                self._settle_inspection(key, None)
+                self._watcher.gone(key, usage)
+            case wire.Shutdown(timeout_s=timeout_s):
+                self._watcher.shutdown(timeout_s)
+            case _:
+                raise WireError(f"the supervisor does not send {type(message).__name__}.")
+
+    def _on_spawned(self, key: int, pid: int, fds: list[int]) -> None:
+        answer = self._spawning.pop(key)
+        if answer.done():  # the caller was cancelled: closing the pipe ends that Chrome
+            for fd in fds:
+                os.close(fd)
+            return
+        commands, events = fds
+        answer.set_result((pid, commands, events))
+
+    def _settle_inspection(self, key: int, message: wire.Inspected | None) -> None:
+        answer = self._inspecting.pop(key, None)
+        if answer is None or answer.done():
+            return
+        if message is not None:
+            answer.set_result(message)
+        else:
+            answer.set_exception(BrowserGone("The session is gone."))
+            answer.exception()  # nobody may be waiting any more
