@@ -75,9 +75,7 @@ class Settings:
     no_sandbox: bool = _setting(
         False, "Run Chrome without its sandbox. Any page that breaks a renderer then owns its uid."
     )
-    max_sessions: int = _setting(
-        10, "Sessions at once.", low=1, high=10_000, alias="MAX_SESSIONS"
-    )
+    max_sessions: int = _setting(10, "Sessions at once.", low=1, high=10_000, alias="MAX_SESSIONS")
     session_memory_bytes: int = _setting(
         512 * MIB, "Hard memory cap of one session.", low=64 * MIB, size=True
     )
@@ -110,9 +108,7 @@ class Settings:
     client_buffer_bytes: int = _setting(
         32 * MIB, "Bytes kept for a client that reads too slowly.", low=MIB, size=True
     )
-    max_body_bytes: int = _setting(
-        MIB, "Largest body of a control request.", low=1024, size=True
-    )
+    max_body_bytes: int = _setting(MIB, "Largest body of a control request.", low=1024, size=True)
     allowed_hosts: str = _setting(
         "", "More host names the endpoint answers to, separated by commas; * is any."
     )

@@ -95,6 +95,8 @@ class Manager:
         self._sessions[session.id] = self._by_key[session.key] = session
         try:
             await self._start(session)
+        except BrowserGone:
+            await session.is_gone.wait()  # it is dying, and Exited will tell of what
         except (ChromepoolError, TimeoutError) as error:
             await self._give_up(session, str(error) or "Chrome did not answer in time.")
         except asyncio.CancelledError:
@@ -204,6 +206,8 @@ class Manager:
         session.exit = exit
         asked = session.browser is not None and session.browser.asked_to_close
         reason, detail = explain_exit(exit, asked_to_close=asked)
+        if session.state is State.STARTING:
+            reason = Reason.START_FAILED
         fault = reason is not Reason.CLIENT_CLOSED
         if session.begin_end(reason, detail):
             self._close_clients(session, INTERNAL_ERROR if fault else GOING_AWAY)

@@ -46,7 +46,9 @@ class GatewayProcess:
         """
         ours, theirs = wire.pair()
         fds = {0: self._null(), 1: 1, 2: 2, WIRE_FD: theirs.fileno()}
-        fds |= dict(zip((CONTROL_FD, DEVTOOLS_FD), [s.fileno() for s in self._listeners], strict=True))
+        fds |= dict(
+            zip((CONTROL_FD, DEVTOOLS_FD), [s.fileno() for s in self._listeners], strict=True)
+        )
         argv = [sys.executable, "-P", "-m", "chromepool.gateway"]
         try:
             plan = Plan(argv=argv, env=self._environment(), fds=fds, umask=0o077)

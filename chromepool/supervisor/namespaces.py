@@ -63,6 +63,7 @@ class PrivateMounts:
         for folder in ("/tmp", "/dev/shm"):
             mount("tmpfs", folder, "tmpfs", _TMPFS, options)
         if self.profile.is_relative_to("/tmp") or self.profile.is_relative_to("/dev/shm"):
+            os.umask(0o022)  # the session's uid has to pass through the folders above
             os.makedirs(self.profile)
             mount(f"/proc/self/fd/{profile}", str(self.profile), "", _MS_BIND)
         # hidepid: a page that opens file:///proc must not read its neighbours' command lines.

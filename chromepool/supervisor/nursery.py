@@ -113,4 +113,3 @@ class Nursery:
         """The uid's last process is gone."""
         if self._uids is not None and uid is not None:
             self._uids.free(uid)
-

@@ -81,10 +81,10 @@ def _run_child(plan: Plan, parent: int, gate: int, failure: int) -> None:
             return
         stage = "own session"
         os.setsid()
-        os.umask(plan.umask)
         if plan.mounts is not None:
             stage = "private mounts"
             plan.mounts.enter()
+        os.umask(plan.umask)
         stage = "rlimits"
         limits.apply(list(plan.rlimits))
         if plan.uid is not None:

@@ -1,0 +1,28 @@
+# Two commands are all a newcomer needs: make run, make test.
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check bench clean
+
+run: $(VENV)/.installed
+	$(BIN)/chromepool serve $(ARGS)
+
+test: $(VENV)/.installed-dev check
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m bench $(ARGS)
+
+$(VENV)/.installed: setup.cfg pyproject.toml scripts/bootstrap
+	scripts/bootstrap run
+
+$(VENV)/.installed-dev: setup.cfg pyproject.toml scripts/bootstrap tests/clients/package.json
+	scripts/bootstrap test
+
+clean:
+	rm -rf $(VENV) tests/clients/node_modules build *.egg-info bench/results

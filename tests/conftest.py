@@ -1,0 +1,64 @@
+"""Fixtures: daemons, and the proof that a test leaves nothing behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.daemon import Daemon, wait_for
+
+
+def _open_files() -> set[str]:
+    """Open descriptors by what they are; the ones that differ after a test have leaked."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """No child, zombie or descriptor more after a test than before it."""
+    children = {child.pid for child in psutil.Process().children(recursive=True)}
+    files = _open_files()
+    yield
+    gc.collect()
+
+    def new_children() -> list[psutil.Process]:
+        return [c for c in psutil.Process().children(recursive=True) if c.pid not in children]
+
+    wait_for(lambda: not new_children(), "the test's processes are gone")
+    wait_for(lambda: not _open_files() - files, "the test's descriptors are closed")
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """A daemon of the test's own."""
+    tmp_path.chmod(0o755)
+    with Daemon(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def session(shared_daemon: Daemon) -> Iterator[dict[str, Any]]:
+    """A session of the shared daemon, ended after the test."""
+    created = shared_daemon.new()
+    yield created
+    shared_daemon.delete(created["id"])
+    wait_for(lambda: not shared_daemon.chromes(), "every session of the test is gone")
+
+
+@pytest.fixture(scope="module")
+def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon for all tests of a module that do it no harm."""
+    with Daemon(tmp_path_factory.mktemp("daemon")) as running:
+        yield running
