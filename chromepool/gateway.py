@@ -86,7 +86,12 @@ async def serve(sock: socket.socket, settings: Settings, host: Host) -> None:
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[float] = loop.create_future()
     manager = Manager(settings, host)
-    manager.on_shutdown = lambda timeout_s: stop.done() or stop.set_result(timeout_s)
+
+    def on_shutdown(timeout_s: float) -> None:
+        if not stop.done():
+            stop.set_result(timeout_s)
+
+    manager.on_shutdown = on_shutdown
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: None)  # Ctrl-C reaches us too; the wire decides
     control, devtools = socket.socket(fileno=CONTROL_FD), socket.socket(fileno=DEVTOOLS_FD)

@@ -20,11 +20,14 @@ _UCRED = struct.Struct("3i")
 
 def peer_uid(request: web.Request) -> int | None:
     """uid of the process at the other end of the Unix socket (SO_PEERCRED, unix(7))."""
-    sock = request.transport and request.transport.get_extra_info("socket")
+    sock: socket.socket | None = (
+        request.transport.get_extra_info("socket") if request.transport else None
+    )
     if sock is None or sock.family != socket.AF_UNIX:
         return None
+    uid: int
     _, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    return uid if isinstance(uid, int) else None
+    return uid
 
 
 class Control:

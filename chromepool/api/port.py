@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import cast
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
@@ -114,8 +115,10 @@ class WebSocketPort:
     async def serve(self, request: web.Request, socket: web.WebSocketResponse) -> None:
         """Passes the client's messages on until either side ends."""
         await socket.prepare(request)
-        assert isinstance(request.transport, asyncio.Transport)
-        self._socket, self._transport = socket, request.transport
+        if request.transport is None:  # it hung up during the handshake
+            return
+        # A cast: uvloop's transports keep asyncio's interface without inheriting from it.
+        self._socket, self._transport = socket, cast(asyncio.Transport, request.transport)
         if self._end is not None:
             self._start_closing()
         try:
@@ -149,7 +152,9 @@ class WebSocketPort:
         self._closing = asyncio.create_task(self._close())
 
     async def _close(self) -> None:
-        assert self._socket is not None and self._end is not None and self._transport is not None
+        assert self._socket is not None
+        assert self._transport is not None
+        assert self._end is not None
         code, reason = self._end
         try:
             async with asyncio.timeout(_LINGER_S):

@@ -38,7 +38,9 @@ def check_chrome(settings: Settings) -> Finding:
     """Is there a Chrome that runs?"""
     try:
         path = chrome.find(settings.chrome)
-        run = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30)
+        run = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=30, check=False
+        )
     except ChromepoolError as error:
         return Finding("Chrome", "fail", error.detail, error.remedy)
     except (OSError, subprocess.TimeoutExpired) as error:

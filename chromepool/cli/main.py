@@ -61,7 +61,7 @@ def _setting_flags(command: Callable[..., None]) -> Callable[..., None]:
 @cli.command()
 @_setting_flags
 @click.pass_context
-def serve(ctx: click.Context, **flags: Any) -> None:
+def serve(ctx: click.Context, /, **flags: Any) -> None:
     """Run the daemon in the foreground until SIGTERM or Ctrl-C."""
     from chromepool.supervisor import daemon
 

@@ -58,7 +58,8 @@ class Link:
 
     async def spawn(self, key: int, limits: Limits, *, protocol_port: bool = False) -> Spawned:
         """Starts a Chrome; the descriptors are the caller's. Raises :class:`StartFailed`."""
-        answer = self._spawning[key] = self._loop.create_future()
+        answer: asyncio.Future[Spawned] = self._loop.create_future()
+        self._spawning[key] = answer
         await self._send(wire.Spawn(key, limits, protocol_port))
         return await answer
 

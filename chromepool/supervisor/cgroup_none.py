@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from chromepool.model import Limits, Usage
+from chromepool.supervisor import cgroup
 
 
 class UncappedLeaf:
@@ -78,7 +79,7 @@ class UncappedTree:
     def create(self, name: str, limits: Limits) -> UncappedLeaf:
         return UncappedLeaf()
 
-    def leftovers(self) -> list[UncappedLeaf]:
+    def leftovers(self) -> list[cgroup.Leaf]:
         return []
 
     def remove(self) -> None:

@@ -119,14 +119,14 @@ class V1Tree:
         leaf.limit(limits)
         return leaf
 
-    def leftovers(self) -> list[V1Leaf]:
+    def leftovers(self) -> list[cgroup.Leaf]:
         names = {
             child.name
             for folder in self._folders.values()
             for child in folder.iterdir()
             if child.is_dir()
         }
-        leaves = []
+        leaves: list[cgroup.Leaf] = []
         for name in sorted(names):
             found = {c: f / name for c, f in self._folders.items() if (f / name).is_dir()}
             leaves.append(V1Leaf(found))

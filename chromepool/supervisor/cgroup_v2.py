@@ -119,7 +119,7 @@ class V2Tree:
         leaf.limit(limits)
         return leaf
 
-    def leftovers(self) -> list[V2Leaf]:
+    def leftovers(self) -> list[cgroup.Leaf]:
         return [V2Leaf(child) for child in sorted(self._folder.iterdir()) if child.is_dir()]
 
     def remove(self) -> None:

@@ -85,6 +85,11 @@ def examine(settings: Settings, tree: Tree) -> Host:
     if no_sandbox and not settings.no_sandbox:
         raise HostError(f"Chrome's sandbox cannot start: {no_sandbox}.", remedy=SANDBOX_REMEDY)
     no_mounts = check_mounts(settings)
+    if not no_mounts and (path.startswith(("/tmp/", "/dev/shm/"))):
+        raise HostError(
+            f"Sessions cannot see {path}: each has a /tmp and /dev/shm of its own.",
+            remedy="Move Chrome elsewhere.",
+        )
     warnings = [_cgroup_warning(tree)]
     if no_mounts:
         warnings.append(f"Sessions share /tmp and /dev/shm: {no_mounts}.")

@@ -31,5 +31,5 @@ def apply(pairs: list[Rlimit]) -> None:
     that the daemon may lack)."""
     for kind, value in pairs:
         hard = resource.getrlimit(kind)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (value, value))
+        capped = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (capped, capped))

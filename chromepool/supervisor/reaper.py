@@ -12,7 +12,7 @@ def reap() -> list[tuple[int, int]]:
     SIGCHLD coalesces: one signal may stand for many deaths (signal(7)), so each call drains
     ``waitpid`` until it says that nobody else is dead, or that there are no children at all.
     """
-    dead = []
+    dead: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

@@ -97,7 +97,7 @@ def _run_child(plan: Plan, parent: int, gate: int, failure: int) -> None:
         _place_fds(plan.fds)
         _default_signals()
         stage = "exec"
-        os.execve(plan.argv[0], list(plan.argv), dict(plan.env))
+        os.execve(plan.argv[0], list(plan.argv), dict(plan.env))  # noqa: S606
     except OSError as error:
         # The mask may be open again and fd numbers taken over: only this write is left to do.
         with contextlib.suppress(OSError):

@@ -1,0 +1,1 @@
+"""What chromepool costs: ratios against Chrome without it, taken in one run."""

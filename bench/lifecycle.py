@@ -1,0 +1,52 @@
+"""What a session costs in time and memory."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.daemon import Daemon
+
+_MIB = 1024 * 1024
+
+
+def _timed_cycle(daemon: Daemon) -> tuple[float, float]:
+    began = time.perf_counter()
+    session = daemon.new()
+    created = time.perf_counter()
+    assert daemon.delete(session["id"]) == 204
+    deleted = time.perf_counter()
+    assert not daemon.chromes()
+    assert not daemon.leaves()
+    assert not daemon.profiles()
+    return created - began, deleted - created
+
+
+def _memory(daemon: Daemon) -> dict[str, Any]:
+    """Ten blank sessions: what their control groups are charged, what the daemon itself takes."""
+    ids = [daemon.new()["id"] for _ in range(10)]
+    charged = sum(daemon.show(session_id)["usage"]["memory_bytes"] for session_id in ids)
+    own = [psutil.Process(daemon.pid), daemon.gateway]
+    return {
+        "ten_sessions_charged_mib": round(charged / _MIB, 1),
+        "supervisor_and_gateway_rss_mib": [round(p.memory_info().rss / _MIB, 1) for p in own],
+        "daemon_rss_mib": round(sum(p.memory_info().rss for p in own) / _MIB, 1),
+    }
+
+
+def run(folder: Path) -> dict[str, Any]:
+    """The figures of this machine, now."""
+    with Daemon(folder) as daemon:
+        _timed_cycle(daemon)  # the first start reads Chrome's pages from disk
+        cycles = [_timed_cycle(daemon) for _ in range(20)]
+        created, deleted = zip(*cycles, strict=True)
+        return {
+            "create_cold_s": round(statistics.median(created), 3),
+            "delete_s": round(statistics.median(deleted), 3),
+            "delete_worst_s": round(max(deleted), 3),
+            **_memory(daemon),
+        }
