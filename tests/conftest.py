@@ -37,7 +37,10 @@ def nothing_left() -> Iterator[None]:
         return [c for c in psutil.Process().children(recursive=True) if c.pid not in children]
 
     wait_for(lambda: not new_children(), "the test's processes are gone")
-    wait_for(lambda: not _open_files() - files, "the test's descriptors are closed")
+    try:
+        wait_for(lambda: not _open_files() - files, "descriptors are closed", deadline_s=20)
+    except AssertionError:
+        raise AssertionError(f"left open: {_open_files() - files}") from None
 
 
 @pytest.fixture

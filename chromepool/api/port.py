@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import cast
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
@@ -117,8 +116,7 @@ class WebSocketPort:
         await socket.prepare(request)
         if request.transport is None:  # it hung up during the handshake
             return
-        # A cast: uvloop's transports keep asyncio's interface without inheriting from it.
-        self._socket, self._transport = socket, cast(asyncio.Transport, request.transport)
+        self._socket, self._transport = socket, request.transport
         if self._end is not None:
             self._start_closing()
         try:

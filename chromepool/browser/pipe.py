@@ -9,7 +9,10 @@ from collections.abc import Callable
 from chromepool.cdp.framing import Splitter
 from chromepool.errors import ChromepoolError
 
-_READ_BYTES = 1 << 20
+# One buffer for every pipe: it is empty again before anything else runs. os.read would map and
+# unmap a megabyte for each answer of a hundred bytes.
+_buffers = [bytearray(1 << 20)]
+_view = memoryview(_buffers[0])
 HIGH_WATER_BYTES = 4 << 20
 LOW_WATER_BYTES = 1 << 20
 
@@ -104,14 +107,14 @@ class Pipe:
 
     def _read(self) -> None:
         try:
-            data = os.read(self._events, _READ_BYTES)
+            count = os.readv(self._events, _buffers)
         except BlockingIOError:
             return
-        if not data:
+        if not count:
             self._end()
             return
         try:
-            messages = self._splitter.feed(data)
+            messages = self._splitter.feed(_view[:count].tobytes())
         except ChromepoolError:
             self._end()
             return
