@@ -7,7 +7,7 @@ cannot come from a page's text; and a nested object would end in two braces.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -20,7 +20,8 @@ _ID = slice(-34, -2)
 class Envelope(msgspec.Struct):
     """The head of a client's message. Fields not named here are checked as JSON and skipped."""
 
-    id: int
+    id: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
+    """Chrome keeps ids in 32 bits, and answers others without their id."""
     method: str
     sessionId: str | None = None
 
@@ -44,7 +45,7 @@ class Incoming(msgspec.Struct):
 
 
 class _Id(msgspec.Struct):
-    id: int
+    id: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
 
 
 _envelope = msgspec.json.Decoder(Envelope)
