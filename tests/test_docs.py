@@ -1,0 +1,88 @@
+"""The documentation says what the code does: settings, routes, problem codes, links."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from chromepool import config
+from chromepool.api import problems
+from chromepool.api.control import Control
+from chromepool.api.devtools import DevTools
+from chromepool.model import Host
+from chromepool.pool.manager import Manager
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+API = (ROOT / "docs/reference/api.md").read_text()
+GENERATOR = runpy.run_path(str(ROOT / "docs/generate_settings.py"))
+
+
+def _without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", _without_code(page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_settings_page_is_what_the_table_says() -> None:
+    page: Callable[[], str] = GENERATOR["page"]
+    written = (ROOT / "docs/reference/settings.md").read_text()
+    assert written == page(), "run: python docs/generate_settings.py > docs/reference/settings.md"
+
+
+def test_readme_tells_the_real_defaults() -> None:
+    rows = re.findall(r"^\| .+ \| `(\w+)` \| (.+) \|$", (ROOT / "README.md").read_text(), re.M)
+    assert rows
+    for name, told in rows:
+        field = config.FIELDS[name]
+        assert told == GENERATOR["show"](field, field.default), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_resolve(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", _without_code(page.read_text())):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in _anchors(target), link
+
+
+def _apps() -> list[web.Application]:
+    host = Host(False, "none", (), private_mounts=False, sandbox=True, chrome="/chrome")
+    manager = Manager(config.Settings(), host)
+    return [Control(manager, "127.0.0.1:9222").app(), DevTools(manager).app()]
+
+
+def test_every_route_is_described() -> None:
+    described = set(re.findall(r"^### `([A-Z]+ \S+)`$", API, re.MULTILINE))
+    served = set()
+    for app in _apps():
+        for route in app.router.routes():
+            assert route.resource is not None
+            path = re.sub(r"\{(slash|list)\}$", "", route.resource.canonical)
+            method = {"*": "PUT"}.get(route.method, route.method)  # /json/new takes no other
+            if method != "HEAD":
+                served.add(f"{method} {path}")
+    assert described == served
+
+
+def test_every_problem_code_is_described() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \|.*\| (\d*) ?\|$", API, re.MULTILINE)
+    described = {(int(status), code): retry for status, code, retry in rows}
+    expected = {(status, kind.code): "" for kind, status in problems.STATUSES.items()}
+    expected |= {(status, code): "" for status, code in problems._HTTP_CODES.items()}
+    expected[500, "internal"] = ""
+    for kind, after_s in problems.RETRY_AFTER_S.items():
+        expected[problems.STATUSES[kind], kind.code] = str(after_s)
+    assert described == expected
