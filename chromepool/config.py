@@ -11,7 +11,6 @@ import dataclasses
 import math
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -43,24 +42,20 @@ def _setting(
     return dataclasses.field(default=default, metadata=meta)
 
 
-def _private_dir(variable: str, fallback: Path) -> str:
-    base = os.environ.get(variable)
-    return str((Path(base) if base else fallback) / "chromepool")
-
-
 def default_runtime_dir() -> str:
     """Where the control socket lies: ``/run`` for root, the user's runtime folder otherwise."""
     if os.geteuid() == 0:
         return "/run/chromepool"
-    fallback = Path(tempfile.gettempdir()) / f"chromepool-{os.geteuid()}"
-    return _private_dir("XDG_RUNTIME_DIR", fallback)
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    return f"{base}/chromepool" if base else f"/tmp/chromepool-{os.geteuid()}"
 
 
 def default_state_dir() -> str:
     """Where profiles lie: ``/var/lib`` for root, the user's state folder otherwise."""
     if os.geteuid() == 0:
         return "/var/lib/chromepool"
-    return _private_dir("XDG_STATE_HOME", Path.home() / ".local" / "state")
+    base = os.environ.get("XDG_STATE_HOME")
+    return str((Path(base) if base else Path.home() / ".local" / "state") / "chromepool")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -247,6 +242,8 @@ def load(
     settings = Settings(**values)
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise ConfigError(f"log_level = {settings.log_level!r} is not debug, info, warning, error.")
+    if 0 <= settings.gateway_uid - settings.uid_base < settings.uid_count:
+        raise ConfigError(f"gateway_uid = {settings.gateway_uid} is one of the sessions' uids.")
     return dataclasses.replace(
         settings,
         runtime_dir=settings.runtime_dir or default_runtime_dir(),

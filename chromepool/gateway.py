@@ -75,7 +75,10 @@ def authority_of(sock: socket.socket) -> str:
 
 
 async def _start_site(app: web.Application, sock: socket.socket) -> web.AppRunner:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_HANDLERS_S)
+    # A caller that hangs up while its session starts cancels the start, and no place is lost.
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=_HANDLERS_S, handler_cancellation=True
+    )
     await runner.setup()
     await web.SockSite(runner, sock).start()
     return runner

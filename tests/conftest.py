@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,18 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def session(shared_daemon: Daemon) -> Iterator[dict[str, Any]]:
-    """A session of the shared daemon, ended after the test."""
-    created = shared_daemon.new()
-    yield created
-    shared_daemon.delete(created["id"])
+def new_session(shared_daemon: Daemon) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Makes sessions of the shared daemon, all ended after the test."""
+    yield shared_daemon.new
+    for session in shared_daemon.ask("GET", "/v1/sessions").json["sessions"]:
+        shared_daemon.delete(session["id"])
     wait_for(lambda: not shared_daemon.chromes(), "every session of the test is gone")
+
+
+@pytest.fixture
+def session(new_session: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """A session of the shared daemon, ended after the test."""
+    return new_session()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,9 @@ Session = dict[str, Any]
 
 
 @pytest.fixture
-def pair(shared_daemon: Daemon) -> Iterator[tuple[Session, Session]]:
+def pair(new_session: Callable[[], Session]) -> tuple[Session, Session]:
     """Two sessions: the attacker's and the victim's."""
-    both = shared_daemon.new(), shared_daemon.new()
-    yield both
-    for session in both:
-        shared_daemon.delete(session["id"])
+    return new_session(), new_session()
 
 
 def _status(pid: int) -> dict[str, str]:

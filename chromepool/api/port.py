@@ -129,9 +129,10 @@ class WebSocketPort:
     async def _forward_all(self, socket: web.WebSocketResponse) -> None:
         forward, session = self._browser.forward, self._session
         async for message in socket:
-            if message.type is WSMsgType.BINARY:
-                self.end(WSCloseCode.UNSUPPORTED_DATA, "CDP messages are text")
-                return
+            if message.type is not WSMsgType.TEXT:
+                if message.type is WSMsgType.BINARY:
+                    self.end(WSCloseCode.UNSUPPORTED_DATA, "CDP messages are text")
+                return  # else a protocol error, which aiohttp has answered with its close code
             if not self._released.is_set():
                 await self._released.wait()
             if self._end is None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from aiohttp import web
 
+from chromepool.browser.browser import Crash
 from chromepool.config import Settings
 from chromepool.errors import InvalidRequest
 from chromepool.model import Exit, Host, Limits, State, Usage
@@ -45,13 +46,6 @@ class LimitsView(msgspec.Struct):
     enforced: bool
 
 
-class CrashView(msgspec.Struct):
-    """A tab that crashed while its session went on."""
-
-    target_id: str
-    status: str
-
-
 class ExitView(msgspec.Struct, omit_defaults=True):
     """How and why a session ended."""
 
@@ -80,7 +74,7 @@ class SessionView(msgspec.Struct):
     pid: int
     limits: LimitsView
     usage: Usage
-    crashes: list[CrashView]
+    crashes: list[Crash]
     exit: ExitView | None
 
 
@@ -141,7 +135,7 @@ def show(session: Session, usage: Usage, host: Host, authority: str) -> SessionV
             enforced={"memory", "pids"} <= set(host.enforced),
         ),
         usage=usage,
-        crashes=[CrashView(**crash) for crash in (browser.crashes if browser else session.crashes)],
+        crashes=browser.crashes if browser else session.crashes,
         exit=_exit_view(session),
     )
 

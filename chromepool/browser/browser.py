@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -13,8 +14,23 @@ from chromepool.browser.pipe import Pipe
 from chromepool.cdp import message as cdp
 from chromepool.cdp.mux import Mux, Port
 from chromepool.errors import BrowserGone, CommandFailed
+from chromepool.model import Reason
 
 log = logging.getLogger("chromepool.browser")
+
+
+_CRASHES = 100
+"""Crashed tabs that are remembered for a session."""
+
+
+@dataclasses.dataclass(slots=True)
+class Crash:
+    """A tab that crashed while its session went on."""
+
+    target_id: str
+    status: str
+    """Chrome's word for it, such as ``crashed``, ``killed``, ``oom``."""
+    reason: Reason = Reason.CRASHED
 
 
 class Client(Port, Protocol):
@@ -43,8 +59,8 @@ class Browser:
         self._pipe = Pipe(commands, events, self._on_message, self._on_pipe_end, self._on_pressure)
         self._gone = "The session's Chrome is gone."
         self.clients: list[Client] = []
-        self.crashes: list[dict[str, str]] = []
-        """Tabs that crashed, with Chrome's word for how."""
+        self.crashes: list[Crash] = []
+        self.on_crash: Callable[[Crash], None] = lambda crash: None
         self.messages_in = self.messages_out = 0
         self.asked_to_close = False
         """Whether a client has sent ``Browser.close``."""
@@ -143,13 +159,11 @@ class Browser:
             log.error("a message of Chrome's could not be read and was dropped: %s", error)
 
     def _on_event(self, event: cdp.Incoming) -> None:
-        if event.method == "Target.targetCrashed" and len(self.crashes) < 100:
-            self.crashes.append(
-                {
-                    "target_id": str(event.params.get("targetId", "")),
-                    "status": str(event.params.get("status", "")),
-                }
-            )
+        if event.method == "Target.targetCrashed" and len(self.crashes) < _CRASHES:
+            target, status = event.params.get("targetId", ""), event.params.get("status", "")
+            crash = Crash(str(target), str(status))
+            self.crashes.append(crash)
+            self.on_crash(crash)
 
     def _on_pressure(self, pressed: bool) -> None:
         for client in self.clients:

@@ -133,6 +133,8 @@ def url(
         session = _create(ctx, labels, memory_bytes)
     else:
         session = _ask(ctx, lambda client: client.show(session_id))
+        if session["exit"]:
+            raise click.ClickException(f"The session is over: {session['exit']['detail']}.")
     click.echo(session["webSocketDebuggerUrl"])
 
 

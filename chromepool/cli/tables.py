@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -15,7 +16,8 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 def _console() -> Console:
-    return Console(soft_wrap=True, highlight=False)
+    """As wide as it takes: an id or a URL that was cut is of no use."""
+    return Console(soft_wrap=True, highlight=False, width=400 if not sys.stdout.isatty() else None)
 
 
 def _age(created_at: str) -> str:
@@ -39,7 +41,7 @@ def print_sessions(sessions: list[dict[str, Any]]) -> None:
     """One line each."""
     table = Table(box=None, pad_edge=False)
     for column in ("ID", "STATE", "AGE", "OWNER", "CLIENTS", "MEMORY", "LABELS"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, no_wrap=True, overflow="ignore")
     for session in sessions:
         labels = ",".join(f"{name}={value}" for name, value in session["labels"].items())
         table.add_row(
@@ -58,6 +60,8 @@ def print_session(session: dict[str, Any]) -> None:
     """All of one."""
     usage, limits, ended = session["usage"], session["limits"], session["exit"]
     table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ignore")
     enforced = "" if limits["enforced"] else " (NOT enforced)"
     rows = {
         "id": session["id"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from typing import Protocol
@@ -10,6 +11,8 @@ from typing import Protocol
 from chromepool import wire
 from chromepool.errors import BrowserGone, StartFailed, WireError
 from chromepool.model import Exit, Limits, Usage
+
+log = logging.getLogger("chromepool.pool")
 
 
 class Watcher(Protocol):
@@ -85,7 +88,8 @@ class Link:
             received = wire.receive(self._sock)
         except BlockingIOError:
             return
-        except OSError:
+        except (OSError, WireError) as error:
+            log.critical("the wire to the supervisor broke: %s", error)
             received = None
         if received is None:
             self._loop.remove_reader(self._sock.fileno())

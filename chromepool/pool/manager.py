@@ -8,7 +8,7 @@ import itertools
 import logging
 from collections.abc import Callable, Coroutine
 
-from chromepool.browser.browser import Browser
+from chromepool.browser.browser import Browser, Crash
 from chromepool.config import Settings
 from chromepool.errors import (
     BrowserGone,
@@ -114,6 +114,7 @@ class Manager:
             session.is_gone.set()
             raise
         session.browser = Browser(commands, events, lambda: self._on_pipe_end(session))
+        session.browser.on_crash = lambda crash: self._later(self._explain_crash(session, crash))
         timeout_s = self.settings.start_timeout_s
         await session.browser.call("Browser.getVersion", timeout_s=timeout_s)
         await session.browser.call("Target.setDiscoverTargets", _DISCOVERY, timeout_s=timeout_s)
@@ -141,9 +142,12 @@ class Manager:
         """
         if session.begin_end(reason, detail):
             self._close_clients(session, GOING_AWAY)
-            if session.browser is None or not await self._close_politely(session, session.browser):
-                await self.link.stop(session.key, self.settings.term_timeout_s)
+            self._later(self._escalate(session))  # goes on even if the caller is cancelled
         await session.is_gone.wait()
+
+    async def _escalate(self, session: Session) -> None:
+        if session.browser is None or not await self._close_politely(session, session.browser):
+            await self.link.stop(session.key, self.settings.term_timeout_s)
 
     async def _close_politely(self, session: Session, browser: Browser) -> bool:
         """``Browser.close``; whether nothing was left in time."""
@@ -193,6 +197,14 @@ class Manager:
             )
 
     # -- what the supervisor and the pipe tell --
+
+    async def _explain_crash(self, session: Session, crash: Crash) -> None:
+        """A tab crashed: if the kernel has killed a process for memory since, that is why."""
+        killed = (await self.usage(session)).oom_kills or 0
+        if killed > session.oom_kills_seen or crash.status == "oom":
+            crash.reason = Reason.OUT_OF_MEMORY
+        session.oom_kills_seen = max(killed, session.oom_kills_seen)
+        log.warning("session %d: a tab ended: %s (%s)", session.key, crash.reason, crash.status)
 
     def _on_pipe_end(self, session: Session) -> None:
         """Chrome closed its pipe, most likely by dying: Exited tells how. It gets no second try."""

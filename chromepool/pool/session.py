@@ -9,7 +9,7 @@ import logging
 import secrets
 import uuid
 
-from chromepool.browser.browser import Browser
+from chromepool.browser.browser import Browser, Crash
 from chromepool.model import Exit, Limits, Reason, State, Usage
 
 log = logging.getLogger("chromepool.pool")
@@ -51,10 +51,12 @@ class Session:
     detail: str = ""
     """The end in words."""
     exit: Exit | None = None
-    crashes: list[dict[str, str]] = dataclasses.field(default_factory=list)
+    crashes: list[Crash] = dataclasses.field(default_factory=list)
     """Tabs that crashed, once it is over; while it runs its browser has them."""
     usage: Usage = dataclasses.field(default_factory=Usage)
     """Filled once it is over; while it runs the supervisor is asked."""
+    oom_kills_seen: int = 0
+    """OOM kills already told as the end of a tab."""
     is_gone: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
 
     def move(self, state: State) -> None:

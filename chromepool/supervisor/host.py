@@ -17,8 +17,8 @@ from chromepool.supervisor.namespaces import PrivateMounts, sandbox_attempt, suc
 
 SANDBOX_REMEDY = (
     "Allow unprivileged user namespaces: sysctl user.max_user_namespaces=10000; on Ubuntu 23.10+ "
-    "also kernel.apparmor_restrict_unprivileged_userns=0 or an AppArmor profile for Chrome; in a "
-    "container a seccomp profile that permits clone and unshare. To run without Chrome's sandbox "
+    "also kernel.apparmor_restrict_unprivileged_userns=0; in a container "
+    " a seccomp profile that permits clone and unshare. To run without Chrome's sandbox "
     "all the same, knowing what it gives up, start with --no-sandbox."
 )
 

@@ -27,6 +27,9 @@ def make_folders(settings: Settings) -> None:
     ):
         try:
             folder.mkdir(mode=mode, parents=True, exist_ok=True)
+            if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+                # In /tmp anybody may have made it first, and would own what is put into it.
+                raise HostError(f"{folder} belongs to somebody else.", remedy="Choose another.")
             folder.chmod(mode)
         except OSError as error:
             raise HostError(f"{folder} cannot be used: {error.strerror}.") from error

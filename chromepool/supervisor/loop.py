@@ -198,7 +198,9 @@ class Supervisor:
                 continue
             for child in self._children:
                 if child.pid == pid and child.exit is None:
-                    self._tell(wire.Exited(child.key, child.died(status)))
+                    exit = child.died(status)
+                    if self._by_key.get(child.key) is child:  # not of a gateway before this one
+                        self._tell(wire.Exited(child.key, exit))
 
     def _tick(self) -> None:
         self._reap()

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import itertools
 import os
+import shutil
 
 from chromepool.config import Settings
 from chromepool.errors import StartFailed
@@ -58,6 +59,7 @@ class Nursery:
         name = f"s{next(self._numbers)}"
         uid = self._uids.take() if self._uids else None
         profile = self._settings.profiles_dir / name
+        leaf = None
         try:
             leaf = self._tree.create(name, limits)
             profile.mkdir(mode=0o700)
@@ -65,6 +67,9 @@ class Nursery:
                 os.chown(profile, uid, uid)
         except OSError as error:
             self.free(uid)
+            shutil.rmtree(profile, ignore_errors=True)
+            if leaf is not None:
+                leaf.remove()
             raise StartFailed(f"No room could be made for the session: {error}.") from error
         return Child(key, name, limits, leaf, profile, uid, stderr=-1)
 
