@@ -28,6 +28,13 @@ window.hoard = [];
 0
 """
 
+_WORKERS = """
+window.workers = [];
+const url = URL.createObjectURL(new Blob(['setInterval(() => 0, 1000)']));
+for (let i = 0; i < 60; i++) workers.push(new Worker(url));
+0
+"""
+
 
 async def _works(client: Cdp, page: str) -> None:
     assert await client.evaluate("6*7", page) == 42
@@ -115,14 +122,13 @@ def test_the_javascript_heap_has_a_limit_of_its_own(
 def test_workers_without_end_meet_the_pids_cap(
     shared_daemon: Daemon, new_session: NewSession
 ) -> None:
-    bomb = new_session(limits={"pids": 200})
+    bomb = new_session(limits={"pids": 100})
     neighbour = new_session()
 
     async def explode() -> None:
         async with connect(bomb["webSocketDebuggerUrl"]) as client:
             _, page = await client.open_page()
-            workers = "for (let i = 0; i < 2000; i++) new Worker('data:text/javascript,'); 0"
-            await client.send("Runtime.evaluate", {"expression": workers}, page)
+            await client.send("Runtime.evaluate", {"expression": _WORKERS}, page)
             wait_for(
                 lambda: shared_daemon.show(bomb["id"])["usage"]["pids_refused"],
                 "the kernel refuses to fork",

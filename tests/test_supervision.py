@@ -1,0 +1,204 @@
+"""The supervisor with Chromes that misbehave, and with itself and its gateway being killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.daemon import Daemon, wait_for
+
+Misbehaving = Callable[..., Daemon]
+
+
+@pytest.fixture
+def misbehaving(tmp_path: Path) -> Iterator[Misbehaving]:
+    """Makes a daemon whose Chrome is the fake one, with these faults.
+
+    It lies in /var/tmp: sessions have a /tmp of their own, and every uid must be able to run it.
+    """
+    tmp_path.chmod(0o755)
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="chromepool-test-"))
+    folder.chmod(0o755)
+    program = folder / "fake-headless-chrome"
+    shutil.copy(Path(__file__).parent / "fake_chrome.py", program)
+    program.chmod(0o755)
+
+    def make(*faults: str, **settings: object) -> Daemon:
+        (folder / "faults").write_text(" ".join(faults))
+        return Daemon(tmp_path, chrome=program, **settings)
+
+    yield make
+    shutil.rmtree(folder)
+
+
+def _faults(daemon: Daemon, *faults: str) -> None:
+    """Other faults for the Chromes to come."""
+    Path(str(daemon._settings["chrome"])).with_name("faults").write_text(" ".join(faults))
+
+
+def test_a_good_one(misbehaving: Misbehaving) -> None:
+    with misbehaving() as daemon:
+        session = daemon.new()
+        assert daemon.delete(session["id"]) == 204
+        assert daemon.show(session["id"])["exit"]["reason"] == "deleted"
+
+
+@pytest.mark.parametrize("fault", ["ignore-close", "ignore-close ignore-term"])
+def test_the_end_escalates(misbehaving: Misbehaving, fault: str) -> None:
+    with misbehaving(*fault.split(), close_timeout_s=0.3, term_timeout_s=0.3) as daemon:
+        session = daemon.new()
+        assert daemon.delete(session["id"]) == 204
+        ended = daemon.show(session["id"])["exit"]
+        assert ended["signal"] == ("SIGKILL" if "term" in fault else "SIGTERM")
+
+
+def test_orphans_in_sessions_of_their_own_are_found_and_reaped(misbehaving: Misbehaving) -> None:
+    with misbehaving("spawn-orphans") as daemon:
+        session = daemon.new()
+        supervisor = psutil.Process(daemon.pid)
+        # 3 orphans, adopted by the supervisor as their subreaper, the fake itself, the gateway
+        wait_for(lambda: len(supervisor.children(recursive=True)) == 5, "the orphans are ours")
+        assert daemon.delete(session["id"]) == 204
+        assert supervisor.children(recursive=True) == [daemon.gateway]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the pids cap needs a control group")
+def test_a_fork_bomb_meets_the_pids_cap_and_is_removed(misbehaving: Misbehaving) -> None:
+    with misbehaving("fork-bomb", session_pids=100) as daemon:
+        session = daemon.new()
+        usage = daemon.show(session["id"])["usage"]
+        assert usage["processes"] <= 100
+        assert usage["pids_refused"] > 0
+        assert daemon.delete(session["id"]) == 204
+        assert psutil.Process(daemon.pid).children(recursive=True) == [daemon.gateway]
+
+
+def test_a_chrome_that_dies_at_start_tells_its_last_words(misbehaving: Misbehaving) -> None:
+    with misbehaving("die-at-start") as daemon:
+        answer = daemon.ask("POST", "/v1/sessions")
+        assert answer.status == 503
+        assert answer.json["code"] == "start_failed"
+        assert "exited with code 3" in answer.json["detail"]
+        assert "I die" in answer.json["detail"]
+        assert "Retry-After" in answer.headers
+        _faults(daemon)
+        daemon.new()
+
+
+def test_a_mute_chrome_is_given_up(misbehaving: Misbehaving) -> None:
+    with misbehaving("mute", start_timeout_s=0.5, close_timeout_s=0.2, term_timeout_s=5) as daemon:
+        answer = daemon.ask("POST", "/v1/sessions")
+        assert answer.status == 503
+        assert "did not answer" in answer.json["detail"]
+        assert daemon.chromes() == []
+
+
+@pytest.mark.parametrize("fault", ["garbage", "noise"])
+def test_garbage_and_noise_do_no_harm(misbehaving: Misbehaving, fault: str) -> None:
+    with misbehaving(fault) as daemon:
+        session = daemon.new()
+        assert daemon.show(session["id"])["state"] == "ready"
+        assert daemon.delete(session["id"]) == 204
+
+
+def test_the_pool_has_an_end(misbehaving: Misbehaving) -> None:
+    with misbehaving(max_sessions=2) as daemon:
+        sessions = [daemon.new() for _ in range(2)]
+        answer = daemon.ask("POST", "/v1/sessions")
+        assert answer.status == 503
+        assert answer.json["code"] == "pool_full"
+        assert int(answer.headers["Retry-After"]) > 0
+        assert daemon.ask("GET", "/readyz").status == 503
+        daemon.delete(sessions[0]["id"])
+        assert daemon.ask("GET", "/readyz").status == 200
+        daemon.new()
+
+
+def test_the_gateway_is_started_again(misbehaving: Misbehaving) -> None:
+    with misbehaving() as daemon:
+        daemon.new()
+        chromes = daemon.chromes()
+        first = daemon.gateway
+        first.kill()
+        wait_for(lambda: not any(chrome.is_running() for chrome in chromes), "its sessions end")
+        wait_for(lambda: daemon.text.count("chromepool is ready") == 2, "another serves")
+        assert daemon.gateway.pid != first.pid
+        assert daemon.ask("GET", "/v1/sessions").json["sessions"] == []
+        daemon.new()
+
+
+def test_two_daemons_do_not_share_a_folder(misbehaving: Misbehaving, tmp_path: Path) -> None:
+    with misbehaving():
+        second = misbehaving()
+        with pytest.raises(AssertionError, match="Another chromepool uses"):
+            second.start()
+        second.process.wait()
+        second._reader.join()
+
+
+def test_stop_is_in_time_with_chromes_that_ignore_everything(misbehaving: Misbehaving) -> None:
+    with misbehaving("ignore-close", "ignore-term", shutdown_timeout_s=3) as daemon:
+        for _ in range(3):
+            daemon.new()
+        assert daemon.stop() == 0
+
+
+def test_a_second_signal_stops_at_once(misbehaving: Misbehaving) -> None:
+    with misbehaving("ignore-close", "ignore-term", shutdown_timeout_s=3600) as daemon:
+        daemon.new()
+        daemon.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: "stopping within" in daemon.text, "it has begun to stop")
+        assert daemon.process.poll() is None
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(60) == 0
+        assert "at once" in daemon.text
+
+
+def test_a_caller_that_hangs_up_while_chrome_starts_takes_no_place(
+    misbehaving: Misbehaving,
+) -> None:
+    with misbehaving("mute", start_timeout_s=3600, close_timeout_s=0.2) as daemon:
+        caller = socket.socket(socket.AF_UNIX)
+        caller.connect(str(daemon.control_socket))
+        caller.sendall(b"POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        wait_for(lambda: len(daemon.chromes()) == 1, "its Chrome is being started")
+        caller.close()
+        wait_for(lambda: daemon.chromes() == [], "its Chrome is gone again")
+        assert daemon.ask("GET", "/v1/status").json["sessions"]["now"] == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mapping all uids into a namespace needs root")
+def test_without_a_sandbox_the_start_fails_and_says_why(tmp_path: Path) -> None:
+    """In a user namespace of its own, in which no further one may be made."""
+    forbid = 'read _; echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+    argv = ["unshare", "--user", "sh", "-c", forbid, "sh", *Daemon(tmp_path).argv]
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        own = os.readlink("/proc/self/ns/user")
+        ours = Path(f"/proc/{process.pid}")
+        wait_for(lambda: os.readlink(ours / "ns/user") != own, "it is in its namespace")
+        for kind in ("uid_map", "gid_map"):
+            (ours / kind).write_text("0 0 65536")
+        output, _ = process.communicate("\n", timeout=60)
+    assert process.returncode == 1
+    assert "sandbox cannot start" in output
+    assert "max_user_namespaces" in output
+    assert "--no-sandbox" in output
+
+
+def test_no_chrome_says_what_to_install(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, chrome="/nonexistent/chrome")
+    with pytest.raises(AssertionError, match="apt-get install chromium-headless-shell"):
+        daemon.start()
+    daemon.process.wait()
+    daemon._reader.join()
