@@ -179,8 +179,10 @@ def test_a_caller_that_hangs_up_while_chrome_starts_takes_no_place(
 @pytest.mark.skipif(os.geteuid() != 0, reason="mapping all uids into a namespace needs root")
 def test_without_a_sandbox_the_start_fails_and_says_why(tmp_path: Path) -> None:
     """In a user namespace of its own, in which no further one may be made."""
-    forbid = 'read _; echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
-    argv = ["unshare", "--user", "sh", "-c", forbid, "sh", *Daemon(tmp_path).argv]
+    forbid = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+    # The second exec comes after the uids are mapped, and as root of the namespace has its rights.
+    mapped = 'read _; exec sh -c "$0" sh "$@"'
+    argv = ["unshare", "--user", "sh", "-c", mapped, forbid, *Daemon(tmp_path).argv]
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -190,7 +192,7 @@ def test_without_a_sandbox_the_start_fails_and_says_why(tmp_path: Path) -> None:
         for kind in ("uid_map", "gid_map"):
             (ours / kind).write_text("0 0 65536")
         output, _ = process.communicate("\n", timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 1, output
     assert "sandbox cannot start" in output
     assert "max_user_namespaces" in output
     assert "--no-sandbox" in output
