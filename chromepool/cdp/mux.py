@@ -111,17 +111,20 @@ class Mux:
         except msgspec.DecodeError:
             port.deliver(cdp.refusal(message))
             return None
-        named = envelope.sessionId is not msgspec.UNSET
-        session = envelope.sessionId.encode(errors="replace") if named else self._roots.get(port)
+        session: bytes | None
+        if isinstance(envelope.sessionId, str):
+            session, tail = envelope.sessionId.encode(errors="replace"), None
+        else:
+            session, tail = self._roots.get(port), self._tails.get(port)
         if session is None or self._owners.get(session) is not port:
             text = "Session with given id not found."
             port.deliver(cdp.error(cdp.SESSION_NOT_FOUND, text, envelope.id))
             return None
         if envelope.method == "Browser.close":
             port.asks_to_close()
-        if named:
+        if tail is None:
             return message + b"\0"
-        return message[: message.rindex(b"}")] + self._tails[port]
+        return message[: message.rindex(b"}")] + tail
 
     def from_chrome(self, message: bytes) -> None:
         """Hands a message of Chrome's to the client it is for."""
