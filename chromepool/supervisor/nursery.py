@@ -39,6 +39,18 @@ def _pipe() -> tuple[int, int]:
     return read, write
 
 
+def _three_pipes() -> list[tuple[int, int]]:
+    pipes: list[tuple[int, int]] = []
+    try:
+        for make in (_pipe, _pipe, os.pipe):
+            pipes.append(make())
+    except OSError as error:  # EMFILE: one of so many sessions that there is no descriptor left
+        for fd in itertools.chain(*pipes):
+            os.close(fd)
+        raise StartFailed(f"No pipes could be made for the session: {error}.") from error
+    return pipes
+
+
 class Nursery:
     """Makes children."""
 
@@ -58,6 +70,7 @@ class Nursery:
         name = f"s{next(self._numbers)}"
         uid = self._uids.take() if self._uids else None
         profile = self._settings.profiles_dir / name
+        leaf = None
         try:
             leaf = self._tree.create(name, limits)
             profile.mkdir(mode=0o700)
@@ -65,6 +78,8 @@ class Nursery:
                 os.chown(profile, uid, uid)
         except OSError as error:
             self.free(uid)
+            if leaf is not None:
+                leaf.remove()
             raise StartFailed(f"No room could be made for the session: {error}.") from error
         return Child(key, name, limits, leaf, profile, uid, stderr=-1)
 
@@ -73,7 +88,7 @@ class Nursery:
 
         Raises :class:`StartFailed`; the child is then to be abandoned.
         """
-        into, out, stderr = _pipe(), _pipe(), os.pipe()
+        into, out, stderr = _three_pipes()
         child.stderr = stderr[0]
         os.set_blocking(stderr[0], False)
         try:
