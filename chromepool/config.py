@@ -24,6 +24,10 @@ DEFAULT_FILE = Path("/etc/chromepool/chromepool.yaml")
 
 _SUFFIXES = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": MIB, "gi": GIB}
 _SIZE = re.compile(r"(\d+)\s*([kmg]i?)?b?", re.IGNORECASE)
+_LARGEST_BYTES = 1 << 62
+"""The kernel counts bytes in 63 bits."""
+_LARGEST_UID = 4_000_000_000
+"""uids have 32 bits, and the last one means "stay who you are" to setresuid(2)."""
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
 
@@ -38,6 +42,7 @@ def _setting(
     alias: str = "",
 ) -> Any:
     """One row of the table: what it means, its bounds, whether ``512MiB`` is a way to write it."""
+    high = min(high, _LARGEST_BYTES) if size else high
     meta = {"help": text, "low": low, "high": high, "size": size, "alias": alias}
     return dataclasses.field(default=default, metadata=meta)
 
@@ -90,9 +95,13 @@ class Settings:
     pool_memory_bytes: int = _setting(
         GIB, "Hard memory cap of all sessions together.", low=128 * MIB, size=True
     )
-    uid_base: int = _setting(60600, "First uid of the range sessions run as (root only).", low=1)
+    uid_base: int = _setting(
+        60600, "First uid of the range sessions run as (root only).", low=1, high=_LARGEST_UID
+    )
     uid_count: int = _setting(512, "How many uids that range has.", low=1, high=100_000)
-    gateway_uid: int = _setting(60599, "uid and gid the gateway runs as (root only).", low=1)
+    gateway_uid: int = _setting(
+        60599, "uid and gid the gateway runs as (root only).", low=1, high=_LARGEST_UID
+    )
     start_timeout_s: float = _setting(30.0, "Time Chrome has for its first CDP answer.", low=0.1)
     close_timeout_s: float = _setting(3.0, "Time Chrome has to close before SIGTERM.", low=0.0)
     term_timeout_s: float = _setting(2.0, "Time Chrome has after SIGTERM before SIGKILL.", low=0.0)
@@ -204,11 +213,14 @@ def _from_file(path: Path) -> dict[str, Any]:
     import yaml  # here, so that a daemon without a file does not carry the parser
 
     try:
-        document = yaml.safe_load(path.read_text()) or {}
+        document = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # ValueError: not UTF-8, or a number or a date such as 2026-02-30 that Python has not
         raise ConfigError(f"{path} is not YAML: {error}") from error
+    if document is None:  # nothing, or nothing but comments
+        return {}
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: settings are written as `name: value` lines.")
     values: dict[str, Any] = {}
@@ -240,6 +252,11 @@ def load(
         if value is not None:
             _take(values, name, value, flag_of(name))
     settings = Settings(**values)
+    if 0 <= settings.gateway_uid - settings.uid_base < settings.uid_count:
+        raise ConfigError(
+            f"gateway_uid = {settings.gateway_uid} is one of the sessions' uids.",
+            remedy="A session could then kill or trace the gateway: move uid_base or gateway_uid.",
+        )
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise ConfigError(f"log_level = {settings.log_level!r} is not debug, info, warning, error.")
     if 0 <= settings.gateway_uid - settings.uid_base < settings.uid_count:

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import socket
+import sys
 import types
 import typing
 from typing import Any
@@ -146,11 +147,18 @@ def _build(kind: Any, value: Any, path: str) -> Any:
         return _build(typing.get_args(kind)[0], value, path)
     if origin is tuple and isinstance(value, list):
         return tuple(_build(typing.get_args(kind)[0], item, path) for item in value)
-    if kind is float and type(value) is int:
-        return float(value)
+    if kind is float:
+        return _build_float(value, path)
     if type(value) is not (origin or kind):
         raise WireError(f"{path} is {type(value).__name__}, not {kind}.")
     return value
+
+
+def _build_float(value: Any, path: str) -> float:
+    """NaN passes every comparison with a bound, and infinity no int(): neither is a number here."""
+    if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
+        raise WireError(f"{path} is not a finite number.")
+    return float(value)
 
 
 def _build_struct(kind: type, value: Any, path: str) -> Any:
@@ -169,7 +177,7 @@ def decode(packet: bytes) -> Message:
     try:
         body = json.loads(packet)
         kind = _KINDS[body.pop("kind")]
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise WireError(f"not a message: {packet[:80]!r}.") from error
     return typing.cast(Message, _build_struct(kind, body, kind.__name__))
 
@@ -200,9 +208,9 @@ def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
     for level, kind, data in rights:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
-    if not packet:
-        return None
     try:
+        if not packet and not fds:
+            return None
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
             raise WireError("a message was cut short.")
         return decode(packet), fds.tolist()

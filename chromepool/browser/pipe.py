@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import itertools
 import os
 from collections.abc import Callable
 
@@ -15,6 +17,8 @@ _buffers = [bytearray(1 << 20)]
 _view = memoryview(_buffers[0])
 HIGH_WATER_BYTES = 4 << 20
 LOW_WATER_BYTES = 1 << 20
+_PIECES = 256
+"""Buffers given to one writev; the kernel takes 1024 (IOV_MAX)."""
 
 
 class Pipe:
@@ -34,7 +38,7 @@ class Pipe:
         self._commands, self._events = commands, events
         self._on_message, self._on_end, self._on_pressure = on_message, on_end, on_pressure
         self._splitter = Splitter()
-        self._backlog: list[bytes] = []
+        self._backlog: collections.deque[memoryview] = collections.deque()
         self._backlog_bytes = 0
         self._pressed = False
         self._reading = False
@@ -67,31 +71,37 @@ class Pipe:
                 return
             if sent == len(data):
                 return
-            data = data[sent:]
             self._loop.add_writer(self._commands, self._flush)
-        self._backlog.append(data)
-        self._backlog_bytes += len(data)
+        else:
+            sent = 0
+        # A view: Chrome takes 64 KiB at a time, and to copy the rest each time is quadratic.
+        self._backlog.append(memoryview(data)[sent:])
+        self._backlog_bytes += len(data) - sent
         if self._backlog_bytes > HIGH_WATER_BYTES and not self._pressed:
             self._pressed = True
             self._on_pressure(True)
 
     def _flush(self) -> None:
-        data = b"".join(self._backlog)
         try:
-            sent = os.write(self._commands, data)
+            sent = os.writev(self._commands, list(itertools.islice(self._backlog, _PIECES)))
         except BlockingIOError:
             return
         except BrokenPipeError:
             self._end()
             return
-        rest = data[sent:]
-        self._backlog = [rest] if rest else []
-        self._backlog_bytes = len(rest)
-        if not rest:
+        self._take_off(sent)
+        if not self._backlog:
             self._loop.remove_writer(self._commands)
         if self._pressed and self._backlog_bytes < LOW_WATER_BYTES:
             self._pressed = False
             self._on_pressure(False)
+
+    def _take_off(self, sent: int) -> None:
+        self._backlog_bytes -= sent
+        while self._backlog and sent >= len(self._backlog[0]):
+            sent -= len(self._backlog.popleft())
+        if sent:
+            self._backlog[0] = self._backlog[0][sent:]
 
     def pause(self) -> None:
         """Stops reading, so that Chrome has to keep what it says."""

@@ -17,8 +17,11 @@ import msgspec
 from chromepool.cdp import message as cdp
 
 _FIRST_ID = 1 << 30
-"""The daemon's own commands count from here. Chrome answers a command for a session that has just
-ended without its sessionId: such an answer must not be taken for one of ours."""
+"""The daemon's own commands count from here, which is out of most clients' way."""
+_NOT_OURS = (cdp.PARSE_ERROR, cdp.INVALID_REQUEST, cdp.SESSION_NOT_FOUND)
+"""What Chrome answers without a sessionId to a client's message: to a session that has just ended,
+or to an envelope it does not like. Never to ours; so, whatever its id, it must not be taken for
+the answer to one of them."""
 _TARGET_EVENT = b'{"method":"Target.'
 
 OnAnswer = Callable[[cdp.Incoming], None]
@@ -45,7 +48,7 @@ class Mux:
         self._parents: dict[bytes, bytes] = {}
         self._roots: dict[Port, bytes] = {}
         self._tails: dict[Port, bytes] = {}
-        self._answers: dict[int, OnAnswer] = {}
+        self._answers: dict[tuple[bytes | None, int], OnAnswer] = {}
         self._last_id = _FIRST_ID
         self.on_event: OnAnswer = lambda event: None
         """Events of the pipe's own root."""
@@ -66,7 +69,8 @@ class Mux:
     ) -> bytes:
         """A command to write to Chrome; ``answer`` gets what comes back."""
         self._last_id += 1
-        self._answers[self._last_id] = answer
+        owner = None if session is None else session.encode()
+        self._answers[owner, self._last_id] = answer
         return cdp.command(self._last_id, method, params, session)
 
     def attach(self, port: Port, target: str | None, answer: OnAnswer) -> bytes:
@@ -104,19 +108,23 @@ class Mux:
         """What to write to Chrome for a client's message; None when the client was answered."""
         try:
             envelope = cdp.read_envelope(message)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except msgspec.DecodeError:
             port.deliver(cdp.refusal(message))
             return None
-        session = envelope.sessionId
-        if session is not None and self._owners.get(session.encode()) is not port:
+        session: bytes | None
+        if isinstance(envelope.sessionId, str):
+            session, tail = envelope.sessionId.encode(errors="replace"), None
+        else:
+            session, tail = self._roots.get(port), self._tails.get(port)
+        if session is None or self._owners.get(session) is not port:
             text = "Session with given id not found."
             port.deliver(cdp.error(cdp.SESSION_NOT_FOUND, text, envelope.id))
             return None
         if envelope.method == "Browser.close":
             port.asks_to_close()
-        if session is not None:
+        if tail is None:
             return message + b"\0"
-        return message[: message.rindex(b"}")] + self._tails[port]
+        return message[: message.rindex(b"}")] + tail
 
     def from_chrome(self, message: bytes) -> None:
         """Hands a message of Chrome's to the client it is for."""
@@ -126,7 +134,7 @@ class Mux:
             return
         port = self._owners.get(session)
         if port is None:
-            self._from_own_session(message)
+            self._from_own_session(session, message)
             return
         if message.startswith(_TARGET_EVENT):
             self._follow(port, session, message)
@@ -160,9 +168,8 @@ class Mux:
     def _from_root(self, message: bytes) -> None:
         incoming = cdp.decode(message)
         if incoming.id is not None:
-            answer = self._answers.pop(incoming.id, None)
-            if answer is not None:
-                answer(incoming)
+            if incoming.error is None or incoming.error.code not in _NOT_OURS:
+                self._settle(None, incoming)
         elif incoming.method == "Target.detachedFromTarget":
             port = self._drop(incoming.params["sessionId"].encode())
             if port is not None:
@@ -170,9 +177,12 @@ class Mux:
         else:
             self.on_event(incoming)
 
-    def _from_own_session(self, message: bytes) -> None:
-        """For a session of the daemon's own, or of a client that is gone."""
-        incoming = cdp.decode(message)
-        answer = self._answers.pop(incoming.id, None) if incoming.id is not None else None
+    def _from_own_session(self, session: bytes, message: bytes) -> None:
+        """For a session of the daemon's own, or of a client that is gone: its answers are none of
+        ours, although it may have used an id that is."""
+        self._settle(session, cdp.decode(message))
+
+    def _settle(self, session: bytes | None, incoming: cdp.Incoming) -> None:
+        answer = None if incoming.id is None else self._answers.pop((session, incoming.id), None)
         if answer is not None:
             answer(incoming)

@@ -116,7 +116,11 @@ class V1Tree:
         for folder in folders.values():
             folder.mkdir(exist_ok=True)  # cpu and cpuacct may be one hierarchy
         leaf = V1Leaf(folders)
-        leaf.limit(limits)
+        try:
+            leaf.limit(limits)
+        except OSError:
+            leaf.remove()
+            raise
         return leaf
 
     def leftovers(self) -> list[cgroup.Leaf]:

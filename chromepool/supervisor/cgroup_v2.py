@@ -116,7 +116,11 @@ class V2Tree:
         folder = self._folder / name
         folder.mkdir()
         leaf = V2Leaf(folder)
-        leaf.limit(limits)
+        try:
+            leaf.limit(limits)
+        except OSError:
+            leaf.remove()
+            raise
         return leaf
 
     def leftovers(self) -> list[cgroup.Leaf]:

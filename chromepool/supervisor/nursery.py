@@ -40,6 +40,18 @@ def _pipe() -> tuple[int, int]:
     return read, write
 
 
+def _three_pipes() -> list[tuple[int, int]]:
+    pipes: list[tuple[int, int]] = []
+    try:
+        for make in (_pipe, _pipe, os.pipe):
+            pipes.append(make())
+    except OSError as error:  # EMFILE: one of so many sessions that there is no descriptor left
+        for fd in itertools.chain(*pipes):
+            os.close(fd)
+        raise StartFailed(f"No pipes could be made for the session: {error}.") from error
+    return pipes
+
+
 class Nursery:
     """Makes children."""
 
@@ -78,7 +90,7 @@ class Nursery:
 
         Raises :class:`StartFailed`; the child is then to be abandoned.
         """
-        into, out, stderr = _pipe(), _pipe(), os.pipe()
+        into, out, stderr = _three_pipes()
         child.stderr = stderr[0]
         os.set_blocking(stderr[0], False)
         try:

@@ -49,6 +49,14 @@ def _become(uid: int) -> None:
     os.setresuid(uid, uid, uid)
 
 
+def _close_inherited_on_exec() -> None:
+    """What Python opens is close-on-exec; what the daemon itself was started with may not be."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # the one that the listing itself was read from
+                os.set_inheritable(int(name), False)
+
+
 def _place_fds(fds: Mapping[int, int]) -> None:
     lifted = {
         target: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, _LIFTED)
@@ -77,6 +85,8 @@ def _run_child(plan: Plan, parent: int, gate: int, failure: int) -> None:
     """Everything between fork and exec. Never returns."""
     stage = "gate"
     try:
+        # Out of the way of the plan's descriptors, or what fails after them would go unheard.
+        failure = fcntl.fcntl(failure, fcntl.F_DUPFD_CLOEXEC, _LIFTED)
         if os.read(gate, 1) != b"1":
             return
         stage = "own session"
@@ -94,16 +104,22 @@ def _run_child(plan: Plan, parent: int, gate: int, failure: int) -> None:
         _die_with(parent)
         if plan.no_new_privs:
             prctl.set_no_new_privs(1)
+        _close_inherited_on_exec()
         _place_fds(plan.fds)
         _default_signals()
         stage = "exec"
         os.execve(plan.argv[0], list(plan.argv), dict(plan.env))  # noqa: S606
-    except OSError as error:
-        # The mask may be open again and fd numbers taken over: only this write is left to do.
+    except Exception as error:  # ValueError too: silence would be taken for success
         with contextlib.suppress(OSError):
-            os.write(failure, f"{error.errno} {stage} {error.filename or ''}".encode())
+            os.write(failure, _describe(stage, error))
     finally:
         os._exit(127)
+
+
+def _describe(stage: str, error: Exception) -> bytes:
+    if isinstance(error, OSError):
+        return f"{error.errno or errno.EINVAL} {stage} {error.filename or ''}".encode()
+    return f"{errno.EINVAL} {stage} {error}".encode()
 
 
 def _read_failure(failure: int) -> str:
@@ -125,7 +141,10 @@ def _fork(plan: Plan, gate: tuple[int, int], failure: tuple[int, int]) -> int:
     parent = os.getpid()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # EAGAIN: this user or group has as many processes as it may
+            raise StartFailed(f"{plan.argv[0]} did not start: fork: {error}.") from error
         if pid == 0:
             os.close(gate[1])  # or the gate would never read as closed
             os.close(failure[0])
@@ -135,13 +154,26 @@ def _fork(plan: Plan, gate: tuple[int, int], failure: tuple[int, int]) -> int:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
+def _pipes() -> tuple[tuple[int, int], tuple[int, int]]:
+    gate = os.pipe()
+    try:
+        return gate, os.pipe()
+    except OSError:
+        os.close(gate[0])
+        os.close(gate[1])
+        raise
+
+
 def spawn(plan: Plan, admit: Callable[[int], None]) -> int:
     """Starts the plan's program and returns its pid once exec has succeeded.
 
     ``admit(pid)`` runs while the child waits at the gate; what it raises ends the child. Raises
     :class:`StartFailed`. A child that failed is left to the reaper like any other.
     """
-    gate, failure = os.pipe(), os.pipe()
+    try:
+        gate, failure = _pipes()
+    except OSError as error:
+        raise StartFailed(f"{plan.argv[0]} did not start: {error}.") from error
     try:
         pid = _fork(plan, gate, failure)
         os.close(failure[1])

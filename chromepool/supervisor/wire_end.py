@@ -26,11 +26,13 @@ class WireEnd:
         return bool(self._queue)
 
     def send(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
-        """Sends or queues; ``fds`` are closed once they are on their way.
+        """Sends or queues; ``fds`` are closed once they are on their way, or never will be.
 
         Raises OSError when the gateway is gone or does not read at all.
         """
         if len(self._queue) >= _QUEUE:
+            for fd in fds:
+                os.close(fd)
             raise BrokenPipeError("the gateway does not read its wire")
         self._queue.append((message, fds))
         self.flush()
