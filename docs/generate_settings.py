@@ -58,7 +58,7 @@ def _bounds(field: dataclasses.Field[Any]) -> str:
     if isinstance(field.default, bool | str):
         return ""
     low, high = field.metadata["low"], field.metadata["high"]
-    if math.isinf(high):
+    if math.isinf(high) or high >= 1 << 62:  # what the kernel can count is no bound to speak of
         return f"from {show(field, low)}"
     return f"{show(field, low)} to {show(field, high)}"
 

@@ -209,6 +209,7 @@ def _frame(head: int, payload: bytes, mask: bytes = b"abcd") -> bytes:
 @pytest.mark.parametrize(
     "frame",
     [
+        b"\x81\x02{}",  # a client must mask
         _frame(0xF1, b"{}"),  # reserved bits
         _frame(0x83, b"{}"),  # reserved opcode
         _frame(0x80, b"{}"),  # continuation of nothing

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import web
 
+from chromepool.api import frames
+from chromepool.api.frames import FrameError, FrameReader, Opcode
 from chromepool.browser.browser import Browser
 from chromepool.pool.manager import Manager
 from chromepool.pool.session import Session
@@ -15,66 +17,53 @@ log = logging.getLogger("chromepool.api")
 
 _HIGH_WATER_BYTES = 4 << 20
 """From here on a client reads too slowly; Chrome waits for it if nobody else is attached."""
-_CATCH_UP_S = 0.02
+_LOW_WATER_BYTES = 1 << 20
 _LINGER_S = 5.0
-"""How long a client has to read the close frame that says why."""
-_REASON_BYTES = 120
-"""A close frame has room for 123 bytes of reason (RFC 6455, 5.5)."""
+"""How long a client has to read the close frame that says why, and to answer it."""
+_WRITELINES_BYTES = 65536
+"""Above this a message is not copied to be joined with its frame's head."""
 
 
-def _frame_header(length: int) -> bytes:
-    """Head of an unmasked, unfragmented text frame (RFC 6455, 5.2)."""
-    if length < 126:
-        return bytes((0x81, length))
-    if length < 65536:
-        return b"\x81\x7e" + length.to_bytes(2, "big")
-    return b"\x81\x7f" + length.to_bytes(8, "big")
-
-
-class WebSocketPort:
+class WebSocketPort(asyncio.Protocol):
     """One client. Implements ``browser.Client``.
 
-    Messages are framed and written here rather than by aiohttp's coroutine: from Chrome's pipe to
-    the socket in one step, without a task to be woken. aiohttp still reads, and does the control
-    frames.
+    It takes the transport over from aiohttp once the handshake is done: from Chrome's pipe to the
+    socket, and back, in one step, without a task to be woken for each message.
     """
 
     def __init__(self, manager: Manager, session: Session, browser: Browser) -> None:
         self._manager, self._session, self._browser = manager, session, browser
         self._limit = manager.settings.client_buffer_bytes
-        self._socket: web.WebSocketResponse | None = None
+        self._reader = FrameReader(manager.settings.max_message_bytes)
         self._transport: asyncio.Transport | None = None
-        self._released = asyncio.Event()
-        self._released.set()
-        self._full = False
+        self._before: asyncio.BaseProtocol | None = None
+        self._lost = asyncio.Event()
         self._end: tuple[int, str] | None = None
-        self._closing: asyncio.Task[None] | None = None
 
     @property
     def buffered_bytes(self) -> int:
         """Bytes waiting for the client to read them."""
-        transport = self._transport
-        return 0 if transport is None else transport.get_write_buffer_size()
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     # -- what the mux calls --
 
     def deliver(self, head: bytes | memoryview, tail: bytes = b"") -> None:
         """Sends one message; past its buffer's bound the client is ended instead."""
         transport = self._transport
-        if transport is None or self._end is not None or transport.is_closing():
+        if transport is None or self._end is not None:
             return
-        header = _frame_header(len(head) + len(tail))
-        if len(head) < 65536:
-            transport.write(b"".join((header, head, tail)))
+        size = len(head)
+        frame = frames.text_head(size + len(tail))
+        if size < _WRITELINES_BYTES:
+            transport.write(b"".join((frame, head, tail)))
         else:
-            transport.writelines((header, head, tail))
-        waiting = transport.get_write_buffer_size()
-        if waiting > _HIGH_WATER_BYTES:
-            self._on_full(waiting)
+            transport.writelines((frame, head, tail))
+        if transport.get_write_buffer_size() > self._limit:
+            self.end(frames.POLICY, f"too slow: {self.buffered_bytes} bytes unread")
 
     def detached(self) -> None:
         """The page this client was attached to is gone."""
-        self.end(WSCloseCode.OK, "the target was closed")
+        self.end(frames.OK, "the target was closed")
 
     def asks_to_close(self) -> None:
         """It has sent ``Browser.close``."""
@@ -85,81 +74,101 @@ class WebSocketPort:
 
     def hold(self, held: bool) -> None:
         """Stops taking its messages while Chrome is behind; TCP makes the client wait."""
+        if self._transport is None or self._transport.is_closing():
+            return
         if held:
-            self._released.clear()
+            self._transport.pause_reading()
         else:
-            self._released.set()
+            self._transport.resume_reading()
 
-    def _on_full(self, waiting: int) -> None:
-        if waiting > self._limit:
-            self.end(WSCloseCode.POLICY_VIOLATION, f"too slow: {waiting} bytes unread")
-        elif not self._full:
-            self._full = True
-            self._browser.throttle(self, full=True)
-            self._check_later()
+    def pause_writing(self) -> None:
+        """The transport's: the client reads too slowly."""
+        self._browser.throttle(self, full=True)
 
-    def _check_later(self) -> None:
-        asyncio.get_running_loop().call_later(_CATCH_UP_S, self._check)
-
-    def _check(self) -> None:
-        if self.buffered_bytes > _HIGH_WATER_BYTES // 4 and self._end is None:
-            self._browser.throttle(self, full=True)
-            self._check_later()
-        else:
-            self._full = False
-            self._browser.throttle(self, full=False)
+    def resume_writing(self) -> None:
+        """The transport's: the client has caught up."""
+        self._browser.throttle(self, full=False)
 
     # -- life --
 
     async def serve(self, request: web.Request, socket: web.WebSocketResponse) -> None:
-        """Passes the client's messages on until either side ends."""
+        """Does the handshake, then passes messages on until either side ends."""
         await socket.prepare(request)
-        if request.transport is None:  # it hung up during the handshake
+        transport = request.transport
+        if transport is None:  # it hung up during the handshake
             return
-        self._socket, self._transport = socket, request.transport
+        self._before = request.protocol
+        self._transport = transport
+        transport.set_protocol(self)
+        transport.set_write_buffer_limits(_HIGH_WATER_BYTES, _LOW_WATER_BYTES)
         if self._end is not None:
-            self._start_closing()
-        try:
-            await self._forward_all(socket)
-        finally:
-            self._browser.detach(self)
-            if self._closing is not None:
-                await self._closing
+            self._say_end()
+        await self._lost.wait()
 
-    async def _forward_all(self, socket: web.WebSocketResponse) -> None:
-        forward, session = self._browser.forward, self._session
-        async for message in socket:
-            if message.type is not WSMsgType.TEXT:
-                if message.type is WSMsgType.BINARY:
-                    self.end(WSCloseCode.UNSUPPORTED_DATA, "CDP messages are text")
-                return  # else a protocol error, which aiohttp has answered with its close code
-            if not self._released.is_set():
-                await self._released.wait()
-            if self._end is None:
-                session.touch()
-                forward(self, message.data)
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport's: nothing more comes or goes. aiohttp ends its handler by it."""
+        self._browser.detach(self)
+        self._lost.set()
+        assert self._before is not None
+        self._before.connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """The transport's: frames of the client's."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        try:
+            messages = self._reader.feed(data)
+        except FrameError as error:
+            self.end(error.code, error.reason)
+            return
+        batch: list[bytes] = []
+        for opcode, payload in messages:
+            if opcode == Opcode.TEXT:
+                batch.append(payload)
+            else:
+                self._on_other(opcode, payload)
+        if batch and self._end is None:
+            self._session.touch()
+            self._browser.forward(self, batch)
+
+    def _on_other(self, opcode: int, payload: bytes) -> None:
+        assert self._transport is not None
+        if opcode == Opcode.PING:
+            self._transport.write(frames.control(Opcode.PONG, payload))
+        elif opcode == Opcode.BINARY:
+            self.end(frames.UNSUPPORTED, "CDP messages are text")
+        elif opcode == Opcode.CLOSE:
+            self._on_close(payload)
+
+    def _on_close(self, payload: bytes) -> None:
+        assert self._transport is not None
+        if self._end is None:
+            try:
+                code = frames.parse_close(payload)
+            except FrameError as error:
+                self.end(error.code, error.reason)
+                return
+            self._end = (code, "")
+            self._transport.write(frames.control(Opcode.CLOSE, payload[:2]))
+        self._transport.close()
+        self._abort_later()
 
     def end(self, code: int, reason: str) -> None:
         """Closes the WebSocket with a code and a reason; the first of them stays."""
         if self._end is None:
             self._end = (code, reason)
-            self._released.set()
-            if self._socket is not None:
-                self._start_closing()
+            if self._transport is not None:
+                self._say_end()
 
-    def _start_closing(self) -> None:
-        self._closing = asyncio.create_task(self._close())
-
-    async def _close(self) -> None:
-        assert self._socket is not None
+    def _say_end(self) -> None:
+        """The close frame, last of all that is sent; a client that does not answer it is cut."""
         assert self._transport is not None
         assert self._end is not None
-        code, reason = self._end
-        try:
-            async with asyncio.timeout(_LINGER_S):
-                message = reason.encode()[:_REASON_BYTES]
-                await self._socket.close(code=code, message=message)
-        except (TimeoutError, ConnectionError) as error:
-            log.debug("a client did not take its close frame: %r", error)
-        finally:
-            self._transport.abort()
+        self._browser.detach(self)
+        self._transport.write(frames.close(*self._end))
+        self._transport.resume_reading()
+        self._abort_later()
+
+    def _abort_later(self) -> None:
+        assert self._transport is not None
+        asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)

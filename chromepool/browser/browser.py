@@ -104,11 +104,12 @@ class Browser:
             self._pipe.write(command)
         self._pipe.resume()
 
-    def forward(self, client: Client, message: bytes) -> None:
-        """Passes a client's message on."""
-        self.messages_in += 1
-        data = self._mux.from_client(client, message)
-        if data is not None:
+    def forward(self, client: Client, messages: list[bytes]) -> None:
+        """Passes a client's messages on, in one write."""
+        self.messages_in += len(messages)
+        routed = [self._mux.from_client(client, message) for message in messages]
+        data = b"".join(message for message in routed if message is not None)
+        if data:
             self._pipe.write(data)
 
     def throttle(self, client: Client, *, full: bool) -> None:
