@@ -211,6 +211,7 @@ class Supervisor:
             stderr = child.stderr
             child.tick(now)
             if child.phase is Phase.GONE:
+                self._reap()  # what left its group since the last time may be a zombie still
                 self._forget(child, stderr)
 
     def _forget(self, child: Child, stderr: int) -> None:
