@@ -49,6 +49,8 @@ FLAGS = (
     "--disable-backgrounding-occluded-windows",
     "--disable-renderer-backgrounding",
     "--force-color-profile=srgb",
+    # On in every desktop Chrome, off in the headless shell: sites must not share a process.
+    "--site-per-process",
 )
 SMALL_SHM_BYTES = 256 * 1024 * 1024
 """Below this /dev/shm is left alone: Docker's default of 64 MB crashes pages."""
