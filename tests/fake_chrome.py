@@ -1,94 +1,98 @@
-#!/usr/bin/python3
-"""A small Chrome that keeps the pipe's protocol and misbehaves on request.
+"""Chrome's end of the protocol without Chrome: bytes in, bytes out, as measured on Chromium 156."""
 
-Run by the daemon in the place of Chrome: NUL-framed CDP on descriptors 3 and 4. What it does wrong
-is told by the lines of a file ``faults`` beside it: ``ignore-term``, ``mute``, ``garbage``,
-``die-at-start``, ``spawn-orphans``, ``fork-bomb``, ``ignore-close``, ``noise``.
-"""
+from __future__ import annotations
 
+import itertools
 import json
-import os
-import signal
-import sys
-import time
-from pathlib import Path
+from typing import Any
 
-FAULTS = (Path(__file__).parent / "faults").read_text().split()
+_KNOWN = {"id", "method", "params", "sessionId"}
 
 
-def answer(message: "dict[str, object]") -> "dict[str, object]":
-    method = message["method"]
-    if method == "Target.attachToBrowserTarget":
-        return {"sessionId": "F" * 32}
-    if method == "Browser.getVersion":
-        return {"product": "Fake/1", "userAgent": "Fake"}
-    return {}
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    body = dict(pairs)
+    if len(body) != len(pairs):
+        body["duplicate"] = True
+    return body
 
 
-def write(message: "dict[str, object]") -> None:
-    os.write(4, json.dumps(message, separators=(",", ":")).encode() + b"\0")
+class FakeChrome:
+    """Sessions, and an echo for every other command. Messages are without their NUL."""
 
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self.parents: dict[str | None, str | None] = {}
+        """Session → the one it was attached from, None for the pipe's own root."""
+        self.seen: list[tuple[int, str, str | None]] = []
+        """(id, method, session) of all that was understood."""
 
-def serve(message: "dict[str, object]") -> None:
-    reply: dict[str, object] = {"id": message["id"], "result": answer(message)}
-    if "sessionId" in message:
-        reply["sessionId"] = message["sessionId"]
-    write(reply)
-    if message["method"] == "Browser.close" and "ignore-close" not in FAULTS:
-        sys.exit(0)
-
-
-def spawn_orphan() -> None:
-    """A grandchild in a session of its own whose parent is gone: the worst to find."""
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork() != 0:
-            os._exit(0)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        while True:
-            time.sleep(1)
-    os.wait()
-
-
-def bomb() -> None:
-    for _ in range(10_000):
+    def take(self, message: bytes) -> list[bytes]:
+        """What Chrome says to one message."""
         try:
-            if os.fork() == 0:
-                while True:
-                    time.sleep(1)
-        except OSError:
-            return
+            body = json.loads(message, object_pairs_hook=_unique)
+        except ValueError:
+            return [self._dump({"error": {"code": -32700, "message": "JSON"}}, None)]
+        number = body.get("id")
+        if type(number) is not int or not -(2**31) <= number < 2**31:
+            return [self._dump({"error": {"code": -32600, "message": "Message must"}}, None)]
+        session = body.get("sessionId")
+        code = self._refuse(body, session)
+        if code:
+            return [self._dump({"id": number, "error": {"code": code, "message": "no"}}, None)]
+        self.seen.append((number, body["method"], session))
+        return self._answer(number, body["method"], body.get("params") or {}, session)
 
+    def _refuse(self, body: dict[str, Any], session: object) -> int:
+        """Errors of the envelope: Chrome answers them without a sessionId."""
+        if "duplicate" in body:
+            return -32700
+        if not isinstance(body.get("method"), str) or body.keys() - _KNOWN:
+            return -32600
+        if "sessionId" in body and not isinstance(session, str):
+            return -32600
+        return -32001 if session is not None and session not in self.parents else 0
 
-def misbehave() -> None:
-    if "die-at-start" in FAULTS:
-        print("fake chrome: I die", file=sys.stderr, flush=True)
-        sys.exit(3)
-    if "ignore-term" in FAULTS:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if "spawn-orphans" in FAULTS:
-        for _ in range(3):
-            spawn_orphan()
-    if "fork-bomb" in FAULTS:
-        bomb()
-    if "garbage" in FAULTS:
-        os.write(4, b'\x00{"nonsense\x00[1,2]\x00{"method":5}\x00')
-    if "noise" in FAULTS:
-        os.write(2, b"x" * 1_000_000)
+    def _answer(
+        self, number: int, method: str, params: dict[str, Any], session: str | None
+    ) -> list[bytes]:
+        if method in ("Target.attachToBrowserTarget", "Target.attachToTarget"):
+            if params.get("targetId") == "none":
+                error = {"code": -32602, "message": "No target with given id found"}
+                return [self._dump({"id": number, "error": error}, session)]
+            event, child = self.attach(session)
+            return [event, self._dump({"id": number, "result": {"sessionId": child}}, session)]
+        if method == "Target.detachFromTarget":
+            child = params.get("sessionId", "")
+            if child not in self.parents or self.parents[child] != session:
+                error = {"code": -32602, "message": "No session with given id"}
+                return [self._dump({"id": number, "error": error}, session)]
+            return [self.detach(child), self._dump({"id": number, "result": {}}, session)]
+        return [self._dump({"id": number, "result": {"echo": method, "of": session}}, session)]
 
+    def attach(self, parent: str | None) -> tuple[bytes, str]:
+        """A new session below ``parent``: the event, and its id."""
+        child = f"{next(self._numbers):032X}"
+        self.parents[child] = parent
+        return self.event("Target.attachedToTarget", {"sessionId": child, "x": {}}, parent), child
 
-def main() -> None:
-    misbehave()
-    held = b""
-    while data := os.read(3, 65536):
-        *messages, held = (held + data).split(b"\0")
-        for message in messages:
-            if message and "mute" not in FAULTS:
-                serve(json.loads(message))
-    if "ignore-close" in FAULTS:
-        while True:
-            time.sleep(1)
+    def detach(self, session: str) -> bytes:
+        """Ends a session and, without a word, those below it; the event that its parent gets."""
+        parent = self.parents[session]
+        self._forget(session)
+        return self.event("Target.detachedFromTarget", {"sessionId": session}, parent)
 
+    def _forget(self, session: str) -> None:
+        for child in [c for c, parent in self.parents.items() if parent == session]:
+            assert child is not None
+            self._forget(child)
+        del self.parents[session]
 
-if __name__ == "__main__":
-    main()
+    def event(self, method: str, params: dict[str, Any], session: str | None) -> bytes:
+        """An event of a session's."""
+        return self._dump({"method": method, "params": params}, session)
+
+    @staticmethod
+    def _dump(body: dict[str, Any], session: str | None) -> bytes:
+        if session is not None:
+            body["sessionId"] = session  # last, as Chrome does
+        return json.dumps(body, separators=(",", ":")).encode()

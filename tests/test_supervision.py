@@ -29,7 +29,7 @@ def misbehaving(tmp_path: Path) -> Iterator[Misbehaving]:
     folder = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="chromepool-test-"))
     folder.chmod(0o755)
     program = folder / "fake-headless-chrome"
-    shutil.copy(Path(__file__).parent / "fake_chrome.py", program)
+    shutil.copy(Path(__file__).parent / "misbehaving_chrome.py", program)
     program.chmod(0o755)
 
     def make(*faults: str, **settings: object) -> Daemon:
@@ -196,6 +196,16 @@ def test_without_a_sandbox_the_start_fails_and_says_why(tmp_path: Path) -> None:
     assert "sandbox cannot start" in output
     assert "max_user_namespaces" in output
     assert "--no-sandbox" in output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root's sessions have uids of their own")
+def test_profiles_out_of_reach_are_said_at_start() -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # mode 0700
+        daemon = Daemon(Path(folder))
+        with pytest.raises(AssertionError, match=r"cannot get to their profiles.*chmod o"):
+            daemon.start()
+        daemon.process.wait()
+        daemon._reader.join()
 
 
 def test_no_chrome_says_what_to_install(tmp_path: Path) -> None:

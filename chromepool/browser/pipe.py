@@ -129,7 +129,8 @@ class Pipe:
             self._end()
             return
         for message in messages:
-            self._on_message(message)
+            if not self._closed:  # by what an earlier one led to
+                self._on_message(message)
 
     def _end(self) -> None:
         if not self._closed:

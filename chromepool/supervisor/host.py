@@ -13,7 +13,7 @@ from chromepool.model import Host
 from chromepool.supervisor import cgroup_v1, cgroup_v2, chrome
 from chromepool.supervisor.cgroup import Tree
 from chromepool.supervisor.cgroup_none import UncappedTree
-from chromepool.supervisor.namespaces import PrivateMounts, sandbox_attempt, succeeds
+from chromepool.supervisor.namespaces import PrivateMounts, hides, sandbox_attempt, succeeds
 
 SANDBOX_REMEDY = (
     "Allow unprivileged user namespaces: sysctl user.max_user_namespaces=10000; on Ubuntu 23.10+ "
@@ -78,6 +78,36 @@ def _cgroup_warning(tree: Tree) -> str:
     )
 
 
+def check_profiles(settings: Settings) -> str:
+    """Whether a session's uid can get to the profiles' folder: "" or why it can't."""
+    uid, folder = session_uid(settings), settings.profiles_dir
+    if uid is None:
+        return ""
+    return succeeds(functools.partial(_visit, uid, folder))
+
+
+def _visit(uid: int, folder: Path) -> None:
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
+    folder.stat()
+
+
+def _check_visible(settings: Settings, chrome_path: str, *, private_mounts: bool) -> None:
+    """Raises :class:`HostError` where a session could not see its Chrome or its profile."""
+    if private_mounts and hides(Path(chrome_path)):
+        raise HostError(
+            f"Sessions cannot see {chrome_path}: each has a /tmp and /dev/shm of its own.",
+            remedy="Move Chrome elsewhere.",
+        )
+    unreachable = check_profiles(settings)
+    # Below a private /tmp the folders above the profile are made anew, with room to pass.
+    if unreachable and not (private_mounts and hides(settings.profiles_dir)):
+        raise HostError(
+            f"Sessions cannot get to their profiles: {unreachable}.",
+            remedy="Let others pass through the folders above (chmod o+x), or set state_dir.",
+        )
+
+
 def examine(settings: Settings, tree: Tree) -> Host:
     """What sessions will get here; raises :class:`HostError` where none should be started."""
     path = chrome.find(settings.chrome)
@@ -85,11 +115,7 @@ def examine(settings: Settings, tree: Tree) -> Host:
     if no_sandbox and not settings.no_sandbox:
         raise HostError(f"Chrome's sandbox cannot start: {no_sandbox}.", remedy=SANDBOX_REMEDY)
     no_mounts = check_mounts(settings)
-    if not no_mounts and (path.startswith(("/tmp/", "/dev/shm/"))):
-        raise HostError(
-            f"Sessions cannot see {path}: each has a /tmp and /dev/shm of its own.",
-            remedy="Move Chrome elsewhere.",
-        )
+    _check_visible(settings, path, private_mounts=not no_mounts)
     warnings = [_cgroup_warning(tree)]
     if no_mounts:
         warnings.append(f"Sessions share /tmp and /dev/shm: {no_mounts}.")

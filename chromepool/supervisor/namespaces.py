@@ -43,6 +43,14 @@ def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> No
     _check(result, target)
 
 
+_PRIVATE = ("/tmp", "/dev/shm")
+
+
+def hides(path: Path) -> bool:
+    """Whether a session with private mounts would not see this path of the machine's."""
+    return any(path.is_relative_to(folder) for folder in _PRIVATE)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class PrivateMounts:
     """A /tmp, a /dev/shm and a view of /proc of a session's own."""
@@ -60,9 +68,9 @@ class PrivateMounts:
         profile = os.open(self.profile, os.O_PATH | os.O_CLOEXEC)
         mount("none", "/", "", _MS_REC | _MS_PRIVATE)
         options = f"size={self.size_bytes},mode=1777,uid={self.uid},gid={self.uid}"
-        for folder in ("/tmp", "/dev/shm"):
+        for folder in _PRIVATE:
             mount("tmpfs", folder, "tmpfs", _TMPFS, options)
-        if self.profile.is_relative_to("/tmp") or self.profile.is_relative_to("/dev/shm"):
+        if hides(self.profile):
             os.umask(0o022)  # the session's uid has to pass through the folders above
             os.makedirs(self.profile)
             mount(f"/proc/self/fd/{profile}", str(self.profile), "", _MS_BIND)

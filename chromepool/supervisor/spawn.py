@@ -104,6 +104,7 @@ def _run_child(plan: Plan, parent: int, gate: int, failure: int) -> None:
         _die_with(parent)
         if plan.no_new_privs:
             prctl.set_no_new_privs(1)
+        stage = "descriptors"
         _close_inherited_on_exec()
         _place_fds(plan.fds)
         _default_signals()
@@ -176,8 +177,9 @@ def spawn(plan: Plan, admit: Callable[[int], None]) -> int:
         raise StartFailed(f"{plan.argv[0]} did not start: {error}.") from error
     try:
         pid = _fork(plan, gate, failure)
+        os.close(gate[0])  # or the write below would succeed although the child is dead
         os.close(failure[1])
-        failure = (failure[0], -1)
+        gate, failure = (-1, gate[1]), (failure[0], -1)
         try:
             admit(pid)
             os.write(gate[1], b"1")

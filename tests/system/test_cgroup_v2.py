@@ -1,0 +1,113 @@
+"""Sessions under a unified hierarchy with every controller. Assert states here, never speeds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cdp import connect, run
+from tests.daemon import Daemon, wait_for
+
+MIB = 1024 * 1024
+_CONTROLLERS = Path("/sys/fs/cgroup/cgroup.controllers")
+
+
+def _lacks() -> str:
+    if os.geteuid() != 0:
+        return "needs root"
+    if Path("/proc/1/comm").read_text().strip() != "systemd":
+        return "systemd is not PID 1"
+    if not _CONTROLLERS.exists() or "memory" not in _CONTROLLERS.read_text().split():
+        return "/sys/fs/cgroup is not cgroup v2 with the memory controller"
+    return ""
+
+
+pytestmark = pytest.mark.skipif(bool(_lacks()), reason=_lacks())
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with Daemon(tmp_path_factory.mktemp("daemon"), start_timeout_s=120) as daemon:
+        yield daemon
+
+
+def _leaf_of(session: dict[str, Any]) -> Path:
+    line = Path(f"/proc/{session['pid']}/cgroup").read_text().strip().splitlines()[-1]
+    assert line.startswith("0::")
+    return Path("/sys/fs/cgroup") / line[3:].lstrip("/")
+
+
+def test_v2_is_found_and_every_limit_enforced(machine: Daemon) -> None:
+    limits = machine.ask("GET", "/v1/status").json["limits"]
+    assert limits == {"cgroup": "v2", "enforced": ["memory", "cpu", "pids"]}
+
+
+def test_the_limits_are_on_the_leaf(machine: Daemon) -> None:
+    wanted = {"memory_bytes": 200 * MIB, "pids": 300, "cpu_cores": 0.5}
+    session = machine.new(limits=wanted)
+    leaf = _leaf_of(session)
+    assert (leaf / "memory.max").read_text().strip() == str(200 * MIB)
+    assert (leaf / "memory.swap.max").read_text().strip() in ("0", "")
+    assert (leaf / "pids.max").read_text().strip() == "300"
+    assert (leaf / "cpu.max").read_text().strip() == "50000 100000"
+    assert (leaf.parent / "memory.max").read_text().strip() == str(1024 * MIB)
+    usage = machine.show(session["id"])["usage"]
+    assert usage["memory_bytes"] > 10 * MIB
+    assert usage["cpu_s"] > 0
+    assert usage["processes"] >= 4
+    assert machine.delete(session["id"]) == 204
+    assert not leaf.exists()
+
+
+def test_a_session_over_its_memory_cap_ends_as_out_of_memory(machine: Daemon) -> None:
+    session = machine.new(limits={"memory_bytes": 128 * MIB})
+    Path(f"/proc/{session['pid']}/oom_score_adj").write_text("1000")
+
+    async def eat() -> tuple[int | None, str]:
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            _, page = await client.open_page()
+            hoard = "let a = []; setInterval(() => a.push(new Uint8Array(8e6).fill(1)), 0); 0"
+            await client.evaluate(hoard, page)
+            return await client.closed()
+
+    code, reason = run(eat())
+    assert (code, "out_of_memory" in reason) == (1011, True)
+    ended = machine.wait_ended(session["id"])
+    assert ended["exit"]["reason"] == "out_of_memory"
+    assert ended["exit"]["oom_kills"] >= 1
+
+
+def test_a_delegated_unit_is_used_from_within(tmp_path: Path) -> None:
+    """systemd gives the unit a group of its own; the pool goes below it, not beside systemd's."""
+    daemon = Daemon(tmp_path, start_timeout_s=120)
+    unit = f"chromepool-test-{os.getpid()}"
+    environment = [f"--setenv=PYTHONPATH={os.environ.get('PYTHONPATH', '')}"]
+    begin = ["systemd-run", "--unit", unit, "-p", "Delegate=yes", "-p", "KillMode=mixed"]
+    log = tmp_path / "log"
+    begin += ["-p", f"StandardOutput=file:{log}", "-p", f"StandardError=file:{log}"]
+    begin += ["-p", f"WorkingDirectory={Path.cwd()}"]
+    subprocess.run([*begin, *environment, *daemon.argv], check=True)
+    try:
+        wait_for(lambda: log.exists() and "is ready" in log.read_text(), "the unit serves")
+        session = daemon.new()
+        leaf = _leaf_of(session)
+        assert f"{unit}.service/" in str(leaf)
+        assert (leaf / "memory.max").read_text().strip() == str(512 * MIB)
+        assert daemon.delete(session["id"]) == 204
+        daemon.new()
+    finally:
+        subprocess.run(["systemctl", "stop", unit], check=True)
+    state = subprocess.run(
+        ["systemctl", "show", unit, "-p", "Result,ActiveState"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "ActiveState=inactive" in state.stdout
+    assert "Result=success" in state.stdout
+    assert daemon.profiles() == []
