@@ -88,6 +88,12 @@ class BrowserGone(ChromepoolError):
     code = "browser_gone"
 
 
+class NoAnswer(ChromepoolError):
+    """Chrome did not answer in time."""
+
+    code = "no_answer"
+
+
 class CommandFailed(ChromepoolError):
     """Chrome answered a CDP command with an error."""
 

@@ -13,7 +13,7 @@ from chromepool.api.port import WebSocketPort
 from chromepool.api.problems import problems
 from chromepool.api.views import json_response
 from chromepool.browser.browser import Browser
-from chromepool.errors import BrowserGone, CommandFailed, TargetNotFound
+from chromepool.errors import BrowserGone, CommandFailed, NoAnswer, TargetNotFound
 from chromepool.model import Reason
 from chromepool.pool.manager import Manager
 from chromepool.pool.protocol import ProtocolSource
@@ -79,7 +79,7 @@ class DevTools:
                 try:
                     self._last_version = await session.browser.call("Browser.getVersion")
                     break
-                except (BrowserGone, CommandFailed):
+                except (BrowserGone, CommandFailed, NoAnswer):
                     continue
         return self._last_version or {}
 

@@ -103,6 +103,8 @@ class WebSocketPort(asyncio.Protocol):
         transport.set_write_buffer_limits(_HIGH_WATER_BYTES, _LOW_WATER_BYTES)
         if self._end is not None:
             self._say_end()
+        elif self._browser.pressed:
+            self.hold(True)
         await self._lost.wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -165,6 +167,8 @@ class WebSocketPort(asyncio.Protocol):
         assert self._transport is not None
         assert self._end is not None
         self._browser.detach(self)
+        if self._transport.is_closing():
+            return
         self._transport.write(frames.close(*self._end))
         self._transport.resume_reading()
         self._abort_later()

@@ -21,6 +21,7 @@ STATUSES: dict[type[errors.ChromepoolError], int] = {
     errors.TargetNotFound: 404,
     errors.CommandFailed: 502,
     errors.BrowserGone: 410,
+    errors.NoAnswer: 504,
     errors.StartFailed: 503,
     errors.PoolFull: 503,
     errors.ShuttingDown: 503,

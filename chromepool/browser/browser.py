@@ -13,12 +13,13 @@ import msgspec
 from chromepool.browser.pipe import Pipe
 from chromepool.cdp import message as cdp
 from chromepool.cdp.mux import Mux, Port
-from chromepool.errors import BrowserGone, CommandFailed
+from chromepool.errors import BrowserGone, CommandFailed, NoAnswer
 from chromepool.model import Reason
 
 log = logging.getLogger("chromepool.browser")
 
 
+_ANSWER_S = 30.0
 _CRASHES = 100
 """Crashed tabs that are remembered for a session."""
 
@@ -59,6 +60,7 @@ class Browser:
         self._pipe = Pipe(commands, events, self._on_message, self._on_pipe_end, self._on_pressure)
         self._gone = "The session's Chrome is gone."
         self.clients: list[Client] = []
+        self._full: set[Client] = set()
         self.crashes: list[Crash] = []
         self.on_crash: Callable[[Crash], None] = lambda crash: None
         self.messages_in = self.messages_out = 0
@@ -66,21 +68,33 @@ class Browser:
         """Whether a client has sent ``Browser.close``."""
 
     async def call(
-        self, method: str, params: dict[str, Any] | None = None, *, timeout_s: float | None = None
+        self,
+        method: str,
+        params: dict[str, Any] | None = None,
+        *,
+        timeout_s: float = _ANSWER_S,
     ) -> dict[str, Any]:
-        """A command's result. Raises :class:`CommandFailed`, :class:`BrowserGone`, TimeoutError."""
+        """A command's result.
+
+        Raises :class:`CommandFailed`, :class:`BrowserGone`, and in the end :class:`NoAnswer`:
+        Chrome hangs, or has much to say to an only client that does not read.
+        """
         answer = self._answer()
         self._pipe.write(self._mux.command(method, params or {}, _settle(answer)))
-        return self._result(method, await self._wait(answer, timeout_s))
+        return self._result(method, await self._wait(method, answer, timeout_s))
+
+    @property
+    def pressed(self) -> bool:
+        """Whether Chrome is far behind in reading, so that clients are to be held."""
+        return self._pipe.pressed
 
     async def attach(self, client: Client, target: str | None) -> None:
         """Gives a client its root session: the browser's, or the target's."""
         answer = self._answer()
-        self._pipe.resume()
         self.clients.append(client)
         try:
             self._pipe.write(self._mux.attach(client, target, self._settle_attach(client, answer)))
-            self._result("Target.attachToTarget", await self._wait(answer, None))
+            self._result("Target.attachToTarget", await self._wait("attaching", answer, _ANSWER_S))
         except BaseException:
             self.detach(client)
             raise
@@ -99,10 +113,11 @@ class Browser:
         """Ends all that a client had in Chrome. May be called twice."""
         if client in self.clients:
             self.clients.remove(client)
+        self._full.discard(client)
         command = self._mux.detach(client)
         if command is not None:
             self._pipe.write(command)
-        self._pipe.resume()
+        self._balance()
 
     def forward(self, client: Client, messages: list[bytes]) -> None:
         """Passes a client's messages on, in one write."""
@@ -113,14 +128,22 @@ class Browser:
             self._pipe.write(data)
 
     def throttle(self, client: Client, *, full: bool) -> None:
-        """A client reads too slowly (``full``), or has caught up.
+        """A client reads too slowly (``full``), or has caught up."""
+        if full:
+            self._full.add(client)
+        else:
+            self._full.discard(client)
+        self._balance()
 
-        While it is the only one, Chrome itself is made to wait. Others must not wait for it: then
-        it has its buffer, and the port ends it when that overflows.
+    def _balance(self) -> None:
+        """Makes Chrome wait for a slow client while nobody else wants to hear from it.
+
+        Others must not wait for it: then it has its buffer, and its port ends it when that
+        overflows.
         """
-        if full and self.clients == [client]:
+        if self._full and len(self.clients) == 1:
             self._pipe.pause()
-        elif not full:
+        else:
             self._pipe.resume()
 
     def close(self, why: str) -> None:
@@ -137,12 +160,14 @@ class Browser:
         return asyncio.get_running_loop().create_future()
 
     async def _wait(
-        self, answer: asyncio.Future[cdp.Incoming], timeout_s: float | None
+        self, what: str, answer: asyncio.Future[cdp.Incoming], timeout_s: float
     ) -> cdp.Incoming:
         self._waiting.add(answer)
         try:
             async with asyncio.timeout(timeout_s):
                 return await answer
+        except TimeoutError:
+            raise NoAnswer(f"Chrome did not answer {what} within {timeout_s:g} s.") from None
         finally:
             self._waiting.discard(answer)
 

@@ -53,6 +53,11 @@ class Pipe:
         return self._backlog_bytes
 
     @property
+    def pressed(self) -> bool:
+        """Whether Chrome is far behind in reading."""
+        return self._pressed
+
+    @property
     def closed(self) -> bool:
         """Whether the pipe is no more."""
         return self._closed

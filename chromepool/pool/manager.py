@@ -14,6 +14,7 @@ from chromepool.errors import (
     BrowserGone,
     ChromepoolError,
     CommandFailed,
+    NoAnswer,
     PoolFull,
     SessionNotFound,
     ShuttingDown,
@@ -97,8 +98,8 @@ class Manager:
             await self._start(session)
         except BrowserGone:
             await session.is_gone.wait()  # it is dying, and Exited will tell of what
-        except (ChromepoolError, TimeoutError) as error:
-            await self._give_up(session, str(error) or "Chrome did not answer in time.")
+        except ChromepoolError as error:
+            await self._give_up(session, error.detail, error.remedy)
         except asyncio.CancelledError:
             self._later(self.end(session, Reason.CLIENT_CLOSED, "its creator hung up"))
             raise
@@ -121,7 +122,7 @@ class Manager:
         if session.state is State.STARTING:
             session.move(State.READY)
 
-    async def _give_up(self, session: Session, why: str) -> None:
+    async def _give_up(self, session: Session, why: str, remedy: str = "") -> None:
         """Ends a session that never came to be, and raises why."""
         if session.key in self._by_key:
             await self.end(session, Reason.START_FAILED, why)
@@ -130,7 +131,8 @@ class Manager:
             self._keep(session)
         words = session.exit.stderr.strip()[-1000:] if session.exit else ""
         said = f" Chrome's last words: {words}" if words else ""
-        raise StartFailed(f"Chrome did not start: {session.detail or why}.{said}")
+        detail = (session.detail or why).rstrip(".")
+        raise StartFailed(f"Chrome did not start: {detail}.{said}", remedy=remedy)
 
     # -- ending --
 
@@ -155,7 +157,7 @@ class Manager:
             async with asyncio.timeout(self.settings.close_timeout_s):
                 try:
                     await browser.call("Browser.close")
-                except (BrowserGone, CommandFailed) as error:
+                except (BrowserGone, CommandFailed, NoAnswer) as error:
                     log.debug("session %d: Browser.close: %s", session.key, error)
                 await session.is_gone.wait()
         except TimeoutError:
