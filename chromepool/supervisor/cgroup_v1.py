@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from chromepool.model import Limits, Usage
@@ -105,13 +106,20 @@ class V1Tree:
             except OSError:
                 continue
             self._folders[controller] = folder / name
+        self._pool_memory_bytes = pool_memory_bytes
+        # EBUSY: what an earlier life left uses more. It is ended before the first create.
+        with contextlib.suppress(OSError):
+            self._cap()
+        self.enforced = tuple(name for name in _ENFORCED if name in self._folders)
+
+    def _cap(self) -> None:
         if "memory" in self._folders:
             memory = self._folders["memory"]
             cgroup.write_if_there(memory / "memory.use_hierarchy", 1)
-            cgroup.write(memory / "memory.limit_in_bytes", pool_memory_bytes)
-        self.enforced = tuple(name for name in _ENFORCED if name in self._folders)
+            cgroup.write(memory / "memory.limit_in_bytes", self._pool_memory_bytes)
 
     def create(self, name: str, limits: Limits) -> V1Leaf:
+        self._cap()
         folders = {controller: parent / name for controller, parent in self._folders.items()}
         for folder in folders.values():
             folder.mkdir(exist_ok=True)  # cpu and cpuacct may be one hierarchy
