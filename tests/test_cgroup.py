@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import resource
 import secrets
@@ -82,6 +83,10 @@ def _end(leaf: Leaf) -> int:
         reap()
     wait_for(lambda: _removed(leaf), "the group is removed")
     return rounds
+
+
+def _holds(leaf: Leaf, count: int) -> bool:
+    return len(leaf.pids()) == count
 
 
 def _removed(leaf: Leaf) -> bool:
@@ -197,7 +202,7 @@ def test_all_of_a_family_is_seen_and_killed(leaf: Leaf) -> None:
 def test_a_daemon_of_a_sessions_does_not_get_away(v1: cgroup_v1.V1Tree, v2: Tree) -> None:
     for leaf in (v1.create("s1", LIMITS), v2.create("s1", LIMITS)):
         _shell(leaf, DAEMON)
-        wait_for(lambda leaf=leaf: len(leaf.pids()) == 2, "both run")
+        wait_for(functools.partial(_holds, leaf, 2), "both run")
         _end(leaf)
 
 
