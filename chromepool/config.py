@@ -259,8 +259,6 @@ def load(
         )
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise ConfigError(f"log_level = {settings.log_level!r} is not debug, info, warning, error.")
-    if 0 <= settings.gateway_uid - settings.uid_base < settings.uid_count:
-        raise ConfigError(f"gateway_uid = {settings.gateway_uid} is one of the sessions' uids.")
     return dataclasses.replace(
         settings,
         runtime_dir=settings.runtime_dir or default_runtime_dir(),
