@@ -31,6 +31,10 @@ def _status(pid: int) -> dict[str, str]:
     return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 
 
+def _is_filtered(pid: int) -> bool:
+    return _status(pid)["Seccomp"] == "2"
+
+
 def _tree(session: Session) -> list[psutil.Process]:
     root = psutil.Process(session["pid"])
     return [root, *root.children(recursive=True)]
@@ -49,8 +53,9 @@ def test_the_sandbox_is_on(pair: tuple[Session, Session]) -> None:
     for session in pair:
         renderers = wait_for(functools.partial(_renderers, session), "a renderer runs")
         for renderer in renderers:
+            # Seen between its fork and its sandbox it has no filter yet.
+            wait_for(functools.partial(_is_filtered, renderer.pid), "it has a seccomp filter")
             status = _status(renderer.pid)
-            assert status["Seccomp"] == "2"
             assert status["NoNewPrivs"] == "1"
             assert _namespace(renderer.pid, "user") != _namespace(os.getpid(), "user")
             uids.append(int(status["Uid"].split()[0]))

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.cdp import connect, run
-from tests.daemon import Daemon
+from tests.daemon import Daemon, wait_for
 
 _UID = 60450
 _PYTHON = "/usr/bin/python3"
@@ -53,7 +53,8 @@ class _OrdinaryDaemon(Daemon):
 
 
 @pytest.fixture(scope="module")
-def ordinary() -> Iterator[Daemon]:
+def folder() -> Iterator[Path]:
+    """A folder of the user's, with the packages beside it."""
     if _lacks():
         pytest.skip(_lacks())
     folder = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="chromepool-test-"))
@@ -66,12 +67,17 @@ def ordinary() -> Iterator[Daemon]:
         for path in (folder, home):
             os.chown(path, _UID, _UID)
         subprocess.run(["chmod", "-R", "a+rX", folder / "packages"], check=True)
-        daemon = _OrdinaryDaemon(home)
-        daemon.packages = folder / "packages"
-        with daemon:
-            yield daemon
+        yield folder
     finally:
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def ordinary(folder: Path) -> Iterator[Daemon]:
+    daemon = _OrdinaryDaemon(folder / "home")
+    daemon.packages = folder / "packages"
+    with daemon:
+        yield daemon
 
 
 def test_what_is_missing_is_said(ordinary: Daemon) -> None:
@@ -104,6 +110,24 @@ def test_a_session_works_in_the_sandbox_and_leaves_nothing(ordinary: Daemon) -> 
     assert ordinary.delete(session["id"]) == 204
     assert not [process for process in tree if process.is_running()]
     assert ordinary.profiles() == []
+
+
+def test_orphans_that_left_the_session_are_found_without_control_groups(folder: Path) -> None:
+    program = folder / "fake-headless-chrome"
+    shutil.copy(_ROOT / "tests" / "misbehaving_chrome.py", program)
+    program.chmod(0o755)
+    (folder / "faults").write_text("spawn-orphans ignore-close")
+    home = folder / "another"
+    home.mkdir()
+    os.chown(home, _UID, _UID)
+    daemon = _OrdinaryDaemon(home, chrome=program, close_timeout_s=0.2)
+    daemon.packages = folder / "packages"
+    with daemon:
+        session = daemon.new()
+        supervisor = psutil.Process(daemon.pid)
+        wait_for(lambda: len(supervisor.children(recursive=True)) == 5, "the orphans are ours")
+        assert daemon.delete(session["id"]) == 204
+        assert supervisor.children(recursive=True) == [daemon.gateway]
 
 
 def test_a_killed_chrome_leaves_nothing(ordinary: Daemon) -> None:

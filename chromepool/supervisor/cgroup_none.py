@@ -1,7 +1,8 @@
 """No control groups: a session is what its first process has started, and nothing caps it.
 
 Every Chrome leads a session (setsid) of its own, and the supervisor is the subreaper of all, so
-the processes of one are found by their session id or, where it has one, by its uid.
+the processes of one are found below its first process, by their session id, or by a name in their
+environment.
 """
 
 from __future__ import annotations
@@ -14,22 +15,24 @@ import psutil
 
 from chromepool.model import Limits, Usage
 from chromepool.supervisor import cgroup
+from chromepool.supervisor.chrome import NAME_VARIABLE
 
 
 class UncappedLeaf:
     """The processes that descend from the added one."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._leader = 0
 
     def add(self, pid: int) -> None:
         self._leader = pid
 
     def _processes(self) -> list[psutil.Process]:
-        """Descendants of this daemon in the leader's session or below the leader.
+        """Descendants of this daemon that hang below the leader or came from it.
 
-        A process leaves the session only by setsid, and then still hangs below the leader or,
-        orphaned, below this daemon.
+        A process leaves the leader's session by setsid, and the leader's tree when its parent dies;
+        one that did both is known by its environment.
         """
         try:
             below = set(psutil.Process(self._leader).children(recursive=True))
@@ -38,12 +41,16 @@ class UncappedLeaf:
         found = []
         for process in psutil.Process().children(recursive=True):
             try:
-                mine = process in below or os.getsid(process.pid) == self._leader
-                if mine and process.status() != psutil.STATUS_ZOMBIE:
+                if self._is_mine(process, below) and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
-            except (psutil.NoSuchProcess, ProcessLookupError):
+            except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
                 continue
         return found
+
+    def _is_mine(self, process: psutil.Process, below: set[psutil.Process]) -> bool:
+        if process in below or os.getsid(process.pid) == self._leader:
+            return True
+        return process.environ().get(NAME_VARIABLE) == self._name
 
     def pids(self) -> list[int]:
         return [process.pid for process in self._processes()] if self._leader else []
@@ -77,7 +84,7 @@ class UncappedTree:
     enforced: tuple[str, ...] = ()
 
     def create(self, name: str, limits: Limits) -> UncappedLeaf:
-        return UncappedLeaf()
+        return UncappedLeaf(name)
 
     def leftovers(self) -> list[cgroup.Leaf]:
         return []

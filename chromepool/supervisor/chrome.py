@@ -105,6 +105,10 @@ def command_line(
     return [*argv, "about:blank"]
 
 
+NAME_VARIABLE = "CHROMEPOOL_NAME"
+"""In the environment of every process of a session: the name of its profile folder."""
+
+
 def environment(profile: Path, daemon: Mapping[str, str]) -> dict[str, str]:
     """Chrome's whole environment.
 
@@ -116,6 +120,7 @@ def environment(profile: Path, daemon: Mapping[str, str]) -> dict[str, str]:
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": home,
+        NAME_VARIABLE: profile.name,
         "TMPDIR": "/tmp",
         "XDG_CONFIG_HOME": home,
         "XDG_CACHE_HOME": home,

@@ -53,6 +53,9 @@ class GatewayProcess:
         try:
             plan = Plan(argv=argv, env=self._environment(), fds=fds, umask=0o077)
             self.pid = spawn(plan, lambda pid: None)
+        except BaseException:
+            ours.close()
+            raise
         finally:
             theirs.close()
             os.close(fds[0])

@@ -92,7 +92,11 @@ class Supervisor:
         gateway = self._gateway
         if gateway.pid or self._stop_at is not None or time.monotonic() < gateway.start_at:
             return
-        end = gateway.start()
+        try:
+            end = gateway.start()
+        except (StartFailed, OSError) as error:  # no process, no descriptor: there may be again
+            log.error("the gateway cannot start: %s; next try in %.1f s", error, gateway.died())
+            return
         self._selector.register(end.sock, selectors.EVENT_READ, self._on_wire)
 
     def _on_wire(self, events: int) -> None:
