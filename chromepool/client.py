@@ -57,9 +57,12 @@ class Client:
                 if answer.status >= 400:
                     raise ApiError(await answer.json(content_type=None), answer.status)
                 return None if answer.status == 204 else await answer.json()
-        except aiohttp.ClientConnectorError as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
+            why: object = error
+            if isinstance(error, aiohttp.ClientConnectorError):
+                why = error.os_error.strerror
             raise ClientBlocked(
-                f"No daemon answers at {self._path}: {error.os_error.strerror or error}.",
+                f"No daemon answers at {self._path}: {why or error!r}.",
                 remedy="Start it with `chromepool serve`, or name its --runtime-dir.",
             ) from error
 

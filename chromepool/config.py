@@ -109,6 +109,7 @@ class Settings:
     max_message_bytes: int = _setting(
         64 * MIB, "Largest CDP message taken from a client.", low=MIB, size=True
     )
+    max_clients: int = _setting(32, "WebSockets on one session at once.", low=1, high=10_000)
     client_buffer_bytes: int = _setting(
         32 * MIB, "Bytes kept for a client that reads too slowly.", low=MIB, size=True
     )

@@ -70,6 +70,12 @@ class PoolFull(ChromepoolError):
     code = "pool_full"
 
 
+class TooManyClients(ChromepoolError):
+    """The session has as many WebSockets as it may have."""
+
+    code = "too_many_clients"
+
+
 class ShuttingDown(ChromepoolError):
     """The daemon takes no new sessions because it is stopping."""
 

@@ -96,7 +96,7 @@ async def serve(sock: socket.socket, settings: Settings, host: Host) -> None:
 
     manager.on_shutdown = on_shutdown
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: None)  # Ctrl-C reaches us too; the wire decides
+        loop.add_signal_handler(number, lambda: None)  # the wire decides when to stop
     control, devtools = socket.socket(fileno=CONTROL_FD), socket.socket(fileno=DEVTOOLS_FD)
     manager.link = Link(sock, manager)
     apps = (
@@ -104,7 +104,7 @@ async def serve(sock: socket.socket, settings: Settings, host: Host) -> None:
         (DevTools(manager).app(), devtools),
     )
     runners = [await _start_site(app, listener) for app, listener in apps]
-    await manager.link.ready()
+    manager.link.ready()
     timeout_s = await stop
     try:
         # The supervisor has the last word at its deadline; a little before, it is told the truth.

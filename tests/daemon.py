@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import http.client
+import itertools
 import json
 import os
 import re
@@ -39,6 +40,9 @@ def wait_for(
         if time.monotonic() > end:
             raise AssertionError(f"waited {deadline_s} s in vain: {what}")
         time.sleep(pause_s)
+
+
+_RANGES = itertools.cycle(range(1000))
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -76,6 +80,9 @@ class Daemon:
         self.folder = folder
         self.runtime_dir, self.state_dir = folder / "run", folder / "state"
         given = {"port": 0, "runtime_dir": self.runtime_dir, "state_dir": self.state_dir}
+        # Daemons at one time, of other test runs too, do not share uids: they refuse to.
+        base = 1_000_000 + (os.getpid() % 4096) * 100_000 + next(_RANGES) * 100
+        given |= {"uid_base": base, "uid_count": 64, "gateway_uid": base + 99}
         self._settings = given | settings
         self.log: list[str] = []
         self.authority = ""

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -179,6 +180,49 @@ def test_binary_frames(session: dict[str, Any]) -> None:
     assert "text" in reason
 
 
+def test_a_text_frame_that_is_not_utf8(shared_daemon: Daemon, session: dict[str, Any]) -> None:
+    received = _raw(shared_daemon, session, _frame(0x81, b'{"id":1,"method":"\xff"}'))
+    assert received[:4] == b"\x88" + received[1:2] + (1007).to_bytes(2, "big")
+
+
+def test_pings_without_end_are_answered_only_to_those_who_read(
+    shared_daemon: Daemon, session: dict[str, Any]
+) -> None:
+    gateway = shared_daemon.gateway
+    before = gateway.memory_info().rss
+    ping = _frame(0x89, b"x" * 125) * 500
+    with _upgraded(shared_daemon, session) as raw:
+        for _ in range(1000):
+            raw.sendall(ping)
+        assert gateway.memory_info().rss - before < 32 * MIB
+
+
+def test_fragments_without_end_are_bounded(shared_daemon: Daemon, session: dict[str, Any]) -> None:
+    gateway = shared_daemon.gateway
+    before = gateway.memory_info().rss
+    with _upgraded(shared_daemon, session) as raw:
+        raw.sendall(_frame(0x01, b"x"))
+        for _ in range(300):
+            raw.sendall(_frame(0x00, b"") * 5000)
+        assert gateway.memory_info().rss - before < 32 * MIB
+
+
+def test_one_client_too_many(tmp_path: Path) -> None:
+    with Daemon(tmp_path, max_clients=2) as daemon:
+        url = daemon.new()["webSocketDebuggerUrl"]
+
+        async def crowd() -> None:
+            async with connect(url), connect(url):
+                with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+                    async with connect(url):
+                        pass
+                assert caught.value.status == 503
+            async with connect(url) as client:
+                await client.call("Browser.getVersion")
+
+        run(crowd())
+
+
 def test_a_message_of_100_mb(shared_daemon: Daemon, session: dict[str, Any]) -> None:
     async def send() -> int | None:
         async with connect(session["webSocketDebuggerUrl"]) as client:
@@ -219,24 +263,35 @@ def _frame(head: int, payload: bytes, mask: bytes = b"abcd") -> bytes:
     ],
 )
 def test_broken_frames(shared_daemon: Daemon, session: dict[str, Any], frame: bytes) -> None:
-    host, port = shared_daemon.authority.rsplit(":", 1)
-    path = session["webSocketDebuggerUrl"].split(shared_daemon.authority)[1]
+    received = _raw(shared_daemon, session, frame)
+    assert received[0] == 0x88, "a close frame"
+    assert shared_daemon.show(session["id"])["state"] == "ready"
+
+
+@contextlib.contextmanager
+def _upgraded(daemon: Daemon, session: dict[str, Any]) -> Iterator[socket.socket]:
+    """A bare socket after the WebSocket's handshake."""
+    host, port = daemon.authority.rsplit(":", 1)
+    path = session["webSocketDebuggerUrl"].split(daemon.authority)[1]
     request = (
-        f"GET {path} HTTP/1.1\r\nHost: {shared_daemon.authority}\r\nUpgrade: websocket\r\n"
+        f"GET {path} HTTP/1.1\r\nHost: {daemon.authority}\r\nUpgrade: websocket\r\n"
         "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     )
     with socket.create_connection((host, int(port)), timeout=60) as raw:
         raw.sendall(request.encode())
-        head = raw.recv(4096)
-        assert head.startswith(b"HTTP/1.1 101")
-        raw.sendall(frame)
-        received = b""
+        assert raw.recv(4096).startswith(b"HTTP/1.1 101")
+        yield raw
+
+
+def _raw(daemon: Daemon, session: dict[str, Any], data: bytes) -> bytes:
+    """What comes back for these bytes until the daemon closes."""
+    received = b""
+    with _upgraded(daemon, session) as raw:
+        raw.sendall(data)
         while chunk := raw.recv(4096):
             received += chunk
-    if received:
-        assert received[0] == 0x88, "a close frame"
-    assert shared_daemon.show(session["id"])["state"] == "ready"
+    return received
 
 
 def test_many_at_once_do_the_others_no_harm(

@@ -45,6 +45,11 @@ def _faults(daemon: Daemon, *faults: str) -> None:
     Path(str(daemon._settings["chrome"])).with_name("faults").write_text(" ".join(faults))
 
 
+def _occupied(daemon: Daemon) -> int:
+    places: int = daemon.ask("GET", "/v1/status").json["sessions"]["now"]
+    return places
+
+
 def test_a_good_one(misbehaving: Misbehaving) -> None:
     with misbehaving() as daemon:
         session = daemon.new()
@@ -110,6 +115,60 @@ def test_garbage_and_noise_do_no_harm(misbehaving: Misbehaving, fault: str) -> N
         assert daemon.delete(session["id"]) == 204
 
 
+def test_a_caller_that_hangs_up_on_a_failing_start_takes_no_place(
+    misbehaving: Misbehaving,
+) -> None:
+    with misbehaving("die-at-start", max_sessions=1) as daemon:
+        for _ in range(10):
+            caller = socket.socket(socket.AF_UNIX)
+            caller.connect(str(daemon.control_socket))
+            caller.sendall(b"POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            caller.close()
+        _faults(daemon)
+        wait_for(lambda: daemon.ask("POST", "/v1/sessions").status == 201, "a place is free")
+
+
+def test_a_profile_deeper_than_python_can_recurse_is_removed(misbehaving: Misbehaving) -> None:
+    with misbehaving() as daemon:
+        session = daemon.new()
+        place = os.open(daemon.profiles()[0], os.O_RDONLY)
+        for _ in range(1500):
+            os.mkdir("a", dir_fd=place)
+            below = os.open("a", os.O_RDONLY, dir_fd=place)
+            os.close(place)
+            place = below
+        os.close(place)
+        assert daemon.delete(session["id"]) == 204
+        assert daemon.profiles() == []
+
+
+def test_the_old_gateways_sessions_do_not_end_the_new_ones(misbehaving: Misbehaving) -> None:
+    """Both count their sessions from 1."""
+    with misbehaving("ignore-term", "ignore-close") as daemon:
+        for _ in range(3):
+            first = daemon.gateway
+            for _ in range(2):
+                daemon.new()
+            first.kill()
+            wait_for(lambda: daemon.gateway != first, "another runs")  # noqa: B023
+            sessions = [daemon.new() for _ in range(2)]
+            wait_for(lambda: len(daemon.chromes()) == 2, "the old ones are gone")
+            for session in sessions:
+                assert daemon.show(session["id"])["state"] == "ready"
+                assert daemon.delete(session["id"]) == 204
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="uids of their own need root")
+def test_two_daemons_do_not_share_uids(misbehaving: Misbehaving) -> None:
+    with misbehaving() as one, tempfile.TemporaryDirectory() as folder:
+        base = one._settings["uid_base"]
+        second = Daemon(Path(folder), uid_base=base, gateway_uid=one._settings["gateway_uid"])
+        with pytest.raises(AssertionError, match="Another chromepool uses uids"):
+            second.start()
+        second.process.wait()
+        second._reader.join()
+
+
 def test_the_pool_has_an_end(misbehaving: Misbehaving) -> None:
     with misbehaving(max_sessions=2) as daemon:
         sessions = [daemon.new() for _ in range(2)]
@@ -173,16 +232,17 @@ def test_a_caller_that_hangs_up_while_chrome_starts_takes_no_place(
         wait_for(lambda: len(daemon.chromes()) == 1, "its Chrome is being started")
         caller.close()
         wait_for(lambda: daemon.chromes() == [], "its Chrome is gone again")
-        assert daemon.ask("GET", "/v1/status").json["sessions"]["now"] == 0
+        wait_for(lambda: _occupied(daemon) == 0, "its place is free")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mapping all uids into a namespace needs root")
 def test_without_a_sandbox_the_start_fails_and_says_why(tmp_path: Path) -> None:
     """In a user namespace of its own, in which no further one may be made."""
+    daemon = Daemon(tmp_path, uid_base=60600, gateway_uid=60599)  # uids that are mapped below
     forbid = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
     # The second exec comes after the uids are mapped, and as root of the namespace has its rights.
     mapped = 'read _; exec sh -c "$0" sh "$@"'
-    argv = ["unshare", "--user", "sh", "-c", mapped, forbid, *Daemon(tmp_path).argv]
+    argv = ["unshare", "--user", "sh", "-c", mapped, forbid, *daemon.argv]
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

@@ -246,7 +246,17 @@ def test_nothing_of_the_daemons_environment_reaches_chrome() -> None:
     assert given["HOME"] == given["XDG_CONFIG_HOME"] == given["XDG_CACHE_HOME"] == "/p"
     assert (given["TZ"], given["LANG"]) == ("Europe/Berlin", "de_DE.UTF-8")
     assert set(given) <= {
-        *("PATH", "HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "LANG", "TZ", "LC_ALL")
+        *(
+            "PATH",
+            "HOME",
+            "CHROMEPOOL_NAME",
+            "TMPDIR",
+            "XDG_CONFIG_HOME",
+            "XDG_CACHE_HOME",
+            "LANG",
+            "TZ",
+            "LC_ALL",
+        )
     }
     assert "/root/bin" not in given.values()
     assert chrome.environment(Path("/p"), {})["LANG"] == "C.UTF-8"

@@ -58,7 +58,12 @@ class Control:
         body = read_body(await request.read())
         limits = ask_limits(body.limits, self._manager.settings)
         session = await self._manager.create(f"uid:{peer_uid(request)}", body.labels, limits)
-        response = json_response(await self._view(session), status=201)
+        try:
+            view = await self._view(session)
+        except asyncio.CancelledError:  # the caller hung up and never learns of its session
+            self._manager.abandon(session)
+            raise
+        response = json_response(view, status=201)
         response.headers["Location"] = f"/v1/sessions/{session.id}"
         return response
 

@@ -13,7 +13,7 @@ from chromepool.api.port import WebSocketPort
 from chromepool.api.problems import problems
 from chromepool.api.views import json_response
 from chromepool.browser.browser import Browser
-from chromepool.errors import BrowserGone, CommandFailed, NoAnswer, TargetNotFound
+from chromepool.errors import BrowserGone, CommandFailed, NoAnswer, TargetNotFound, TooManyClients
 from chromepool.model import Reason
 from chromepool.pool.manager import Manager
 from chromepool.pool.protocol import ProtocolSource
@@ -183,10 +183,15 @@ class DevTools:
         self, request: web.Request, session: Session, browser: Browser, target: str | None
     ) -> web.StreamResponse:
         socket = self._socket(request)
+        most = self._manager.settings.max_clients
+        if len(browser.clients) >= most:
+            raise TooManyClients(f"The session has {most} WebSockets already.")
         port = WebSocketPort(self._manager, session, browser)
         try:
             await browser.attach(port, target)
         except CommandFailed as error:
+            if target is None:
+                raise
             raise TargetNotFound(f"No such target id: {target}.") from error
         session.touch()
         try:

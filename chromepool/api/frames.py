@@ -7,14 +7,22 @@ once, so they also go to Chrome's pipe in one write.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 
-OK, GOING_AWAY, PROTOCOL_ERROR, UNSUPPORTED, POLICY, TOO_BIG = 1000, 1001, 1002, 1003, 1008, 1009
+OK, GOING_AWAY, PROTOCOL_ERROR, UNSUPPORTED, NOT_UTF8, POLICY, TOO_BIG = (
+    1000,
+    1001,
+    1002,
+    1003,
+    1007,
+    1008,
+    1009,
+)
 _REASON_BYTES = 123
 _MAX_CONTROL = 125
-_HEAD_BYTES = 14
-"""The longest head: two bytes, eight of length, four of mask."""
+_MASKED = _FINAL = 0x80
+_CONTROL = 0x88
+"""A frame's first byte from here on is that of a control frame, which comes in one piece."""
 
 
 class Opcode(enum.IntEnum):
@@ -28,7 +36,8 @@ class Opcode(enum.IntEnum):
     PONG = 10
 
 
-_OPCODES = frozenset(Opcode)
+_FIRST = frozenset({0x00, 0x01, 0x02, 0x80, 0x81, 0x82, 0x88, 0x89, 0x8A})
+"""What a frame may begin with: opcodes, and the final bit; control frames are always final."""
 
 
 class FrameError(Exception):
@@ -37,15 +46,6 @@ class FrameError(Exception):
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
         self.code, self.reason = code, reason
-
-
-@dataclasses.dataclass(slots=True)
-class _Head:
-    final: bool
-    opcode: int
-    start: int
-    end: int
-    """Where the payload lies in the buffer."""
 
 
 def text_head(length: int) -> bytes:
@@ -76,18 +76,29 @@ def unmask(payload: bytes, mask: bytes) -> bytes:
     return number.to_bytes(length, "little")
 
 
+def is_text(payload: bytes) -> bool:
+    """Whether a text frame's payload is UTF-8, as it must be (RFC 6455, 8.1)."""
+    if payload.isascii():
+        return True
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 class FrameReader:
     """Cuts what a client sends into messages and control frames."""
 
     def __init__(self, max_message_bytes: int) -> None:
         self._limit = max_message_bytes
         self._buffer = b""
-        self._parts: list[bytes] = []
-        """Reads that a long frame still waits with, so that they are joined once."""
+        self._parts = bytearray()
+        """What there is of a long frame; one piece, since many small ones would cost far more
+        memory than they hold."""
         self._missing = 0
         self._kind = Opcode.CONTINUATION
-        self._fragments: list[bytes] = []
-        self._held = 0
+        self._fragments = bytearray()
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """(opcode, payload) of what ``data`` completes; fragments are joined to messages.
@@ -95,12 +106,13 @@ class FrameReader:
         Raises :class:`FrameError`, with what came before the fault lost: the connection is over.
         """
         if self._missing > len(data):
-            self._parts.append(data)
+            self._parts += data
             self._missing -= len(data)
             return []
         if self._parts:
-            data = b"".join((*self._parts, data))
-            self._parts.clear()
+            self._parts += data
+            data = bytes(self._parts)
+            self._parts = bytearray()
         elif self._buffer:
             data = self._buffer + data
         self._buffer = b""
@@ -109,70 +121,71 @@ class FrameReader:
 
     def _cut(self, data: bytes) -> list[tuple[int, bytes]]:
         found: list[tuple[int, bytes]] = []
-        position = 0
-        while (head := self._head(data, position)) is not None:
-            if head.end > len(data):
-                self._wait_for(head.end - len(data), data[position:])
+        position, size = 0, len(data)
+        while position < size:
+            span = self._span(data, position)
+            if span is None:
+                break
+            start, end = span
+            if end > size:
+                self._parts = bytearray(data[position:])
+                self._missing = end - size
                 return found
-            mask = data[head.start - 4 : head.start]
-            payload = unmask(data[head.start : head.end], mask)
-            message = self._join(head, payload)
+            payload = unmask(data[start:end], data[start - 4 : start])
+            message = self._join(data[position], payload)
             if message is not None:
                 found.append(message)
-            position = head.end
+            position = end
         self._buffer = data[position:]
         return found
 
-    def _wait_for(self, missing: int, data: bytes) -> None:
-        self._parts = [data]
-        self._missing = missing
-
-    def _head(self, data: bytes, at: int) -> _Head | None:
-        """The head at this place, None when it is not all there yet."""
-        if len(data) - at < 2:
+    def _span(self, data: bytes, at: int) -> tuple[int, int] | None:
+        """Start and end of the payload of the frame at this place, None while its head is cut."""
+        start = at + 2
+        if start > len(data):
             return None
         first, second = data[at], data[at + 1]
-        self._check(first, second)
-        length, start = second & 0x7F, at + 2
-        if length >= 126:
+        if first not in _FIRST or second < _MASKED:
+            raise FrameError(PROTOCOL_ERROR, _explain(first))
+        length = second - _MASKED
+        if length > _MAX_CONTROL:
+            if first >= _CONTROL:
+                raise FrameError(PROTOCOL_ERROR, "a control frame is too long")
             size = 2 if length == 126 else 8
-            if len(data) - start < size:
-                return None
             length = int.from_bytes(data[start : start + size], "big")
             start += size
-        if self._held + length > self._limit:
+            if start > len(data):
+                return None
+        if first < _CONTROL and len(self._fragments) + length > self._limit:
             raise FrameError(TOO_BIG, f"a message may have {self._limit} bytes")
-        return _Head(bool(first & 0x80), first & 0x0F, start + 4, start + 4 + length)
+        return start + 4, start + 4 + length
 
-    @staticmethod
-    def _check(first: int, second: int) -> None:
-        opcode = first & 0x0F
-        if first & 0x70:
-            raise FrameError(PROTOCOL_ERROR, "reserved bits are set")
-        if opcode not in _OPCODES:
-            raise FrameError(PROTOCOL_ERROR, f"there is no opcode {opcode}")
-        if not second & 0x80:
-            raise FrameError(PROTOCOL_ERROR, "a client's frames are masked")
-        if opcode >= Opcode.CLOSE and (not first & 0x80 or second & 0x7F > _MAX_CONTROL):
-            raise FrameError(PROTOCOL_ERROR, "a control frame is long or in fragments")
-
-    def _join(self, head: _Head, payload: bytes) -> tuple[int, bytes] | None:
+    def _join(self, first: int, payload: bytes) -> tuple[int, bytes] | None:
         """A whole message, or None for one that goes on."""
-        if head.opcode >= Opcode.CLOSE:
-            return head.opcode, payload
-        if (head.opcode == Opcode.CONTINUATION) != bool(self._kind):
+        opcode = first & 0x0F
+        if first >= _CONTROL:
+            return opcode, payload
+        if (opcode == Opcode.CONTINUATION) != bool(self._kind):
             raise FrameError(PROTOCOL_ERROR, "fragments out of order")
-        if head.final and not self._kind:
-            return head.opcode, payload
-        self._kind = self._kind or Opcode(head.opcode)
-        self._fragments.append(payload)
-        self._held += len(payload)
-        if not head.final:
+        if first >= _FINAL and not self._kind:
+            return opcode, payload
+        self._kind = self._kind or Opcode(opcode)
+        self._fragments += payload
+        if first < _FINAL:
             return None
-        message = self._kind, b"".join(self._fragments)
-        self._fragments.clear()
-        self._kind, self._held = Opcode.CONTINUATION, 0
+        message = self._kind, bytes(self._fragments)
+        self._fragments = bytearray()
+        self._kind = Opcode.CONTINUATION
         return message
+
+
+def _explain(first: int) -> str:
+    """What is wrong with a frame that begins so."""
+    if first & 0x70:
+        return "reserved bits are set"
+    if first in _FIRST:
+        return "a client's frames are masked"
+    return f"there is no opcode {first & 0x0F}, or it comes in no fragments"
 
 
 def parse_close(payload: bytes) -> int:

@@ -38,6 +38,7 @@ class WebSocketPort(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._before: asyncio.BaseProtocol | None = None
         self._lost = asyncio.Event()
+        self._unsent: list[bytes | memoryview] = []
         self._end: tuple[int, str] | None = None
 
     @property
@@ -48,18 +49,26 @@ class WebSocketPort(asyncio.Protocol):
     # -- what the mux calls --
 
     def deliver(self, head: bytes | memoryview, tail: bytes = b"") -> None:
-        """Sends one message; past its buffer's bound the client is ended instead."""
-        transport = self._transport
-        if transport is None or self._end is not None:
+        """Takes one message, to be sent by :meth:`flush`."""
+        if self._transport is None or self._end is not None:
             return
-        size = len(head)
-        frame = frames.text_head(size + len(tail))
-        if size < _WRITELINES_BYTES:
-            transport.write(b"".join((frame, head, tail)))
-        else:
-            transport.writelines((frame, head, tail))
+        if not self._unsent:
+            self._browser.flush_later(self)
+        self._unsent += (frames.text_head(len(head) + len(tail)), head, tail)
+
+    def flush(self) -> None:
+        """Sends what was delivered, in one write."""
+        unsent, self._unsent = self._unsent, []
+        transport = self._transport
+        if not unsent or transport is None or self._end is not None:
+            return
+        # What is judged is the client's backlog, not the message: one of 100 MB is no fault of its.
         if transport.get_write_buffer_size() > self._limit:
             self.end(frames.POLICY, f"too slow: {self.buffered_bytes} bytes unread")
+        elif len(unsent) == 3 and len(unsent[1]) >= _WRITELINES_BYTES:
+            transport.writelines(unsent)
+        else:
+            transport.write(b"".join(unsent))
 
     def detached(self) -> None:
         """The page this client was attached to is gone."""
@@ -109,10 +118,12 @@ class WebSocketPort(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport's: nothing more comes or goes. aiohttp ends its handler by it."""
-        self._browser.detach(self)
-        self._lost.set()
         assert self._before is not None
-        self._before.connection_lost(exc)
+        try:
+            self._browser.detach(self)
+        finally:
+            self._lost.set()
+            self._before.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """The transport's: frames of the client's."""
@@ -126,6 +137,9 @@ class WebSocketPort(asyncio.Protocol):
         batch: list[bytes] = []
         for opcode, payload in messages:
             if opcode == Opcode.TEXT:
+                if not frames.is_text(payload):
+                    self.end(frames.NOT_UTF8, "text frames are UTF-8")
+                    return
                 batch.append(payload)
             else:
                 self._on_other(opcode, payload)
@@ -136,7 +150,9 @@ class WebSocketPort(asyncio.Protocol):
     def _on_other(self, opcode: int, payload: bytes) -> None:
         assert self._transport is not None
         if opcode == Opcode.PING:
-            self._transport.write(frames.control(Opcode.PONG, payload))
+            # Not to one that does not read: its pongs would pile up without bound.
+            if self._end is None and self.buffered_bytes < _HIGH_WATER_BYTES:
+                self._transport.write(frames.control(Opcode.PONG, payload))
         elif opcode == Opcode.BINARY:
             self.end(frames.UNSUPPORTED, "CDP messages are text")
         elif opcode == Opcode.CLOSE:
@@ -157,6 +173,8 @@ class WebSocketPort(asyncio.Protocol):
 
     def end(self, code: int, reason: str) -> None:
         """Closes the WebSocket with a code and a reason; the first of them stays."""
+        if self._end is None:
+            self.flush()
         if self._end is None:
             self._end = (code, reason)
             if self._transport is not None:

@@ -25,8 +25,14 @@ STATUSES: dict[type[errors.ChromepoolError], int] = {
     errors.StartFailed: 503,
     errors.PoolFull: 503,
     errors.ShuttingDown: 503,
+    errors.TooManyClients: 503,
 }
-RETRY_AFTER_S = {errors.PoolFull: 5, errors.StartFailed: 5, errors.ShuttingDown: 30}
+RETRY_AFTER_S = {
+    errors.PoolFull: 5,
+    errors.StartFailed: 5,
+    errors.TooManyClients: 5,
+    errors.ShuttingDown: 30,
+}
 _HTTP_CODES = {
     400: "invalid_request",
     404: "route_not_found",

@@ -41,6 +41,9 @@ class Client(Port, Protocol):
     def buffered_bytes(self) -> int:
         """Bytes waiting for the client to read them."""
 
+    def flush(self) -> None:
+        """Sends what was delivered."""
+
     def hold(self, held: bool) -> None:
         """Stops taking messages from the client while Chrome is behind, or takes them again."""
 
@@ -57,7 +60,15 @@ class Browser:
         self._mux.on_event = self._on_event
         self._on_end = on_end
         self._waiting: set[asyncio.Future[cdp.Incoming]] = set()
-        self._pipe = Pipe(commands, events, self._on_message, self._on_pipe_end, self._on_pressure)
+        self._unflushed: list[Client] = []
+        self._pipe = Pipe(
+            commands,
+            events,
+            self._on_message,
+            self._on_pipe_end,
+            self._on_pressure,
+            on_pause=self.flush,
+        )
         self._gone = "The session's Chrome is gone."
         self.clients: list[Client] = []
         self._full: set[Client] = set()
@@ -126,6 +137,16 @@ class Browser:
         data = b"".join(message for message in routed if message is not None)
         if data:
             self._pipe.write(data)
+        self.flush()
+
+    def flush_later(self, client: Client) -> None:
+        """The client has something to send; it is told when no more is at hand."""
+        self._unflushed.append(client)
+
+    def flush(self) -> None:
+        """Lets the clients send what was delivered: one write for all the messages of one read."""
+        while self._unflushed:
+            self._unflushed.pop().flush()
 
     def throttle(self, client: Client, *, full: bool) -> None:
         """A client reads too slowly (``full``), or has caught up."""
@@ -181,7 +202,7 @@ class Browser:
         self.messages_out += 1
         try:
             self._mux.from_chrome(message)
-        except (msgspec.DecodeError, KeyError) as error:
+        except (msgspec.DecodeError, KeyError, AttributeError) as error:
             log.error("a message of Chrome's could not be read and was dropped: %s", error)
 
     def _on_event(self, event: cdp.Incoming) -> None:

@@ -31,12 +31,16 @@ class Pipe:
         on_message: Callable[[bytes], None],
         on_end: Callable[[], None],
         on_pressure: Callable[[bool], None],
+        *,
+        on_pause: Callable[[], None] = lambda: None,
     ) -> None:
-        """``on_end`` is called once, when Chrome's end is closed. ``on_pressure`` is told True
-        when Chrome is far behind in reading, and False once it has caught up."""
+        """``on_pause`` is called when no more messages are at hand. ``on_end`` is called once, when
+        Chrome's end is closed. ``on_pressure`` is told True when Chrome is far behind in reading,
+        and False once it has caught up."""
         self._loop = asyncio.get_running_loop()
         self._commands, self._events = commands, events
         self._on_message, self._on_end, self._on_pressure = on_message, on_end, on_pressure
+        self._on_pause = on_pause
         self._splitter = Splitter()
         self._backlog: collections.deque[memoryview] = collections.deque()
         self._backlog_bytes = 0
@@ -136,6 +140,7 @@ class Pipe:
         for message in messages:
             if not self._closed:  # by what an earlier one led to
                 self._on_message(message)
+        self._on_pause()
 
     def _end(self) -> None:
         if not self._closed:

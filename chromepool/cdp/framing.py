@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chromepool.errors import BrowserGone
 
-LONGEST_BYTES = 512 * 1024 * 1024
+LONGEST_BYTES = 256 * 1024 * 1024
 """A message beyond this ends the session: Chrome itself sends nothing near it."""
 
 

@@ -24,6 +24,10 @@ _Number = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 """Chrome's ids are of 32 bits."""
 
 
+_SLOW_BYTES = 1 << 16
+"""Longer messages are not read a second time: the loop has others to serve."""
+
+
 class _Params(msgspec.Struct):
     """Any object; what is in it is checked as JSON and skipped."""
 
@@ -101,7 +105,9 @@ def _read(decoder: msgspec.json.Decoder[T], message: bytes) -> T:
         return decoder.decode(message)
     except msgspec.ValidationError:
         raise
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if len(message) > _SLOW_BYTES:
+            raise msgspec.DecodeError(str(error)) from None
         return _read_slowly(decoder, message)
 
 

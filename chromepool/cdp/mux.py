@@ -46,6 +46,7 @@ class Mux:
     def __init__(self) -> None:
         self._owners: dict[bytes, Port] = {}
         self._parents: dict[bytes, bytes] = {}
+        self._children: dict[bytes, set[bytes]] = {}
         self._roots: dict[Port, bytes] = {}
         self._tails: dict[Port, bytes] = {}
         self._answers: dict[tuple[bytes | None, int], OnAnswer] = {}
@@ -151,15 +152,22 @@ class Mux:
             child = cdp.decode(message).params["sessionId"].encode()
             self._owners[child] = port
             self._parents[child] = session
+            self._children.setdefault(session, set()).add(child)
         elif message.startswith(b'{"method":"Target.detachedFromTarget"'):
             self._drop(cdp.decode(message).params["sessionId"].encode())
 
     def _drop(self, session: bytes) -> Port | None:
         """Forgets a session and all below it; the port whose root it was, if it was one."""
-        for child in [child for child, parent in self._parents.items() if parent == session]:
-            self._drop(child)
-        self._parents.pop(session, None)
+        parent = self._parents.pop(session, None)
+        if parent is not None and parent in self._children:
+            self._children[parent].discard(session)
         port = self._owners.pop(session, None)
+        below = list(self._children.pop(session, ()))
+        while below:  # no recursion: a client may nest as deeply as it likes
+            child = below.pop()
+            self._owners.pop(child, None)
+            self._parents.pop(child, None)
+            below += self._children.pop(child, ())
         if port is None or self._roots.get(port) != session:
             return None
         del self._roots[port], self._tails[port]

@@ -7,7 +7,6 @@ import os
 import resource
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -78,7 +77,6 @@ def check_cgroups(settings: Settings) -> Finding:
 
 def check_isolation(settings: Settings) -> Finding:
     """Do sessions get a uid, /tmp and /dev/shm of their own?"""
-    Path(settings.state_dir).mkdir(parents=True, exist_ok=True)
     problem = host.check_mounts(settings)
     if problem:
         return Finding("isolation", "warn", problem, "Run the daemon as root.")

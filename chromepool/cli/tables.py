@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from chromepool.cli.doctor import Finding
@@ -18,6 +19,11 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 def _console() -> Console:
     """As wide as it takes: an id or a URL that was cut is of no use."""
     return Console(soft_wrap=True, highlight=False, width=400 if not sys.stdout.isatty() else None)
+
+
+def _plain(text: str) -> str:
+    """Text of somebody else's, without markup and without control characters for the terminal."""
+    return escape("".join(letter for letter in text if letter.isprintable()))
 
 
 def _age(created_at: str) -> str:
@@ -43,7 +49,7 @@ def print_sessions(sessions: list[dict[str, Any]]) -> None:
     for column in ("ID", "STATE", "AGE", "OWNER", "CLIENTS", "MEMORY", "LABELS"):
         table.add_column(column, no_wrap=True, overflow="ignore")
     for session in sessions:
-        labels = ",".join(f"{name}={value}" for name, value in session["labels"].items())
+        labels = _plain(",".join(f"{name}={value}" for name, value in session["labels"].items()))
         table.add_row(
             session["id"],
             _state(session),
@@ -81,7 +87,7 @@ def print_session(session: dict[str, Any]) -> None:
     if ended:
         rows["ended"] = f"{ended['reason']}: {ended['detail']}"
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/bold]", value)
+        table.add_row(f"[bold]{name}[/bold]", _plain(value))
     _console().print(table)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import logging
 import os
 import socket
@@ -42,45 +43,59 @@ class Link:
         self._sock, self._watcher = sock, watcher
         sock.setblocking(False)
         self._loop = asyncio.get_running_loop()
+        self._unsent: collections.deque[wire.Message] = collections.deque()
         self._spawning: dict[int, asyncio.Future[Spawned]] = {}
         self._inspecting: dict[int, asyncio.Future[wire.Inspected]] = {}
         self._loop.add_reader(sock.fileno(), self._read)
 
-    async def _send(self, message: wire.Message) -> None:
-        """Sends; a supervisor that is busy for a moment is waited for."""
-        while True:
-            try:
-                wire.send(self._sock, message)
-                return
-            except BlockingIOError:
-                await asyncio.sleep(0.005)
+    def _send(self, message: wire.Message) -> None:
+        """Sends, or keeps what a supervisor that is busy for a moment does not take.
 
-    async def ready(self) -> None:
+        No coroutine: a caller that is cancelled must not leave half a conversation behind.
+        """
+        self._unsent.append(message)
+        if len(self._unsent) == 1:
+            self._flush()
+
+    def _flush(self) -> None:
+        while self._unsent:
+            try:
+                wire.send(self._sock, self._unsent[0])
+            except BlockingIOError:
+                self._loop.add_writer(self._sock.fileno(), self._flush)
+                return
+            except OSError as error:  # _read sees the end as well, and tells the watcher
+                log.error("the supervisor does not hear %s: %s", self._unsent[0], error)
+            self._unsent.popleft()
+        self._loop.remove_writer(self._sock.fileno())
+
+    def ready(self) -> None:
         """Says that the listeners are being served."""
-        await self._send(wire.Ready())
+        self._send(wire.Ready())
 
     async def spawn(self, key: int, limits: Limits, *, protocol_port: bool = False) -> Spawned:
         """Starts a Chrome; the descriptors are the caller's. Raises :class:`StartFailed`."""
         answer: asyncio.Future[Spawned] = self._loop.create_future()
         self._spawning[key] = answer
-        await self._send(wire.Spawn(key, limits, protocol_port))
+        self._send(wire.Spawn(key, limits, protocol_port))
         return await answer
 
-    async def stop(self, key: int, grace_s: float) -> None:
+    def stop(self, key: int, grace_s: float) -> None:
         """SIGTERM now, SIGKILL to what is left after ``grace_s``."""
-        await self._send(wire.Stop(key, grace_s))
+        self._send(wire.Stop(key, grace_s))
 
     async def inspect(self, key: int) -> wire.Inspected:
         """What a session uses now, and its Chrome's last words; raises :class:`BrowserGone`."""
         answer = self._inspecting.get(key)
         if answer is None:
             answer = self._inspecting[key] = self._loop.create_future()
-            await self._send(wire.Inspect(key))
+            self._send(wire.Inspect(key))
         return await asyncio.shield(answer)
 
     def close(self) -> None:
         """Lets go of the wire."""
         self._loop.remove_reader(self._sock.fileno())
+        self._loop.remove_writer(self._sock.fileno())
         self._sock.close()
 
     def _read(self) -> None:
@@ -103,7 +118,9 @@ class Link:
                 self._on_spawned(key, pid, fds)
             case wire.SpawnFailed(key=key, detail=detail, remedy=remedy):
                 answer = self._spawning.pop(key)
-                if not answer.done():
+                if answer.done():  # its caller hung up and waits for nothing but the end
+                    self._watcher.gone(key, Usage())
+                else:
                     answer.set_exception(StartFailed(detail, remedy=remedy))
             case wire.Inspected(key=key):
                 self._settle_inspection(key, message)

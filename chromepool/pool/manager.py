@@ -101,11 +101,15 @@ class Manager:
         except ChromepoolError as error:
             await self._give_up(session, error.detail, error.remedy)
         except asyncio.CancelledError:
-            self._later(self.end(session, Reason.CLIENT_CLOSED, "its creator hung up"))
+            self.abandon(session)
             raise
         if session.state is not State.READY:
             await self._give_up(session, session.detail)
         return session
+
+    def abandon(self, session: Session) -> None:
+        """Ends a session that nobody knows of, since its creator hung up."""
+        self._later(self.end(session, Reason.CLIENT_CLOSED, "its creator hung up"))
 
     async def _start(self, session: Session) -> None:
         try:
@@ -149,7 +153,7 @@ class Manager:
 
     async def _escalate(self, session: Session) -> None:
         if session.browser is None or not await self._close_politely(session, session.browser):
-            await self.link.stop(session.key, self.settings.term_timeout_s)
+            self.link.stop(session.key, self.settings.term_timeout_s)
 
     async def _close_politely(self, session: Session, browser: Browser) -> bool:
         """``Browser.close``; whether nothing was left in time."""
@@ -211,7 +215,7 @@ class Manager:
     def _on_pipe_end(self, session: Session) -> None:
         """Chrome closed its pipe, most likely by dying: Exited tells how. It gets no second try."""
         if session.key in self._by_key:
-            self._later(self.link.stop(session.key, self.settings.term_timeout_s))
+            self.link.stop(session.key, self.settings.term_timeout_s)
 
     def exited(self, key: int, exit: Exit) -> None:
         session = self._by_key.get(key)
@@ -231,6 +235,7 @@ class Manager:
     def gone(self, key: int, usage: Usage) -> None:
         session = self._by_key.pop(key, None)
         if session is not None:
+            session.begin_end(Reason.START_FAILED, "it never started")
             session.finish(usage)
             self._keep(session)
 

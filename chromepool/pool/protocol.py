@@ -26,15 +26,17 @@ class ProtocolSource:
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
-        self._lock = asyncio.Lock()
-        self._text: bytes | None = None
+        self._reading: asyncio.Task[bytes] | None = None
 
     async def get(self) -> bytes:
         """The description as JSON. Raises :class:`StartFailed`."""
-        async with self._lock:
-            if self._text is None:
-                self._text = await self._read()
-            return self._text
+        if self._reading is None or self._failed(self._reading):
+            self._reading = asyncio.create_task(self._read())
+        return await asyncio.shield(self._reading)  # others wait for it too
+
+    @staticmethod
+    def _failed(task: asyncio.Task[bytes]) -> bool:
+        return task.done() and (task.cancelled() or task.exception() is not None)
 
     async def _read(self) -> bytes:
         link, key = self._manager.link, self._manager.next_key()
@@ -48,7 +50,7 @@ class ProtocolSource:
         finally:
             os.close(commands)
             os.close(events)
-            await link.stop(key, self._manager.settings.term_timeout_s)
+            link.stop(key, self._manager.settings.term_timeout_s)
 
     async def _port(self, key: int) -> int:
         async for attempt in tenacity.AsyncRetrying(wait=tenacity.wait_fixed(0.05)):

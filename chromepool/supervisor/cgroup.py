@@ -40,8 +40,10 @@ class Tree(Protocol):
     version: str
     enforced: tuple[str, ...]
 
-    def create(self, name: str, limits: Limits) -> Leaf:
-        """A new leaf with the limits set, before anything is in it. Raises OSError."""
+    def create(self, name: str, limits: Limits, uid: int | None = None) -> Leaf:
+        """A new leaf with the limits set, before anything is in it. Raises OSError.
+
+        ``uid`` is the session's own, where it has one."""
 
     def leftovers(self) -> list[Leaf]:
         """Leaves that an earlier life of the daemon left."""

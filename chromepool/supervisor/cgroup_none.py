@@ -2,7 +2,7 @@
 
 Every Chrome leads a session (setsid) of its own, and the supervisor is the subreaper of all, so
 the processes of one are found below its first process, by their session id, or by a name in their
-environment.
+environment; where the session has a uid of its own, by that.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from chromepool.supervisor.chrome import NAME_VARIABLE
 class UncappedLeaf:
     """The processes that descend from the added one."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, uid: int | None = None) -> None:
+        self._name, self._uid = name, uid
         self._leader = 0
 
     def add(self, pid: int) -> None:
@@ -48,6 +48,8 @@ class UncappedLeaf:
         return found
 
     def _is_mine(self, process: psutil.Process, below: set[psutil.Process]) -> bool:
+        if self._uid is not None:  # of its own, and the one thing that it can't shed
+            return self._uid in process.uids()
         if process in below or os.getsid(process.pid) == self._leader:
             return True
         return process.environ().get(NAME_VARIABLE) == self._name
@@ -83,8 +85,8 @@ class UncappedTree:
     version = "none"
     enforced: tuple[str, ...] = ()
 
-    def create(self, name: str, limits: Limits) -> UncappedLeaf:
-        return UncappedLeaf(name)
+    def create(self, name: str, limits: Limits, uid: int | None = None) -> UncappedLeaf:
+        return UncappedLeaf(name, uid)
 
     def leftovers(self) -> list[cgroup.Leaf]:
         return []

@@ -118,7 +118,7 @@ class V1Tree:
             cgroup.write_if_there(memory / "memory.use_hierarchy", 1)
             cgroup.write(memory / "memory.limit_in_bytes", self._pool_memory_bytes)
 
-    def create(self, name: str, limits: Limits) -> V1Leaf:
+    def create(self, name: str, limits: Limits, uid: int | None = None) -> V1Leaf:
         self._cap()
         folders = {controller: parent / name for controller, parent in self._folders.items()}
         for folder in folders.values():

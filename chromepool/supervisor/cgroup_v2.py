@@ -112,7 +112,7 @@ class V2Tree:
             wanted = " ".join(f"+{name}" for name in self.enforced)
             cgroup.write(folder / "cgroup.subtree_control", wanted)
 
-    def create(self, name: str, limits: Limits) -> V2Leaf:
+    def create(self, name: str, limits: Limits, uid: int | None = None) -> V2Leaf:
         folder = self._folder / name
         folder.mkdir()
         leaf = V2Leaf(folder)

@@ -6,18 +6,20 @@ import dataclasses
 import enum
 import logging
 import os
-import shutil
 import signal
 import time
 from pathlib import Path
 
+from chromepool.errors import StartFailed
 from chromepool.model import Exit, Limits, Usage
 from chromepool.supervisor.cgroup import Leaf
 from chromepool.supervisor.reaper import split_status
+from chromepool.supervisor.spawn import Plan, spawn
 
 log = logging.getLogger("chromepool.supervisor")
 
 _STDERR_BYTES = 8192
+RETRY_S = 0.2
 POLL_S = 0.005
 """How often a dying group is looked at: nothing tells when the last of v1's processes is gone."""
 
@@ -30,6 +32,8 @@ class Phase(enum.Enum):
     """SIGTERM is sent; SIGKILL follows at ``deadline``."""
     DYING = "dying"
     """SIGKILL is sent to all; waiting for the group to be empty."""
+    CLEARING = "clearing"
+    """The group is removed; ``rm`` removes the profile."""
     GONE = "gone"
 
 
@@ -52,6 +56,8 @@ class Child:
     deadline: float = 0.0
     exit: Exit | None = None
     usage: Usage = dataclasses.field(default_factory=Usage)
+    remover: int = 0
+    """pid of the ``rm`` that removes the profile."""
     _words: bytes = b""
 
     @property
@@ -80,7 +86,7 @@ class Child:
 
     def kill(self) -> None:
         """SIGKILL to every process of it."""
-        if self.phase is not Phase.GONE:
+        if self.phase not in (Phase.CLEARING, Phase.GONE):
             self.phase = Phase.DYING
             self.deadline = time.monotonic() + POLL_S
             self.leaf.kill()
@@ -102,7 +108,10 @@ class Child:
 
     def tick(self, now: float) -> None:
         """Moves on what is due."""
-        if self.phase is Phase.GONE or self.phase is Phase.RUNNING or now < self.deadline:
+        if self.phase in (Phase.RUNNING, Phase.GONE) or self.remover or now < self.deadline:
+            return
+        if self.phase is Phase.CLEARING:
+            self._clear()
             return
         if self.phase is Phase.TERMINATING or self.exit is None or self.leaf.pids():
             self.kill()
@@ -115,13 +124,29 @@ class Child:
         except OSError:  # EBUSY: the kernel is still letting go of the last process
             self.deadline = time.monotonic() + POLL_S
             return
-        shutil.rmtree(self.profile, onerror=_log_leftover)
         if self.stderr >= 0:
             os.close(self.stderr)
             self.stderr = -1
+        self.phase = Phase.CLEARING
+        self._clear()
+
+    def _clear(self) -> None:
+        """Starts removing the profile. Not here: a session can nest folders deeper than Python can
+        recurse, and make more of them than the loop may wait for."""
+        try:
+            self.remover = spawn(Plan(remove_argv([self.profile]), {}, {}), lambda pid: None)
+        except StartFailed as error:
+            log.error("%s is not removed yet: %s", self.profile, error)
+            self.deadline = time.monotonic() + RETRY_S
+
+    def cleared(self) -> None:
+        """``rm`` is done."""
+        self.remover = 0
         self.phase = Phase.GONE
+        if self.profile.exists():
+            log.error("%s could not be removed", self.profile)
 
 
-def _log_leftover(_: object, path: str, error: object) -> None:
-    if isinstance(error, tuple) and not isinstance(error[1], FileNotFoundError):
-        log.error("could not remove %s: %s", path, error[1])
+def remove_argv(paths: list[Path]) -> list[str]:
+    """The command that removes folders whatever is in them, but not what is mounted there."""
+    return ["/bin/rm", "-rf", "--one-file-system", "--", *map(str, paths)]

@@ -40,6 +40,8 @@ def serve(settings: Settings) -> None:
     with contextlib.ExitStack() as stack:
         for folder in dict.fromkeys((settings.runtime_dir, settings.state_dir)):
             stack.callback(os.close, listeners.lock(folder))
+        if os.geteuid() == 0:
+            stack.callback(os.close, listeners.lock_uids(settings))
         tree = hosts.open_tree(settings)
         stack.callback(tree.remove)
         host = hosts.examine(settings, tree)

@@ -18,7 +18,7 @@ from chromepool.supervisor.namespaces import PrivateMounts, hides, sandbox_attem
 SANDBOX_REMEDY = (
     "Allow unprivileged user namespaces: sysctl user.max_user_namespaces=10000; on Ubuntu 23.10+ "
     "also kernel.apparmor_restrict_unprivileged_userns=0; in a container "
-    " a seccomp profile that permits clone and unshare. To run without Chrome's sandbox "
+    "a seccomp profile that permits clone and unshare. To run without Chrome's sandbox "
     "all the same, knowing what it gives up, start with --no-sandbox."
 )
 
@@ -64,7 +64,7 @@ def check_mounts(settings: Settings) -> str:
     """Whether a session can have a /tmp, a /dev/shm and a /proc view of its own."""
     if os.geteuid() != 0:
         return "only root can give each session its own /tmp and /dev/shm"
-    mounts = PrivateMounts(settings.uid_base, 1 << 20, Path(settings.state_dir))
+    mounts = PrivateMounts(settings.uid_base, 1 << 20, Path("/var"))
     return succeeds(mounts.enter)
 
 

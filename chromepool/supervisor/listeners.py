@@ -15,6 +15,7 @@ from chromepool.config import Settings
 from chromepool.errors import HostError
 
 _BACKLOG = 512
+_UID_LOCK = "/run/chromepool-uids.lock"
 
 
 def make_folders(settings: Settings) -> None:
@@ -26,11 +27,12 @@ def make_folders(settings: Settings) -> None:
         (settings.profiles_dir, 0o711),
     ):
         try:
-            folder.mkdir(mode=mode, parents=True, exist_ok=True)
+            if not folder.exists():  # one that is there keeps its mode: it may be somebody's home
+                folder.mkdir(parents=True)
+                folder.chmod(mode)
             if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
                 # In /tmp anybody may have made it first, and would own what is put into it.
                 raise HostError(f"{folder} belongs to somebody else.", remedy="Choose another.")
-            folder.chmod(mode)
         except OSError as error:
             raise HostError(f"{folder} cannot be used: {error.strerror}.") from error
 
@@ -48,6 +50,27 @@ def lock(folder: str) -> int:
         raise HostError(
             f"Another chromepool uses {folder}.",
             remedy="Stop it, or give this one a --runtime-dir and a --state-dir of its own.",
+        ) from None
+    return fd
+
+
+def lock_uids(settings: Settings) -> int:
+    """Takes the range of uids, and the gateway's, for this daemon (root only).
+
+    Two daemons with one range would each give a uid to a session, and the two sessions could read
+    and signal each other.
+    """
+    fd = os.open(_UID_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        for first, count in ((settings.uid_base, settings.uid_count), (settings.gateway_uid, 1)):
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, count, first)
+    except OSError:
+        os.close(fd)
+        last = settings.uid_base + settings.uid_count - 1
+        raise HostError(
+            f"Another chromepool uses uids {settings.uid_base} to {last}, or the gateway's"
+            f" {settings.gateway_uid}.",
+            remedy="Give this one others: --uid-base, --uid-count and --gateway-uid.",
         ) from None
     return fd
 

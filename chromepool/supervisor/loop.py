@@ -201,7 +201,9 @@ class Supervisor:
                 self._on_gateway_death(status)
                 continue
             for child in self._children:
-                if child.pid == pid and child.exit is None:
+                if child.remover == pid:
+                    child.cleared()
+                elif child.pid == pid and child.exit is None:
                     exit = child.died(status)
                     if self._by_key.get(child.key) is child:  # not of a gateway before this one
                         self._tell(wire.Exited(child.key, exit))
@@ -223,7 +225,8 @@ class Supervisor:
             self._selector.unregister(stderr)
         self._children.remove(child)
         self._nursery.free(child.uid)
-        if self._by_key.pop(child.key, None) is child:
+        if self._by_key.get(child.key) is child:
+            del self._by_key[child.key]
             self._tell(wire.Gone(child.key, child.usage))
 
     def _kill_everything(self) -> None:
@@ -242,7 +245,11 @@ class Supervisor:
         if end is not None and end.sock.fileno() >= 0:
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if end.lagging else 0)
             self._selector.modify(end.sock, events, self._on_wire)
-        due = [child.deadline for child in self._children if child.phase is not Phase.RUNNING]
+        due = [
+            child.deadline
+            for child in self._children
+            if child.phase is not Phase.RUNNING and not child.remover
+        ]
         if self._stop_at is not None:
             due.append(self._stop_at)
         elif not self._gateway.pid:

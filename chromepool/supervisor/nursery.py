@@ -19,6 +19,7 @@ from chromepool.supervisor.namespaces import PrivateMounts
 from chromepool.supervisor.spawn import Plan, spawn
 from chromepool.supervisor.uids import Uids
 
+_MOST_CORES = 4096
 _PIPE_BYTES = 1 << 20
 """fs.pipe-max-size: large answers cross in fewer steps."""
 
@@ -29,8 +30,10 @@ def check_limits(limits: Limits, settings: Settings) -> None:
     for name in ("memory_bytes", "heap_bytes", "pids", "files", "file_bytes", "cpu_cores"):
         value, most = getattr(limits, name), getattr(allowed, name)
         uncapped = name == "cpu_cores" and most == 0
-        if value < 0 or (value > most and not uncapped):
-            raise StartFailed(f"{name} = {value} is not between 0 and {most}.")
+        if uncapped:
+            most = _MOST_CORES
+        if value > most or value < 0 or (value == 0 and not uncapped):
+            raise StartFailed(f"{name} = {value} is not above 0 and up to {most}.")
 
 
 def _pipe() -> tuple[int, int]:
@@ -73,7 +76,7 @@ class Nursery:
         profile = self._settings.profiles_dir / name
         leaf = None
         try:
-            leaf = self._tree.create(name, limits)
+            leaf = self._tree.create(name, limits, uid)
             profile.mkdir(mode=0o700)
             if uid is not None:
                 os.chown(profile, uid, uid)

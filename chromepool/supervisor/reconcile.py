@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shutil
+import subprocess
 import time
 from pathlib import Path
 
 from chromepool.config import Settings
 from chromepool.supervisor import cgroup
 from chromepool.supervisor.cgroup import Leaf, Tree
+from chromepool.supervisor.child import remove_argv
 
 log = logging.getLogger("chromepool.supervisor")
 
@@ -62,8 +63,11 @@ def reconcile(settings: Settings, tree: Tree) -> None:
     for leaf in leaves:
         _end(leaf, time.monotonic() + _TIMEOUT_S)
     profiles = list(settings.profiles_dir.iterdir())
+    if profiles:
+        subprocess.run(remove_argv(profiles), check=False)
     for profile in profiles:
-        shutil.rmtree(profile)
+        if profile.exists():
+            log.error("%s could not be removed", profile)
     if leaves or profiles:
         log.warning(
             "removed what an earlier life left: %d groups, %d profiles", len(leaves), len(profiles)
