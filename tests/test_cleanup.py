@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import os
 import random
@@ -62,6 +63,21 @@ def test_200_cycles_leave_nothing(daemon: Daemon) -> None:
         assert daemon.delete(daemon.new()["id"]) == 204
         assert not daemon.leaves(), "DELETE returned too early"
         assert not daemon.profiles(), "DELETE returned too early"
+    books.balance()
+
+
+def test_sessions_start_while_others_end(daemon: Daemon) -> None:
+    """Descriptors, groups and uids of the one are free just when the other needs some."""
+    daemon.delete(daemon.new()["id"])
+    books = _Books(daemon)
+
+    def some() -> None:
+        for _ in range(15):
+            assert daemon.delete(daemon.new()["id"]) == 204
+
+    with concurrent.futures.ThreadPoolExecutor(5) as threads:
+        for work in [threads.submit(some) for _ in range(5)]:
+            work.result()
     books.balance()
 
 

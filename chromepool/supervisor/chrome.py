@@ -51,6 +51,8 @@ FLAGS = (
     "--force-color-profile=srgb",
     # On in every desktop Chrome, off in the headless shell: sites must not share a process.
     "--site-per-process",
+    # A renderer in reserve is megabytes in every session, for navigations a little sooner.
+    "--disable-features=SpareRendererForSitePerProcess",
 )
 SMALL_SHM_BYTES = 256 * 1024 * 1024
 """Below this /dev/shm is left alone: Docker's default of 64 MB crashes pages."""

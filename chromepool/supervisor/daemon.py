@@ -15,6 +15,7 @@ import prctl
 from chromepool.config import Settings
 from chromepool.supervisor import host as hosts
 from chromepool.supervisor import listeners
+from chromepool.supervisor.cgroup import Tree
 from chromepool.supervisor.gateway_process import GatewayProcess
 from chromepool.supervisor.loop import Supervisor
 from chromepool.supervisor.nursery import Nursery
@@ -43,7 +44,7 @@ def serve(settings: Settings) -> None:
         if os.geteuid() == 0:
             stack.callback(os.close, listeners.lock_uids(settings))
         tree = hosts.open_tree(settings)
-        stack.callback(tree.remove)
+        stack.callback(_remove, tree)
         host = hosts.examine(settings, tree)
         for warning in host.warnings:
             log.warning("%s", warning)
@@ -58,6 +59,14 @@ def serve(settings: Settings) -> None:
         Supervisor(settings, Nursery(settings, host, tree), gateway, announce).run()
         signal.set_wakeup_fd(-1)
     log.info("stopped; nothing is left")
+
+
+def _remove(tree: Tree) -> None:
+    """Groups that are still in use are left to the next life, which looks for them."""
+    try:
+        tree.remove()
+    except OSError as error:
+        log.error("control groups are left: %s", error)
 
 
 def _announce(settings: Settings, devtools: socket.socket) -> None:

@@ -216,13 +216,13 @@ class Supervisor:
         for child in list(self._children):
             stderr = child.stderr
             child.tick(now)
+            if child.stderr != stderr and stderr in self._selector.get_map():
+                self._selector.unregister(stderr)  # closed, and the next pipe may get its number
             if child.phase is Phase.GONE:
                 self._reap()  # what left its group since the last time may be a zombie still
-                self._forget(child, stderr)
+                self._forget(child)
 
-    def _forget(self, child: Child, stderr: int) -> None:
-        if child.stderr != stderr and stderr in self._selector.get_map():
-            self._selector.unregister(stderr)
+    def _forget(self, child: Child) -> None:
         self._children.remove(child)
         self._nursery.free(child.uid)
         if self._by_key.get(child.key) is child:
