@@ -165,6 +165,8 @@ def test_a_renderer_killed_is_only_a_tab(daemon: Daemon) -> None:
         async with connect(session["webSocketDebuggerUrl"]) as client:
             _, page = await client.open_page()
             await client.call("Inspector.enable", None, page)
+            # Once it answers it is up: just forked it still bears its zygote's command line.
+            assert await client.evaluate("1", page) == 1
             for process in psutil.Process(session["pid"]).children(recursive=True):
                 if "--type=renderer" in process.cmdline():
                     process.kill()

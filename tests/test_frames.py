@@ -39,12 +39,11 @@ def _feed(data: bytes, *cuts: int) -> list[tuple[int, bytes]]:
 
 
 @given(
-    st.lists(st.one_of(st.binary(max_size=200), st.binary(min_size=60_000, max_size=70_000))),
+    st.lists(st.one_of(st.integers(0, 200), st.integers(65_000, 66_000)), max_size=8),
     st.lists(st.integers(0, 1000), max_size=30),
 )
-def test_any_cut_of_any_frames_gives_the_same_messages(
-    payloads: list[bytes], cuts: list[int]
-) -> None:
+def test_any_cut_of_any_frames_gives_the_same_messages(sizes: list[int], cuts: list[int]) -> None:
+    payloads = [bytes((size + index) % 256 for index in range(size)) for size in sizes]
     data = b"".join(_frame(Opcode.TEXT, payload) for payload in payloads)
     places = [cut * len(data) // 1000 for cut in cuts]
     assert _feed(data, *places) == [(Opcode.TEXT, payload) for payload in payloads]
