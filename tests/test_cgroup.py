@@ -42,7 +42,8 @@ while True:
     except OSError:
         pass
 """
-SHELL_BOMB = "bomb() { while :; do bomb & done; }; bomb"
+SHELL_BOMB = "exec perl -e 'fork while 1'"
+"""It goes on where fork fails; a shell would give up, and the group might be seen too late."""
 CHURN = "(while :; do /bin/true & /bin/true; done) & while :; do /bin/true & /bin/true; done"
 FAMILY = "sleep 1000 & setsid sleep 1000 & (sleep 1000 &) ; sleep 1000 & exec sleep 1000"
 DAEMON = "(setsid sleep 1000 &) ; exec sleep 1000"
