@@ -21,6 +21,8 @@ OK, GOING_AWAY, PROTOCOL_ERROR, UNSUPPORTED, NOT_UTF8, POLICY, TOO_BIG = (
 _REASON_BYTES = 123
 _MAX_CONTROL = 125
 _MASKED = _FINAL = 0x80
+_TEXT, _WHOLE_TEXT = 1, 0x81
+"""Nearly all that comes: text in one frame."""
 _CONTROL = 0x88
 """A frame's first byte from here on is that of a control frame, which comes in one piece."""
 
@@ -132,8 +134,9 @@ class FrameReader:
                 self._missing = end - size
                 return found
             payload = unmask(data[start:end], data[start - 4 : start])
-            message = self._join(data[position], payload)
-            if message is not None:
+            if data[position] == _WHOLE_TEXT and not self._kind:
+                found.append((_TEXT, payload))
+            elif (message := self._join(data[position], payload)) is not None:
                 found.append(message)
             position = end
         self._buffer = data[position:]

@@ -15,6 +15,7 @@ from chromepool.pool.session import Session
 
 log = logging.getLogger("chromepool.api")
 
+_TEXT = int(Opcode.TEXT)
 _HIGH_WATER_BYTES = 4 << 20
 """From here on a client reads too slowly; Chrome waits for it if nobody else is attached."""
 _LOW_WATER_BYTES = 1 << 20
@@ -136,7 +137,7 @@ class WebSocketPort(asyncio.Protocol):
             return
         batch: list[bytes] = []
         for opcode, payload in messages:
-            if opcode == Opcode.TEXT:
+            if opcode == _TEXT:
                 if not frames.is_text(payload):
                     self.end(frames.NOT_UTF8, "text frames are UTF-8")
                     return
