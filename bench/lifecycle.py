@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from tests.daemon import Daemon
+from tests.daemon import Daemon, wait_for
 
 _MIB = 1024 * 1024
 
@@ -38,8 +38,25 @@ def _memory(daemon: Daemon) -> dict[str, Any]:
     }
 
 
+def _daemon_killed_s(folder: Path) -> float:
+    """From SIGKILL of the daemon with three sessions until none of its processes is alive."""
+    daemon = Daemon(folder).start()
+    for _ in range(3):
+        daemon.new()
+    processes = psutil.Process(daemon.pid).children(recursive=True)
+    began = time.perf_counter()
+    daemon.process.kill()
+    daemon.process.wait()
+    wait_for(lambda: not any(p.is_running() for p in processes), "all are dead", pause_s=0.002)
+    taken = time.perf_counter() - began
+    with Daemon(folder):
+        """It clears away what the killed one left."""
+    return taken
+
+
 def run(folder: Path) -> dict[str, Any]:
     """The figures of this machine, now."""
+    killed_s = _daemon_killed_s(folder)
     with Daemon(folder) as daemon:
         _timed_cycle(daemon)  # the first start reads Chrome's pages from disk
         cycles = [_timed_cycle(daemon) for _ in range(20)]
@@ -48,5 +65,6 @@ def run(folder: Path) -> dict[str, Any]:
             "create_cold_s": round(statistics.median(created), 3),
             "delete_s": round(statistics.median(deleted), 3),
             "delete_worst_s": round(max(deleted), 3),
+            "daemon_killed_all_dead_s": round(killed_s, 3),
             **_memory(daemon),
         }

@@ -39,6 +39,7 @@ class _Books:
     def _count(self) -> dict[str, int]:
         daemon = self._daemon
         supervisor = psutil.Process(daemon.pid)
+        status = daemon.ask("GET", "/v1/status").json
         mounts = Path(f"/proc/{daemon.pid}/mountinfo").read_text()
         return {
             "children": len(supervisor.children(recursive=True)),
@@ -47,7 +48,8 @@ class _Books:
             "groups": len(daemon.leaves()),
             "profiles": len(daemon.profiles()),
             "mounts": len(mounts.splitlines()),
-            "places": daemon.ask("GET", "/v1/status").json["sessions"]["now"],
+            "places": status["sessions"]["now"],
+            "tasks": status["gateway"]["tasks"],
         }
 
     def balance(self) -> None:

@@ -96,6 +96,7 @@ class Control:
                 "limits": {"cgroup": host.cgroup, "enforced": list(host.enforced)},
                 "host": host,
                 "stopping": manager.stopping,
+                "gateway": {"tasks": len(asyncio.all_tasks())},
             }
         )
 

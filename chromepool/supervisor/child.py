@@ -20,6 +20,7 @@ log = logging.getLogger("chromepool.supervisor")
 
 _STDERR_BYTES = 8192
 RETRY_S = 0.2
+_ATTEMPTS = 5
 POLL_S = 0.005
 """How often a dying group is looked at: nothing tells when the last of v1's processes is gone."""
 
@@ -58,6 +59,8 @@ class Child:
     usage: Usage = dataclasses.field(default_factory=Usage)
     remover: int = 0
     """pid of the ``rm`` that removes the profile."""
+    attempts: int = 0
+    """How often its removal was begun."""
     _words: bytes = b""
 
     @property
@@ -133,6 +136,7 @@ class Child:
     def _clear(self) -> None:
         """Starts removing the profile. Not here: a session can nest folders deeper than Python can
         recurse, and make more of them than the loop may wait for."""
+        self.attempts += 1
         try:
             self.remover = spawn(Plan(remove_argv([self.profile]), {}, {}), lambda pid: None)
         except StartFailed as error:
@@ -142,9 +146,12 @@ class Child:
     def cleared(self) -> None:
         """``rm`` is done."""
         self.remover = 0
-        self.phase = Phase.GONE
+        if self.profile.exists() and self.attempts < _ATTEMPTS:  # it was killed, or had no memory
+            self.deadline = time.monotonic() + RETRY_S
+            return
         if self.profile.exists():
-            log.error("%s could not be removed", self.profile)
+            log.error("%s could not be removed; the next start tries again", self.profile)
+        self.phase = Phase.GONE
 
 
 def remove_argv(paths: list[Path]) -> list[str]:
