@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from tests.daemon import Daemon, wait_for
+from tests.daemon import Daemon, is_alive, wait_for
 
 _MIB = 1024 * 1024
 
@@ -47,7 +47,7 @@ def _daemon_killed_s(folder: Path) -> float:
     began = time.perf_counter()
     daemon.process.kill()
     daemon.process.wait()
-    wait_for(lambda: not any(p.is_running() for p in processes), "all are dead", pause_s=0.002)
+    wait_for(lambda: not any(is_alive(p) for p in processes), "all are dead", pause_s=0.002)
     taken = time.perf_counter() - began
     with Daemon(folder):
         """It clears away what the killed one left."""

@@ -262,6 +262,14 @@ class Daemon:
         assert [process for process in descendants if process.is_running()] == []
 
 
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it still does anything; a zombie only waits for its parent, maybe a slow init."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _descendants(pid: int) -> list[psutil.Process]:
     try:
         return psutil.Process(pid).children(recursive=True)

@@ -14,7 +14,7 @@ import aiohttp
 import psutil
 
 from tests.cdp import connect, run
-from tests.daemon import Daemon, wait_for
+from tests.daemon import Daemon, is_alive, wait_for
 
 _CYCLES = 200
 _KILLS = 30
@@ -151,7 +151,7 @@ def test_sigkill_of_the_daemon_leaves_no_chrome_alive(tmp_path: Path) -> None:
     daemon.process.kill()
     daemon.process.wait()
     # A second is what is promised; the deadline here is for a machine under load.
-    wait_for(lambda: not [p for p in processes if p.is_running()], "all are dead", 10)
+    wait_for(lambda: not [p for p in processes if is_alive(p)], "all are dead", 10)
     daemon._reader.join()
     with Daemon(tmp_path, port=0) as reborn:  # finds the groups and profiles, and removes them
         assert not reborn.leaves()
