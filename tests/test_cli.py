@@ -1,0 +1,111 @@
+"""The command line against a real daemon."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cdp import connect, run
+from tests.daemon import Daemon
+
+
+def _chromepool(runtime_dir: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "chromepool.cli.main", "--runtime-dir", str(runtime_dir), *words]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+
+
+def _said(daemon: Daemon, *words: str) -> str:
+    done = _chromepool(daemon.runtime_dir, *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_url_is_what_a_client_connects_to(shared_daemon: Daemon, session: dict[str, Any]) -> None:
+    assert _said(shared_daemon, "url", session["id"]).strip() == session["webSocketDebuggerUrl"]
+    fresh = _said(shared_daemon, "url", "--label", "job=nightly").strip()
+
+    async def drive() -> str:
+        async with connect(fresh) as client:
+            product: str = (await client.call("Browser.getVersion"))["product"]
+            return product
+
+    assert "Chrome" in run(drive())
+
+
+def test_new_ls_show_rm(shared_daemon: Daemon, session: dict[str, Any]) -> None:
+    made = json.loads(_said(shared_daemon, "new", "--json", "--label", "job=nightly"))
+    assert made["labels"] == {"job": "nightly"}
+    listed = json.loads(_said(shared_daemon, "ls", "--json"))
+    assert {made["id"], session["id"]} <= {one["id"] for one in listed}
+    table = _said(shared_daemon, "ls")
+    assert made["id"] in table
+    assert "job=nightly" in table
+    assert made["webSocketDebuggerUrl"] in _said(shared_daemon, "show", made["id"])
+    assert json.loads(_said(shared_daemon, "show", "--json", made["id"]))["state"] == "ready"
+    assert _said(shared_daemon, "rm", made["id"]).split() == [made["id"]]
+    assert made["id"] not in _said(shared_daemon, "ls")
+    assert "closed (deleted)" in _said(shared_daemon, "ls", "--all")
+    assert _said(shared_daemon, "rm", "--all").split() == [session["id"]]
+
+
+def test_a_label_is_no_markup_and_no_terminal_code(
+    shared_daemon: Daemon, session: dict[str, Any]
+) -> None:
+    made = shared_daemon.new(labels={"a": "[/b]\x1b[31m"})
+    assert "a=[/b][31m" in _said(shared_daemon, "ls")
+    assert shared_daemon.delete(made["id"]) == 204
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("show", "0"), "There is no session"),
+        (("rm", "0"), "There is no session"),
+        (("rm",), "Name a session"),
+        (("new", "--label", "x"), "is not NAME=VALUE"),
+        (("new", "--memory-bytes", "1"), "memory_bytes"),
+        (("serve", "--max-sessions", "0"), "--max-sessions"),
+    ],
+)
+def test_errors_are_a_sentence(shared_daemon: Daemon, words: tuple[str, ...], said: str) -> None:
+    done = _chromepool(shared_daemon.runtime_dir, *words)
+    assert done.returncode != 0
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_daemon_says_how_to_start_one(tmp_path: Path) -> None:
+    done = _chromepool(tmp_path, "ls")
+    assert done.returncode == 1
+    assert "chromepool serve" in done.stderr
+
+
+def test_doctor_checks_everything_and_has_remedies(tmp_path: Path) -> None:
+    done = _chromepool(tmp_path, "doctor", "--json")
+    findings = {finding["name"]: finding for finding in json.loads(done.stdout)}
+    assert findings.keys() == {
+        "Chrome",
+        "sandbox",
+        "control groups",
+        "isolation",
+        "/dev/shm",
+        "open files",
+        "memory",
+    }
+    assert findings["Chrome"]["verdict"] == "ok"
+    for finding in findings.values():
+        assert finding["verdict"] == "ok" or finding["remedy"]
+    failed = any(finding["verdict"] == "fail" for finding in findings.values())
+    assert done.returncode == int(failed)
+
+
+def test_doctor_fails_without_a_chrome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHROMEPOOL_CHROME", "/nonexistent/chrome")
+    done = _chromepool(tmp_path, "doctor")
+    assert done.returncode == 1
+    assert "apt-get install chromium-headless-shell" in done.stdout
