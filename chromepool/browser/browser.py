@@ -74,7 +74,6 @@ class Browser:
         self._full: set[Client] = set()
         self.crashes: list[Crash] = []
         self.on_crash: Callable[[Crash], None] = lambda crash: None
-        self.messages_in = self.messages_out = 0
         self.asked_to_close = False
         """Whether a client has sent ``Browser.close``."""
 
@@ -132,7 +131,6 @@ class Browser:
 
     def forward(self, client: Client, messages: list[bytes]) -> None:
         """Passes a client's messages on, in one write."""
-        self.messages_in += len(messages)
         routed = [self._mux.from_client(client, message) for message in messages]
         data = b"".join(message for message in routed if message is not None)
         if data:
@@ -199,7 +197,6 @@ class Browser:
         return incoming.result
 
     def _on_message(self, message: bytes) -> None:
-        self.messages_out += 1
         try:
             self._mux.from_chrome(message)
         except (msgspec.DecodeError, KeyError, AttributeError) as error:
