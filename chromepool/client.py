@@ -1,40 +1,131 @@
-"""A client of the control API."""
+"""A client of the control API, over the daemon's Unix socket or over TCP.
+
+::
+
+    async with chromepool.Client() as client:
+        async with client.session(viewport={"width": 1280, "height": 720}) as session:
+            browser = await session.pyppeteer()
+            page = await browser.newPage()
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import urllib.parse
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiohttp
+import msgspec
 import tenacity
 
-from chromepool.errors import ChromepoolError, ClientBlocked
+from chromepool.api.schema import (
+    CreateSession,
+    Problem,
+    QueueView,
+    SessionList,
+    SessionView,
+    StatusView,
+    WaiterView,
+)
+from chromepool.config import default_runtime_dir
+from chromepool.errors import ChromepoolError, ClientBlocked, InvalidRequest
 
+T = TypeVar("T")
 _BASE = "http://chromepool"
 _START_ATTEMPTS = 3
+_TIMEOUT_S = 120.0
 
 
 class ApiError(ChromepoolError):
-    """The daemon refused. ``code`` and ``status`` are those of its problem document."""
+    """The daemon refused. ``code`` and ``status`` are those of its problem document, and
+    ``retry_after_s`` is set where it said when to try again."""
 
-    def __init__(self, problem: dict[str, Any], status: int) -> None:
-        super().__init__(problem.get("detail", "no detail"), remedy=problem.get("remedy", ""))
-        self.code = problem.get("code", "http_error")
+    def __init__(self, problem: Problem, status: int, retry_after_s: float | None = None) -> None:
+        super().__init__(problem.detail, remedy=problem.remedy, retry_after_s=retry_after_s)
+        self.code = problem.code
         self.status = status
 
 
-class Client:
-    """Sessions over the daemon's Unix socket: ``async with Client(path) as client: ...``."""
+class Session:
+    """A session that somebody here has made, or found."""
 
-    def __init__(self, control_socket: Path) -> None:
-        self._path = control_socket
+    def __init__(self, client: Client, info: SessionView) -> None:
+        self._client, self.info = client, info
+        self._browsers: list[Any] = []
+
+    @property
+    def id(self) -> str:
+        """Its id: whoever has it may drive the session."""
+        return self.info.id
+
+    @property
+    def url(self) -> str:
+        """Its browser's WebSocket, for any DevTools client."""
+        return self.info.webSocketDebuggerUrl
+
+    @property
+    def devtools_url(self) -> str:
+        """Base of ``/json/version``, ``/json/list`` and the rest of what Chrome serves."""
+        return self.info.devtools_url
+
+    async def refresh(self) -> SessionView:
+        """The session as it is now."""
+        self.info = await self._client.show(self.id)
+        return self.info
+
+    async def keepalive(self) -> None:
+        """Begins its idle timeout anew. Raises :class:`ApiError` when it is over."""
+        self.info = await self._client.keepalive(self.id)
+
+    async def pyppeteer(self, **options: Any) -> Any:
+        """A pyppeteer ``Browser`` that drives it; ``options`` are those of ``pyppeteer.connect``.
+
+        It is disconnected by :meth:`close`, or at the end of ``async with client.session()``.
+        """
+        from pyppeteer import connect
+
+        browser = await connect(browserWSEndpoint=self.url, **options)
+        self._browsers.append(browser)
+        return browser
+
+    async def disconnect(self) -> None:
+        """Disconnects every browser of :meth:`pyppeteer`. May be called twice."""
+        while self._browsers:
+            await self._browsers.pop().disconnect()
+
+    async def close(self) -> None:
+        """Ends the session; nothing of it is left when this returns. May be called twice."""
+        await self.disconnect()
+        try:
+            await self._client.delete(self.id)
+        except ApiError as error:
+            if error.code != "session_not_found":
+                raise
+
+
+class Client:
+    """Sessions of a daemon: ``async with Client() as client: ...``."""
+
+    def __init__(self, address: str | os.PathLike[str] = "", *, token: str = "") -> None:
+        """``address`` is the path of the control socket, or ``http://host:port`` of a daemon that
+        offers its API on TCP (``control_tcp``), with a ``token``; empty: the socket of this
+        machine's daemon."""
+        self._address = os.fspath(address) or str(Path(default_runtime_dir()) / "control.sock")
+        self._token = token
         self._http: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.UnixConnector(str(self._path))
-        timeout = aiohttp.ClientTimeout(total=120)
-        self._http = aiohttp.ClientSession(_BASE, connector=connector, timeout=timeout)
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        if self._address.startswith(("http://", "https://")):
+            self._http = aiohttp.ClientSession(self._address, timeout=timeout, headers=headers)
+        else:
+            connector = aiohttp.UnixConnector(self._address)
+            self._http = aiohttp.ClientSession(_BASE, connector=connector, timeout=timeout)
         return self
 
     async def __aexit__(
@@ -51,45 +142,92 @@ class Client:
         wait=tenacity.wait_fixed(0.2),
         reraise=True,
     )
-    async def _ask(self, method: str, path: str, body: object = None) -> Any:
+    async def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
         try:
-            async with self._http.request(method, path, json=body) as answer:
+            async with self._http.request(method, path, data=body) as answer:
+                data = await answer.read()
                 if answer.status >= 400:
-                    raise ApiError(await answer.json(content_type=None), answer.status)
-                return None if answer.status == 204 else await answer.json()
+                    raise _refusal(data, answer)
+                return data
+        except aiohttp.ClientConnectorError as error:
+            raise self._blocked(error.os_error.strerror or repr(error)) from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            why: object = error
-            if isinstance(error, aiohttp.ClientConnectorError):
-                why = error.os_error.strerror
-            raise ClientBlocked(
-                f"No daemon answers at {self._path}: {why or error!r}.",
-                remedy="Start it with `chromepool serve`, or name its --runtime-dir.",
-            ) from error
+            # Not to be tried again: what was asked for may have been done.
+            raise ApiError(Problem("", "", 0, "no_answer", f"No answer: {error!r}."), 0) from error
 
-    async def create(
-        self, labels: dict[str, str] | None = None, limits: dict[str, float] | None = None
-    ) -> dict[str, Any]:
-        """A new session, ready to be driven. Raises :class:`ApiError`, :class:`ClientBlocked`."""
-        body = {"labels": labels or {}, "limits": limits or {}}
-        session: dict[str, Any] = await self._ask("POST", "/v1/sessions", body)
-        return session
+    def _blocked(self, why: str) -> ClientBlocked:
+        return ClientBlocked(
+            f"No daemon answers at {self._address}: {why}.",
+            remedy="Start it with `chromepool serve`, or name its --runtime-dir.",
+        )
 
-    async def list(self, *, ended: bool = False) -> list[dict[str, Any]]:
+    async def create(self, *, wait_s: float = 0.0, **options: Any) -> SessionView:
+        """A new session, ready to be driven; ``options`` are the fields of
+        :class:`~chromepool.api.schema.CreateSession`. Waits up to ``wait_s`` for a place.
+
+        Raises :class:`InvalidRequest` for what no daemon would take, :class:`ApiError`,
+        :class:`ClientBlocked`.
+        """
+        try:
+            request = msgspec.convert(options, CreateSession)
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(f"These are not a session's options: {error}.") from error
+        query = f"?wait={wait_s:g}" if wait_s else ""
+        data = await self._ask("POST", f"/v1/sessions{query}", msgspec.json.encode(request))
+        return msgspec.json.decode(data, type=SessionView)
+
+    @contextlib.asynccontextmanager
+    async def session(self, *, wait_s: float = 0.0, **options: Any) -> AsyncIterator[Session]:
+        """A session that is ended with the block: ``async with client.session() as s: ...``."""
+        session = Session(self, await self.create(wait_s=wait_s, **options))
+        try:
+            yield session
+        finally:
+            await session.close()
+
+    async def find(self, labels: Mapping[str, str]) -> tuple[Session, ...]:
+        """The running sessions that have all of these labels."""
+        found = [s for s in await self.list() if labels.items() <= s.labels.items()]
+        return tuple(Session(self, info) for info in found)
+
+    async def list(self, *, ended: bool = False) -> list[SessionView]:
         """The sessions that run; with ``ended`` also those that are over."""
-        answer = await self._ask("GET", "/v1/sessions" + ("?all=1" if ended else ""))
-        sessions: list[dict[str, Any]] = answer["sessions"]
-        return sessions
+        data = await self._ask("GET", "/v1/sessions" + ("?all=1" if ended else ""))
+        return msgspec.json.decode(data, type=SessionList).sessions
 
-    async def show(self, session_id: str) -> dict[str, Any]:
+    async def show(self, session_id: str) -> SessionView:
         """One session."""
-        session: dict[str, Any] = await self._ask("GET", f"/v1/sessions/{session_id}")
-        return session
+        data = await self._ask("GET", _path(session_id))
+        return msgspec.json.decode(data, type=SessionView)
+
+    async def keepalive(self, session_id: str) -> SessionView:
+        """Begins a session's idle timeout anew."""
+        data = await self._ask("POST", _path(session_id) + "/keepalive")
+        return msgspec.json.decode(data, type=SessionView)
 
     async def delete(self, session_id: str) -> None:
         """Ends a session; nothing of it is left when this returns."""
-        await self._ask("DELETE", f"/v1/sessions/{session_id}")
+        await self._ask("DELETE", _path(session_id))
 
-    async def status(self) -> dict[str, Any]:
+    async def queue(self) -> tuple[WaiterView, ...]:
+        """Who waits for a place, the next one first."""
+        data = await self._ask("GET", "/v1/queue")
+        return tuple(msgspec.json.decode(data, type=QueueView).waiting)
+
+    async def status(self) -> StatusView:
         """The daemon."""
-        status: dict[str, Any] = await self._ask("GET", "/v1/status")
-        return status
+        return msgspec.json.decode(await self._ask("GET", "/v1/status"), type=StatusView)
+
+
+def _path(session_id: str) -> str:
+    return f"/v1/sessions/{urllib.parse.quote(session_id, safe='')}"
+
+
+def _refusal(data: bytes, answer: aiohttp.ClientResponse) -> ApiError:
+    after = answer.headers.get("Retry-After", "")
+    retry_after_s = float(after) if after.isdigit() else None
+    try:
+        problem = msgspec.json.decode(data, type=Problem)
+    except msgspec.DecodeError:
+        problem = Problem("", "", answer.status, "http_error", f"HTTP {answer.status}.")
+    return ApiError(problem, answer.status, retry_after_s)

@@ -2,7 +2,7 @@
 
 From :class:`Settings` come the YAML file's keys, the environment variables (``CHROMEPOOL_`` and
 the name in capitals, plus the short names some settings have), the flags of ``chromepool serve``
-and the reference page. A flag beats the environment, which beats the file, which beats the default.
+and the reference page. :mod:`chromepool.sources` reads them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from chromepool.errors import ConfigError
 from chromepool.model import Limits
 
 MIB = 1024 * 1024
@@ -26,6 +24,8 @@ _SUFFIXES = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": MIB
 _SIZE = re.compile(r"(\d+)\s*([kmg]i?)?b?", re.IGNORECASE)
 _LARGEST_BYTES = 1 << 62
 """The kernel counts bytes in 63 bits."""
+_LONGEST_S = 30 * 86400
+"""A month: longer than any Chrome should live."""
 _LARGEST_UID = 4_000_000_000
 """uids have 32 bits, and the last one means "stay who you are" to setresuid(2)."""
 _TRUE = {"1", "true", "yes", "on"}
@@ -40,10 +40,14 @@ def _setting(
     high: float = math.inf,
     size: bool = False,
     alias: str = "",
+    alias_unit: float = 1,
+    live: bool = False,
 ) -> Any:
-    """One row of the table: what it means, its bounds, whether ``512MiB`` is a way to write it."""
+    """One row of the table: what it means, its bounds, whether ``512MiB`` is a way to write it,
+    another variable and what one of its units is worth, whether SIGHUP can change it."""
     high = min(high, _LARGEST_BYTES) if size else high
     meta = {"help": text, "low": low, "high": high, "size": size, "alias": alias}
+    meta |= {"alias_unit": alias_unit, "live": live}
     return dataclasses.field(default=default, metadata=meta)
 
 
@@ -75,9 +79,59 @@ class Settings:
     no_sandbox: bool = _setting(
         False, "Run Chrome without its sandbox. Any page that breaks a renderer then owns its uid."
     )
-    max_sessions: int = _setting(10, "Sessions at once.", low=1, high=10_000, alias="MAX_SESSIONS")
+    allowed_flags: str = _setting(
+        "", "More Chrome flags sessions may ask for, names separated by commas.", live=True
+    )
+    max_sessions: int = _setting(
+        10, "Sessions at once.", low=1, high=10_000, alias="MAX_SESSIONS", live=True
+    )
+    warm_sessions: int = _setting(
+        1, "Chromes started ahead, within max_sessions.", high=1000, live=True
+    )
+    idle_timeout_s: float = _setting(
+        1800.0,
+        "A session ends after this long without a CDP command; 0 is never.",
+        high=_LONGEST_S,
+        alias="SESSION_TIMEOUT",
+        alias_unit=0.001,
+        live=True,
+    )
+    longest_idle_timeout_s: float = _setting(
+        86400.0,
+        "The longest idle timeout a session may ask for.",
+        low=1,
+        high=_LONGEST_S,
+        live=True,
+    )
+    max_age_s: float = _setting(
+        0.0,
+        "The longest life of a session, used or not; 0 is no limit.",
+        high=_LONGEST_S,
+        live=True,
+    )
+    creations_per_minute: float = _setting(
+        5.0, "Sessions one client may create in a minute; 0 is no limit.", high=60_000, live=True
+    )
+    queue_length: int = _setting(
+        100, "Callers that may wait for a place at once.", high=10_000, live=True
+    )
+    queue_wait_s: float = _setting(
+        60.0, "The longest that a caller may wait for a place.", high=3600, live=True
+    )
+    start_attempts: int = _setting(
+        2, "How often the start of a Chrome is tried.", low=1, high=10, live=True
+    )
+    breaker_failures: int = _setting(
+        5, "Failed starts in a row after which none is tried for a while.", low=1, live=True
+    )
+    breaker_pause_s: float = _setting(
+        30.0, "How long none is tried.", low=0.1, high=3600, live=True
+    )
+    session_need_bytes: int = _setting(
+        128 * MIB, "Memory that must be free for one more Chrome.", size=True, live=True
+    )
     session_memory_bytes: int = _setting(
-        512 * MIB, "Hard memory cap of one session.", low=64 * MIB, size=True
+        512 * MIB, "Hard memory cap of one session.", low=64 * MIB, size=True, live=True
     )
     session_heap_bytes: int = _setting(
         100_000_000,
@@ -85,12 +139,22 @@ class Settings:
         low=16_000_000,
         size=True,
         alias="MAX_MEMORY_PER_SESSION",
+        live=True,
     )
-    session_pids: int = _setting(512, "Processes and threads of one session.", low=64, high=65536)
-    session_cpu_cores: float = _setting(0.0, "Cores one session may use; 0 is no cap.", high=4096)
-    session_files: int = _setting(4096, "Open files of each Chrome process.", low=256, high=1 << 20)
+    session_pids: int = _setting(
+        512, "Processes and threads of one session.", low=64, high=65536, live=True
+    )
+    session_cpu_cores: float = _setting(
+        0.0, "Cores one session may use; 0 is no cap.", high=4096, live=True
+    )
+    session_cpu_weight: int = _setting(
+        100, "Share of the CPU of a session beside others.", low=1, high=10_000, live=True
+    )
+    session_files: int = _setting(
+        4096, "Open files of each Chrome process.", low=256, high=1 << 20, live=True
+    )
     session_file_bytes: int = _setting(
-        GIB, "Largest file a Chrome process may write.", low=16 * MIB, size=True
+        GIB, "Largest file a Chrome process may write.", low=16 * MIB, size=True, live=True
     )
     pool_memory_bytes: int = _setting(
         GIB, "Hard memory cap of all sessions together.", low=128 * MIB, size=True
@@ -102,23 +166,48 @@ class Settings:
     gateway_uid: int = _setting(
         60599, "uid and gid the gateway runs as (root only).", low=1, high=_LARGEST_UID
     )
-    start_timeout_s: float = _setting(30.0, "Time Chrome has for its first CDP answer.", low=0.1)
-    close_timeout_s: float = _setting(3.0, "Time Chrome has to close before SIGTERM.", low=0.0)
-    term_timeout_s: float = _setting(2.0, "Time Chrome has after SIGTERM before SIGKILL.", low=0.0)
-    shutdown_timeout_s: float = _setting(30.0, "Time the daemon has to stop.", low=0.1)
-    max_message_bytes: int = _setting(
-        64 * MIB, "Largest CDP message taken from a client.", low=MIB, size=True
+    start_timeout_s: float = _setting(
+        30.0, "Time Chrome has for its first CDP answer.", low=0.1, live=True
     )
-    max_clients: int = _setting(32, "WebSockets on one session at once.", low=1, high=10_000)
+    close_timeout_s: float = _setting(3.0, "Time Chrome has to close before SIGTERM.", live=True)
+    term_timeout_s: float = _setting(
+        2.0, "Time Chrome has after SIGTERM before SIGKILL.", live=True
+    )
+    shutdown_timeout_s: float = _setting(30.0, "Time the daemon has to stop.", low=0.1, live=True)
+    max_message_bytes: int = _setting(
+        64 * MIB, "Largest CDP message taken from a client.", low=MIB, size=True, live=True
+    )
+    max_clients: int = _setting(
+        32, "WebSockets on one session at once.", low=1, high=10_000, live=True
+    )
     client_buffer_bytes: int = _setting(
-        32 * MIB, "Bytes kept for a client that reads too slowly.", low=MIB, size=True
+        32 * MIB, "Bytes kept for a client that reads too slowly.", low=MIB, size=True, live=True
     )
     max_body_bytes: int = _setting(MIB, "Largest body of a control request.", low=1024, size=True)
     allowed_hosts: str = _setting(
-        "", "More host names the endpoint answers to, separated by commas; * is any."
+        "", "More host names the endpoint answers to, separated by commas; * is any.", live=True
     )
     allowed_origins: str = _setting(
-        "", "Origins of web pages that may open WebSockets, separated by commas; * is any."
+        "",
+        "Origins of web pages that may open WebSockets, separated by commas; * is any.",
+        live=True,
+    )
+    tokens_file: str = _setting(
+        "",
+        "File of `name token` lines; without one of them no session is made over TCP.",
+        live=True,
+    )
+    require_token: bool = _setting(
+        False, "Ask for its owner's token on a session's DevTools routes, too.", live=True
+    )
+    control_tcp: bool = _setting(
+        False, "Offer the control API on the DevTools address as well, with a token."
+    )
+    socket_mode: str = _setting(
+        "", "Mode of the control socket; empty: 0666 for root (each sees their own), else 0600."
+    )
+    group: str = _setting(
+        "", "Group whose members see and end every session, as root and the daemon's user do."
     )
     log_level: str = _setting("info", "debug, info, warning or error.")
 
@@ -132,6 +221,7 @@ class Settings:
             cpu_cores=self.session_cpu_cores,
             files=self.session_files,
             file_bytes=self.session_file_bytes,
+            cpu_weight=self.session_cpu_weight,
         )
 
     @property
@@ -143,6 +233,16 @@ class Settings:
     def profiles_dir(self) -> Path:
         """Folder in which every session has its profile folder."""
         return Path(self.state_dir) / "profiles"
+
+    @property
+    def kept_profiles_dir(self) -> Path:
+        """Folder of the profiles that are kept, in one folder for each owner."""
+        return Path(self.state_dir) / "kept"
+
+    @property
+    def control_socket_mode(self) -> int:
+        """Who can open the control socket. Not root's daemon gives everybody its own uid."""
+        return int(self.socket_mode or ("0666" if os.geteuid() == 0 else "0600"), 8)
 
 
 FIELDS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Settings)}
@@ -189,7 +289,8 @@ def _parse_number(kind: type, value: Any) -> int | float:
     return number
 
 
-def _parse(name: str, value: Any) -> Any:
+def parse(name: str, value: Any) -> Any:
+    """A setting's value from what was written; the ValueError says what is wrong with it."""
     kind, meta = _TYPES[name], FIELDS[name].metadata
     if kind is bool:
         return _parse_bool(value)
@@ -203,65 +304,8 @@ def _parse(name: str, value: Any) -> Any:
     return number
 
 
-def _take(values: dict[str, Any], name: str, value: Any, source: str) -> None:
-    try:
-        values[name] = _parse(name, value)
-    except ValueError as error:
-        raise ConfigError(f"{source}: {name} = {value!r} {error}.") from None
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    import yaml  # here, so that a daemon without a file does not carry the parser
-
-    try:
-        document = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # ValueError: not UTF-8, or a number or a date such as 2026-02-30 that Python has not
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    if document is None:  # nothing, or nothing but comments
-        return {}
-    if not isinstance(document, dict):
-        raise ConfigError(f"{path}: settings are written as `name: value` lines.")
-    values: dict[str, Any] = {}
-    for name, value in document.items():
-        if name not in FIELDS:
-            raise ConfigError(f"{path}: there is no setting {name!r}.")
-        _take(values, name, value, str(path))
-    return values
-
-
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, field in FIELDS.items():
-        for variable in (field.metadata["alias"], env_of(name)):
-            if variable and environ.get(variable, "") != "":
-                _take(values, name, environ[variable], variable)
-    return values
-
-
-def load(
-    flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None
-) -> Settings:
-    """Settings from the file, the environment and the flags; raises :class:`ConfigError`."""
-    values: dict[str, Any] = {}
-    if file is not None or DEFAULT_FILE.exists():
-        values |= _from_file(file or DEFAULT_FILE)
-    values |= _from_environment(environ)
-    for name, value in flags.items():
-        if value is not None:
-            _take(values, name, value, flag_of(name))
-    settings = Settings(**values)
-    if 0 <= settings.gateway_uid - settings.uid_base < settings.uid_count:
-        raise ConfigError(
-            f"gateway_uid = {settings.gateway_uid} is one of the sessions' uids.",
-            remedy="A session could then kill or trace the gateway: move uid_base or gateway_uid.",
-        )
-    if settings.log_level not in ("debug", "info", "warning", "error"):
-        raise ConfigError(f"log_level = {settings.log_level!r} is not debug, info, warning, error.")
-    return dataclasses.replace(
-        settings,
-        runtime_dir=settings.runtime_dir or default_runtime_dir(),
-        state_dir=settings.state_dir or default_state_dir(),
-    )
+def merge_live(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
+    """The settings after a reload, and the names of those that only a restart can change."""
+    changed = [name for name in FIELDS if getattr(old, name) != getattr(new, name)]
+    live = {name: getattr(new, name) for name in changed if FIELDS[name].metadata["live"]}
+    return dataclasses.replace(old, **live), [name for name in changed if name not in live]

@@ -13,10 +13,14 @@ class ChromepoolError(Exception):
 
     code = "internal"
 
-    def __init__(self, detail: str, *, remedy: str = "") -> None:
+    def __init__(
+        self, detail: str, *, remedy: str = "", retry_after_s: float | None = None
+    ) -> None:
+        """``retry_after_s`` is set where it is known when another try may do better."""
         super().__init__(detail)
         self.detail = detail
         self.remedy = remedy
+        self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
         return f"{self.detail} {self.remedy}".strip()
@@ -50,6 +54,42 @@ class Forbidden(ChromepoolError):
     """The request's Host or Origin is not one that may talk to the daemon."""
 
     code = "forbidden"
+
+
+class Unauthorized(ChromepoolError):
+    """A token is needed, and none or a wrong one was sent."""
+
+    code = "unauthorized"
+
+
+class ProfileInUse(ChromepoolError):
+    """A kept profile belongs to one session at a time."""
+
+    code = "profile_in_use"
+
+
+class RateLimited(ChromepoolError):
+    """This client has created as many sessions as it may in a minute."""
+
+    code = "rate_limited"
+
+
+class QueueFull(ChromepoolError):
+    """As many callers wait for a place as may wait."""
+
+    code = "queue_full"
+
+
+class NoMemory(ChromepoolError):
+    """Another Chrome would not fit into the pool's or the machine's memory."""
+
+    code = "insufficient_memory"
+
+
+class CircuitOpen(ChromepoolError):
+    """Chrome failed to start so often that it is not tried for a while."""
+
+    code = "circuit_open"
 
 
 class SessionNotFound(ChromepoolError):

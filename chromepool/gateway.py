@@ -20,10 +20,13 @@ from aiohttp import web
 from chromepool import wire
 from chromepool.api.control import Control
 from chromepool.api.devtools import DevTools
+from chromepool.api.identity import by_credentials
 from chromepool.config import Settings
 from chromepool.model import Host
+from chromepool.pool.creation import Creator
 from chromepool.pool.link import Link
 from chromepool.pool.manager import Manager
+from chromepool.pool.sweeper import Sweeper
 from chromepool.supervisor.daemon import set_up_logging
 from chromepool.supervisor.gateway_process import CONTROL_FD, DEVTOOLS_FD, WIRE_FD
 
@@ -38,13 +41,13 @@ _HANDLERS_S = 2.0
 """Time the last requests have once every session has ended."""
 
 
-def welcome(sock: socket.socket) -> tuple[Settings, Host]:
-    """The supervisor's first message."""
+def welcome(sock: socket.socket) -> tuple[Settings, Host, dict[str, str]]:
+    """The supervisor's first message: settings, machine, tokens' digests."""
     received = wire.receive(sock)
     if received is None or not isinstance(received[0], wire.Welcome):
         raise SystemExit("the supervisor did not send its welcome")
     message = received[0]
-    return Settings(**message.settings), message.host
+    return Settings(**message.settings), message.host, message.tokens
 
 
 def drop_root(uid: int) -> None:
@@ -84,11 +87,15 @@ async def _start_site(app: web.Application, sock: socket.socket) -> web.AppRunne
     return runner
 
 
-async def serve(sock: socket.socket, settings: Settings, host: Host) -> None:
+async def serve(
+    sock: socket.socket, settings: Settings, host: Host, tokens: dict[str, str]
+) -> None:
     """Serves until the supervisor says stop, then ends every session and returns."""
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[float] = loop.create_future()
     manager = Manager(settings, host)
+    manager.tokens = tokens
+    creator = Creator(manager)
 
     def on_shutdown(timeout_s: float) -> None:
         if not stop.done():
@@ -99,13 +106,16 @@ async def serve(sock: socket.socket, settings: Settings, host: Host) -> None:
         loop.add_signal_handler(number, lambda: None)  # the wire decides when to stop
     control, devtools = socket.socket(fileno=CONTROL_FD), socket.socket(fileno=DEVTOOLS_FD)
     manager.link = Link(sock, manager)
+    identify = by_credentials(manager)
     apps = (
-        (Control(manager, authority_of(devtools)).app(), control),
-        (DevTools(manager).app(), devtools),
+        (Control(manager, creator, identify, authority_of(devtools)).app(), control),
+        (DevTools(manager, creator).app(), devtools),
     )
     runners = [await _start_site(app, listener) for app, listener in apps]
     manager.link.ready()
+    sweeping = asyncio.create_task(Sweeper(manager, creator).run())
     timeout_s = await stop
+    sweeping.cancel()
     try:
         # The supervisor has the last word at its deadline; a little before, it is told the truth.
         await manager.end_all(max(0.0, timeout_s - _HANDLERS_S))
@@ -119,11 +129,11 @@ async def serve(sock: socket.socket, settings: Settings, host: Host) -> None:
 def main() -> None:
     """Entry of the gateway's process."""
     sock = socket.socket(fileno=WIRE_FD)
-    settings, host = welcome(sock)
+    settings, host, tokens = welcome(sock)
     set_up_logging(settings.log_level)
     drop_root(settings.gateway_uid)
     raise_file_limit()
-    work = serve(sock, settings, host)
+    work = serve(sock, settings, host, tokens)
     if uvloop is None:
         asyncio.run(work)
     else:

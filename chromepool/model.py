@@ -11,6 +11,8 @@ class State(enum.StrEnum):
 
     STARTING = "starting"
     READY = "ready"
+    FROZEN = "frozen"
+    """Started ahead, waiting for somebody to want it, and taking no CPU time meanwhile."""
     CLOSING = "closing"
     CLOSED = "closed"
 
@@ -20,8 +22,13 @@ class Reason(enum.StrEnum):
 
     DELETED = "deleted"
     CLIENT_CLOSED = "client_closed"
+    IDLE_TIMEOUT = "idle_timeout"
+    MAX_AGE = "max_age"
     CRASHED = "crashed"
     OUT_OF_MEMORY = "out_of_memory"
+    UNHEALTHY = "unhealthy"
+    DRAINED = "drained"
+    """Let go by the pool, which needed its place or wants fewer in reserve."""
     START_FAILED = "start_failed"
     SHUTDOWN = "shutdown"
 
@@ -42,6 +49,8 @@ class Limits:
     """RLIMIT_NOFILE of each process."""
     file_bytes: int
     """RLIMIT_FSIZE of each process."""
+    cpu_weight: int = 100
+    """Share of the CPU beside other sessions, 1 to 10,000, as in cgroup v2."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,6 +61,8 @@ class Usage:
     memory_peak_bytes: int | None = None
     cpu_s: float | None = None
     processes: int | None = None
+    files: int | None = None
+    """Open file descriptors of all its processes."""
     oom_kills: int | None = None
     pids_refused: int | None = None
 
@@ -71,6 +82,21 @@ class Exit:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Launch:
+    """What a session asks of Chrome's command line; :mod:`chromepool.launch` says what it may."""
+
+    proxy: str = ""
+    """``scheme://host:port``, or ``direct://``; empty: the network as it is."""
+    proxy_bypass: str = ""
+    """Hosts that are reached without the proxy, as Chrome writes the list."""
+    ignore_certificate_errors: bool = False
+    flags: tuple[str, ...] = ()
+    """More flags, from the allow-list."""
+    profile: str = ""
+    """``owner/name`` of a profile that is kept; empty: a new one that goes with the session."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Host:
     """What the supervisor found out about the machine when it started."""
 
@@ -86,3 +112,7 @@ class Host:
     chrome: str
     """Path of the Chrome that sessions get."""
     warnings: tuple[str, ...] = ()
+    freezer: bool = False
+    """Whether a Chrome that waits can be frozen."""
+    memory_group: str = ""
+    """The control group whose memory all sessions share; empty where there is none."""

@@ -18,7 +18,7 @@ import typing
 from typing import Any
 
 from chromepool.errors import WireError
-from chromepool.model import Exit, Host, Limits, Usage
+from chromepool.model import Exit, Host, Launch, Limits, Usage
 
 PACKET_BYTES = 128 * 1024
 """Largest message; well under the default socket buffer (net.core.wmem_default, 208 KiB)."""
@@ -31,6 +31,16 @@ class Welcome:
 
     settings: dict[str, Any]
     host: Host
+    tokens: dict[str, str]
+    """Name → digest."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reload:
+    """Supervisor to gateway: the settings were read again."""
+
+    settings: dict[str, Any]
+    tokens: dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,6 +55,7 @@ class Spawn:
     key: int
     """The gateway's number for the session; the id itself never leaves the gateway."""
     limits: Limits
+    launch: Launch = dataclasses.field(default_factory=Launch)
     protocol_port: bool = False
     """Also open a DevTools port: only to fetch ``/json/protocol`` once from a Chrome of no one."""
 
@@ -55,6 +66,8 @@ class Spawned:
 
     key: int
     pid: int
+    profile: str
+    """Path of its profile folder, which it can write to."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,6 +77,23 @@ class SpawnFailed:
     key: int
     detail: str
     remedy: str
+    code: str = "start_failed"
+    """``profile_in_use`` or ``invalid_request`` where it was not a matter of chance."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Freeze:
+    """Gateway to supervisor: the session waits; its processes are to take no CPU time."""
+
+    key: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Thaw:
+    """Gateway to supervisor: the session has an owner, who gets these limits."""
+
+    key: int
+    limits: Limits
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,10 +146,13 @@ class Shutdown:
 
 Message = (
     Welcome
+    | Reload
     | Ready
     | Spawn
     | Spawned
     | SpawnFailed
+    | Freeze
+    | Thaw
     | Stop
     | Inspect
     | Inspected

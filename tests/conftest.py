@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ import psutil
 import pytest
 
 from tests.daemon import Daemon, wait_for
+
+Misbehaving = Callable[..., Daemon]
 
 
 def _open_files() -> set[str]:
@@ -72,3 +76,27 @@ def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon for all tests of a module that do it no harm."""
     with Daemon(tmp_path_factory.mktemp("daemon")) as running:
         yield running
+
+
+@pytest.fixture
+def misbehaving(tmp_path: Path) -> Iterator[Misbehaving]:
+    """Makes a daemon whose Chrome is the fake one, with these faults.
+
+    It lies in /var/tmp: sessions have a /tmp of their own, and every uid must be able to run it.
+    """
+    tmp_path.chmod(0o755)
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="chromepool-test-"))
+    folder.chmod(0o755)
+    program = folder / "fake-headless-chrome"
+    shutil.copy(Path(__file__).parent / "misbehaving_chrome.py", program)
+    program.chmod(0o755)
+    (folder / "marks").mkdir()
+    (folder / "marks").chmod(0o777)
+    (folder / "marks" / "die-once").touch()
+
+    def make(*faults: str, **settings: object) -> Daemon:
+        (folder / "faults").write_text(" ".join(faults))
+        return Daemon(tmp_path, chrome=program, **settings)
+
+    yield make
+    shutil.rmtree(folder)

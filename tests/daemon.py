@@ -22,6 +22,7 @@ from typing import Any, Self
 
 import psutil
 
+from chromepool.supervisor import guardian
 from chromepool.supervisor.host import instance_name
 
 READY = re.compile(r"chromepool is ready: ws://([^/]+)/")
@@ -82,6 +83,8 @@ class Daemon:
         given = {"port": 0, "runtime_dir": self.runtime_dir, "state_dir": self.state_dir}
         # Daemons at one time, of other test runs too, do not share uids: they refuse to.
         base = 1_000_000 + (os.getpid() % 4096) * 100_000 + next(_RANGES) * 100
+        # Tests of other things create as often as they like, and see no Chrome but their own.
+        given |= {"creations_per_minute": 0, "warm_sessions": 0}
         given |= {"uid_base": base, "uid_count": 64, "gateway_uid": base + 99}
         self._settings = given | settings
         self.log: list[str] = []
@@ -163,7 +166,23 @@ class Daemon:
     def chromes(self) -> list[psutil.Process]:
         """The browser process of every session that runs."""
         children = psutil.Process(self.pid).children()
-        return [child for child in children if child.pid != self.gateway.pid]
+        own = self.own()
+        return [child for child in children if child not in own]
+
+    def of_sessions(self) -> list[psutil.Process]:
+        """Every process of every session, orphans too."""
+        own = self.own()
+        below = psutil.Process(self.pid).children(recursive=True)
+        return [process for process in below if process not in own]
+
+    def own(self) -> list[psutil.Process]:
+        """What the daemon itself consists of, beside the supervisor."""
+        return [self.gateway, *self.guardians()]
+
+    def guardians(self) -> list[psutil.Process]:
+        """The process that ends what a killed supervisor leaves frozen, where one is needed."""
+        children = psutil.Process(self.pid).children()
+        return [child for child in children if named(child, guardian.NAME)]
 
     def cgroups(self) -> list[Path]:
         """Control groups of the daemon's that exist."""
@@ -260,6 +279,14 @@ class Daemon:
         assert self.cgroups() == []
         assert self.profiles() == []
         assert [process for process in descendants if process.is_running()] == []
+
+
+def named(process: psutil.Process, name: str) -> bool:
+    """Whether a process has this name, of which the kernel keeps fifteen bytes (prctl(2))."""
+    try:
+        return process.name()[:15] == name[:15]
+    except psutil.NoSuchProcess:
+        return False
 
 
 def is_alive(process: psutil.Process) -> bool:

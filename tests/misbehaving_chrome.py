@@ -3,7 +3,7 @@
 
 Run by the daemon in the place of Chrome: NUL-framed CDP on descriptors 3 and 4. What it does wrong
 is told by the lines of a file ``faults`` beside it: ``ignore-term``, ``mute``, ``garbage``,
-``die-at-start``, ``spawn-orphans``, ``fork-bomb``, ``ignore-close``, ``noise``.
+``die-at-start``, ``die-once``, ``spawn-orphans``, ``fork-bomb``, ``ignore-close``, ``noise``.
 """
 
 import json
@@ -60,7 +60,18 @@ def bomb() -> None:
             return
 
 
+def is_first() -> bool:
+    """Whether none has died before: a file that anybody may remove tells."""
+    try:
+        (Path(__file__).parent / "marks" / "die-once").unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def misbehave() -> None:
+    if "die-once" in FAULTS and is_first():
+        sys.exit(3)
     if "die-at-start" in FAULTS:
         print("fake chrome: I die", file=sys.stderr, flush=True)
         sys.exit(3)

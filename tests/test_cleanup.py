@@ -83,8 +83,14 @@ def test_sessions_start_while_others_end(daemon: Daemon) -> None:
     books.balance()
 
 
-def test_kills_at_random_moments_leave_nothing(daemon: Daemon) -> None:
+def test_kills_at_random_moments_leave_nothing(tmp_path: Path) -> None:
     """Some before Chrome answers, some while it is driven, some of a process below."""
+    tmp_path.chmod(0o755)
+    with Daemon(tmp_path, breaker_failures=1000) as daemon:
+        _kill_at_random(daemon)
+
+
+def _kill_at_random(daemon: Daemon) -> None:
     daemon.delete(daemon.new()["id"])
     books = _Books(daemon)
     chance = random.Random(20261122)

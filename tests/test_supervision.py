@@ -3,41 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
+from tests.conftest import Misbehaving
 from tests.daemon import Daemon, wait_for
-
-Misbehaving = Callable[..., Daemon]
-
-
-@pytest.fixture
-def misbehaving(tmp_path: Path) -> Iterator[Misbehaving]:
-    """Makes a daemon whose Chrome is the fake one, with these faults.
-
-    It lies in /var/tmp: sessions have a /tmp of their own, and every uid must be able to run it.
-    """
-    tmp_path.chmod(0o755)
-    folder = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="chromepool-test-"))
-    folder.chmod(0o755)
-    program = folder / "fake-headless-chrome"
-    shutil.copy(Path(__file__).parent / "misbehaving_chrome.py", program)
-    program.chmod(0o755)
-
-    def make(*faults: str, **settings: object) -> Daemon:
-        (folder / "faults").write_text(" ".join(faults))
-        return Daemon(tmp_path, chrome=program, **settings)
-
-    yield make
-    shutil.rmtree(folder)
 
 
 def _faults(daemon: Daemon, *faults: str) -> None:
@@ -69,11 +44,10 @@ def test_the_end_escalates(misbehaving: Misbehaving, fault: str) -> None:
 def test_orphans_in_sessions_of_their_own_are_found_and_reaped(misbehaving: Misbehaving) -> None:
     with misbehaving("spawn-orphans") as daemon:
         session = daemon.new()
-        supervisor = psutil.Process(daemon.pid)
-        # 3 orphans, adopted by the supervisor as their subreaper, the fake itself, the gateway
-        wait_for(lambda: len(supervisor.children(recursive=True)) == 5, "the orphans are ours")
+        # 3 orphans, adopted by the supervisor as their subreaper, and the fake itself
+        wait_for(lambda: len(daemon.of_sessions()) == 4, "the orphans are ours")
         assert daemon.delete(session["id"]) == 204
-        assert supervisor.children(recursive=True) == [daemon.gateway]
+        assert daemon.of_sessions() == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the pids cap needs a control group")
@@ -84,7 +58,7 @@ def test_a_fork_bomb_meets_the_pids_cap_and_is_removed(misbehaving: Misbehaving)
         assert usage["processes"] <= 100
         assert usage["pids_refused"] > 0
         assert daemon.delete(session["id"]) == 204
-        assert psutil.Process(daemon.pid).children(recursive=True) == [daemon.gateway]
+        assert daemon.of_sessions() == []
 
 
 def test_a_chrome_that_dies_at_start_tells_its_last_words(misbehaving: Misbehaving) -> None:

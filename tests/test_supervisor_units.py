@@ -18,7 +18,7 @@ import pytest
 
 from chromepool.config import Settings
 from chromepool.errors import HostError, StartFailed
-from chromepool.model import Limits
+from chromepool.model import Launch, Limits
 from chromepool.supervisor import cgroup_v1, cgroup_v2, chrome, limits
 from chromepool.supervisor.namespaces import PrivateMounts
 from chromepool.supervisor.nursery import check_limits
@@ -195,7 +195,13 @@ def test_what_is_no_program_is_not_found(tmp_path: Path) -> None:
 
 def test_the_command_line() -> None:
     argv = chrome.command_line(
-        "/x/chrome", Path("/p"), LIMITS, sandbox=True, shm_bytes=1 << 30, protocol_port=False
+        "/x/chrome",
+        Path("/p"),
+        LIMITS,
+        Launch(),
+        sandbox=True,
+        shm_bytes=1 << 30,
+        protocol_port=False,
     )
     assert argv[0] == "/x/chrome"
     assert argv[-1] == "about:blank"
@@ -209,7 +215,7 @@ def test_the_command_line() -> None:
 
 
 def _argv(**given: Any) -> list[str]:
-    usual: dict[str, Any] = {"sandbox": True, "shm_bytes": 1 << 30}
+    usual: dict[str, Any] = {"launch": Launch(), "sandbox": True, "shm_bytes": 1 << 30}
     return chrome.command_line("/x/headless_shell", Path("/p"), LIMITS, **(usual | given))
 
 
@@ -227,7 +233,7 @@ def test_what_the_command_line_depends_on() -> None:
 def test_the_heap_is_in_mebibytes_and_never_zero() -> None:
     for heap, flag in ((100_000_000, 95), (0, 1), (1, 1), (MIB, 1), (3 * MIB - 1, 2)):
         few = Limits(1, heap, 1, 0.0, 1, 1)
-        argv = chrome.command_line("/c", Path("/p"), few, sandbox=True, shm_bytes=0)
+        argv = chrome.command_line("/c", Path("/p"), few, Launch(), sandbox=True, shm_bytes=0)
         assert f"--js-flags=--max-old-space-size={flag}" in argv
 
 
@@ -242,7 +248,7 @@ def test_nothing_of_the_daemons_environment_reaches_chrome() -> None:
         "TZ": "Europe/Berlin",
         "LANG": "de_DE.UTF-8",
     }
-    given = chrome.environment(Path("/p"), ours)
+    given = chrome.environment(Path("/p"), "s1", ours)
     assert given["HOME"] == given["XDG_CONFIG_HOME"] == given["XDG_CACHE_HOME"] == "/p"
     assert (given["TZ"], given["LANG"]) == ("Europe/Berlin", "de_DE.UTF-8")
     assert set(given) <= {
@@ -259,7 +265,7 @@ def test_nothing_of_the_daemons_environment_reaches_chrome() -> None:
         )
     }
     assert "/root/bin" not in given.values()
-    assert chrome.environment(Path("/p"), {})["LANG"] == "C.UTF-8"
+    assert chrome.environment(Path("/p"), "s1", {})["LANG"] == "C.UTF-8"
 
 
 def test_rlimits() -> None:

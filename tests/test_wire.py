@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from chromepool import wire
 from chromepool.config import Settings
 from chromepool.errors import StartFailed, WireError
-from chromepool.model import Exit, Host, Limits, Usage
+from chromepool.model import Exit, Host, Launch, Limits, Usage
 from chromepool.supervisor.nursery import check_limits
 from chromepool.supervisor.wire_end import WireEnd
 
@@ -64,11 +64,15 @@ ANY_MESSAGE = st.one_of([_messages(kind) for kind in KINDS])
 LIMITS = Limits(1, 2, 3, 4.0, 5, 6)
 HOST = Host(True, "v1", ("memory",), True, True, "/chrome", ("a", "b"))
 ONE_OF_EACH: list[wire.Message] = [
-    wire.Welcome(dataclasses.asdict(Settings()), HOST),
+    wire.Welcome(dataclasses.asdict(Settings()), HOST, {"ci": "0" * 64}),
+    wire.Reload(dataclasses.asdict(Settings()), {}),
     wire.Ready(),
     wire.Spawn(1, LIMITS),
     wire.Spawn(1, LIMITS, protocol_port=True),
-    wire.Spawned(1, 2),
+    wire.Spawn(1, LIMITS, Launch("http://p:1", "", True, ("--lang=de",), "uid_1/shop")),
+    wire.Freeze(1),
+    wire.Thaw(1, LIMITS),
+    wire.Spawned(1, 2, "/p"),
     wire.SpawnFailed(1, "no room", "make some"),
     wire.Stop(1, 2.5),
     wire.Inspect(1),
@@ -194,7 +198,8 @@ def test_every_field_is_needed_and_typed() -> None:
             wrong = 1 if hints[name] in (str, bool) else "1"
             with pytest.raises(WireError):
                 wire.decode(json.dumps(body | {name: wrong}).encode())
-            if type(message).__dataclass_fields__[name].default is dataclasses.MISSING:
+            field = type(message).__dataclass_fields__[name]
+            if field.default is field.default_factory is dataclasses.MISSING:
                 less = {key: value for key, value in body.items() if key != name}
                 with pytest.raises(WireError):
                     wire.decode(json.dumps(less).encode())
@@ -238,13 +243,13 @@ def test_descriptors_come_along_and_are_close_on_exec(pair: Pair) -> None:
     left, right = pair
     read, write = os.pipe()
     os.set_inheritable(write, True)
-    wire.send(left, wire.Spawned(1, 2), (read, write))
+    wire.send(left, wire.Spawned(1, 2, "/p"), (read, write))
     os.close(read)
     os.close(write)
     received = wire.receive(right)
     assert received is not None
     message, fds = received
-    assert message == wire.Spawned(1, 2)
+    assert message == wire.Spawned(1, 2, "/p")
     assert [os.get_inheritable(fd) for fd in fds] == [False, False]
     os.write(fds[1], b"through")
     assert os.read(fds[0], 100) == b"through"
@@ -406,6 +411,6 @@ def test_a_full_queue_does_not_lose_the_callers_descriptors(pair: Pair) -> None:
     _fill(end)
     fd = os.open(os.devnull, os.O_RDONLY)
     with pytest.raises(BrokenPipeError):
-        end.send(wire.Spawned(1, 2), (fd,))
+        end.send(wire.Spawned(1, 2, "/p"), (fd,))
     assert not _is_open(fd)
     end.close()

@@ -1,110 +1,159 @@
-"""The control API on the Unix socket."""
+"""The control API: on the Unix socket, and where the operator wants it on TCP."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 
 from aiohttp import web
 
 from chromepool import __version__
+from chromepool.api import openapi, orders, schema
+from chromepool.api.identity import Identify, Identity
 from chromepool.api.problems import problems
-from chromepool.api.views import ask_limits, json_response, read_body, show
-from chromepool.model import Reason, State
+from chromepool.api.views import json_response, show
+from chromepool.model import Reason, State, Usage
+from chromepool.pool.creation import Creator
 from chromepool.pool.manager import Manager
-from chromepool.pool.session import Session
-
-_UCRED = struct.Struct("3i")
-
-
-def peer_uid(request: web.Request) -> int | None:
-    """uid of the process at the other end of the Unix socket (SO_PEERCRED, unix(7))."""
-    sock: socket.socket | None = (
-        request.transport.get_extra_info("socket") if request.transport else None
-    )
-    if sock is None or sock.family != socket.AF_UNIX:
-        return None
-    uid: int
-    _, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    return uid
+from chromepool.pool.session import POOL, Session
 
 
 class Control:
     """The handlers of ``/v1``."""
 
-    def __init__(self, manager: Manager, authority: str) -> None:
-        self._manager, self._authority = manager, authority
+    def __init__(
+        self, manager: Manager, creator: Creator, identify: Identify, authority: str = ""
+    ) -> None:
+        """``authority`` is the host and port of the DevTools endpoint; without one it is that of
+        each request."""
+        self._manager, self._creator = manager, creator
+        self._identify, self._authority = identify, authority
 
     def app(self) -> web.Application:
-        """The application to serve."""
+        """The application to serve on a socket of its own."""
         size = self._manager.settings.max_body_bytes
         app = web.Application(middlewares=[problems], client_max_size=size)
+        self.add_routes(app)
+        return app
+
+    def add_routes(self, app: web.Application) -> None:
+        """Adds the routes to an application that serves others, too."""
         app.router.add_post("/v1/sessions", self.create)
         app.router.add_get("/v1/sessions", self.list)
         app.router.add_get("/v1/sessions/{id}", self.show)
         app.router.add_delete("/v1/sessions/{id}", self.delete)
+        app.router.add_post("/v1/sessions/{id}/keepalive", self.keepalive)
+        app.router.add_get("/v1/queue", self.queue)
         app.router.add_get("/v1/status", self.status)
+        app.router.add_get("/openapi.json", self.openapi)
         app.router.add_get("/healthz", self.healthz)
         app.router.add_get("/readyz", self.readyz)
-        return app
 
-    async def _view(self, session: Session) -> object:
-        usage = await self._manager.usage(session)
-        return show(session, usage, self._manager.host, self._authority)
+    async def _view(self, request: web.Request, session: Session) -> schema.SessionView:
+        return self._show(request, session, await self._manager.usage(session))
+
+    def _show(self, request: web.Request, session: Session, usage: Usage) -> schema.SessionView:
+        return show(session, usage, self._manager.host, self._authority or request.host)
+
+    def _find(self, request: web.Request) -> Session:
+        identity = self._identify(request)
+        return identity.find(self._manager, request.match_info["id"])
 
     async def create(self, request: web.Request) -> web.Response:
         """``POST /v1/sessions``: 201 and the session, ready to be driven."""
-        body = read_body(await request.read())
-        limits = ask_limits(body.limits, self._manager.settings)
-        session = await self._manager.create(f"uid:{peer_uid(request)}", body.labels, limits)
+        identity = self._identify(request)
+        settings = self._manager.settings
+        body = orders.read_body(await request.read())
+        order = orders.make_order(body, identity.owner, settings)
+        preferred = orders.preferred_wait(request.headers.get("Prefer"))
+        asked = request.query.get("wait", preferred)
+        wait_s = orders.read_seconds(asked, "wait", settings.queue_wait_s)
+        session = await self._creator.create(order, wait_s)
         try:
-            view = await self._view(session)
+            # What a Chrome that waited uses was asked a moment ago, when it was woken.
+            usage = session.usage if session.warm else await self._manager.usage(session)
+            view = self._show(request, session, usage)
         except asyncio.CancelledError:  # the caller hung up and never learns of its session
             self._manager.abandon(session)
             raise
         response = json_response(view, status=201)
         response.headers["Location"] = f"/v1/sessions/{session.id}"
+        if preferred is not None:
+            response.headers["Preference-Applied"] = "wait"
         return response
 
     async def list(self, request: web.Request) -> web.Response:
-        """``GET /v1/sessions``: those that run; with ``?all=1`` the ended ones too."""
+        """``GET /v1/sessions``: the caller's that run; with ``?all=1`` the ended ones too, and to
+        an administrator those that wait for an owner."""
+        identity = self._identify(request)
         every = request.query.get("all") in ("1", "true")
-        sessions = [s for s in self._manager.all() if every or s.state is not State.CLOSED]
-        views = await asyncio.gather(*(self._view(session) for session in sessions))
-        return json_response({"sessions": views})
+        shown = [s for s in self._manager.all() if identity.sees(s.owner)]
+        if not every:
+            shown = [s for s in shown if s.state is not State.CLOSED and s.owner != POOL]
+        views = await asyncio.gather(*(self._view(request, session) for session in shown))
+        return json_response(schema.SessionList(list(views)))
 
     async def show(self, request: web.Request) -> web.Response:
         """``GET /v1/sessions/{id}``, for a while also after its end."""
-        return json_response(await self._view(self._manager.get(request.match_info["id"])))
+        return json_response(await self._view(request, self._find(request)))
 
     async def delete(self, request: web.Request) -> web.Response:
         """``DELETE /v1/sessions/{id}``: 204 when nothing of it is left. Again: 204 again."""
-        session = self._manager.get(request.match_info["id"])
+        session = self._find(request)
         if session.state is not State.CLOSED:
             await self._manager.end(session, Reason.DELETED, "it was deleted")
         return web.Response(status=204)
 
-    async def status(self, _: web.Request) -> web.Response:
+    async def keepalive(self, request: web.Request) -> web.Response:
+        """``POST /v1/sessions/{id}/keepalive``: the idle timeout begins anew."""
+        session = self._find(request)
+        self._manager.live(session.id)
+        session.touch()
+        return json_response(await self._view(request, session))
+
+    def _waiters(self, identity: Identity) -> schema.QueueView:
+        now = self._manager.clock()
+        waiting = [
+            schema.WaiterView(place, w.order.owner, w.order.labels, round(now - w.since, 3))
+            for place, w in self._creator.admission.places()
+            if identity.sees(w.order.owner)
+        ]
+        return schema.QueueView(waiting)
+
+    async def queue(self, request: web.Request) -> web.Response:
+        """``GET /v1/queue``: who waits for a place; place 1 is the next."""
+        return json_response(self._waiters(self._identify(request)))
+
+    async def status(self, request: web.Request) -> web.Response:
         """``GET /v1/status``: the daemon and what it found on this machine."""
-        manager = self._manager
-        host = manager.host
+        self._identify(request)
+        manager, creator = self._manager, self._creator
+        host, settings, breaker = manager.host, manager.settings, creator.breaker
+        pause_s = breaker.pause_s(manager.clock())
         return json_response(
-            {
-                "version": __version__,
-                "sessions": {"now": manager.occupied, "max": manager.settings.max_sessions},
-                "limits": {"cgroup": host.cgroup, "enforced": list(host.enforced)},
-                "host": host,
-                "stopping": manager.stopping,
-                "gateway": {"tasks": len(asyncio.all_tasks())},
-            }
+            schema.StatusView(
+                version=__version__,
+                sessions=schema.PlacesView(creator.occupied, settings.max_sessions),
+                queue=schema.PlacesView(creator.admission.waiting, settings.queue_length),
+                warm=schema.WarmView(
+                    creator.warm.waiting, settings.warm_sessions, creator.warm.taken
+                ),
+                breaker=schema.BreakerView(breaker.is_open, round(pause_s, 3), breaker.words),
+                limits=schema.LimitsStatus(host.cgroup, list(host.enforced)),
+                host=host,
+                stopping=manager.stopping,
+                gateway=schema.GatewayStatus(len(asyncio.all_tasks())),
+            )
         )
+
+    async def openapi(self, _: web.Request) -> web.Response:
+        """``GET /openapi.json``: this API, for programs."""
+        return web.Response(body=openapi.document(), content_type="application/json")
 
     async def healthz(self, _: web.Request) -> web.Response:
         """``GET /healthz``: the gateway answers."""
-        return json_response({"status": "ok"})
+        return json_response(schema.Health("ok"))
 
     async def readyz(self, _: web.Request) -> web.Response:
         """``GET /readyz``: 200 when one more session would be taken, else the refusal."""
-        self._manager.check_room()
-        return json_response({"status": "ready"})
+        self._creator.check_room()
+        return json_response(schema.Health("ready"))

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import urllib.parse
 from typing import Any
 
 from aiohttp import web
 
-from chromepool.api.gatekeeper import gatekeeper
+from chromepool.api import orders
+from chromepool.api.control import Control
+from chromepool.api.gatekeeper import gatekeeper, host_name
+from chromepool.api.identity import by_token, by_token_or_address
 from chromepool.api.port import WebSocketPort
 from chromepool.api.problems import problems
 from chromepool.api.views import json_response
 from chromepool.browser.browser import Browser
-from chromepool.errors import BrowserGone, CommandFailed, NoAnswer, TargetNotFound, TooManyClients
-from chromepool.model import Reason
+from chromepool.errors import (
+    BrowserGone,
+    CommandFailed,
+    NoAnswer,
+    SessionNotFound,
+    TargetNotFound,
+    TooManyClients,
+)
+from chromepool.model import Reason, State
+from chromepool.pool.creation import Creator
 from chromepool.pool.manager import Manager
 from chromepool.pool.protocol import ProtocolSource
 from chromepool.pool.session import Session
 
+_NAMED = re.compile(r"([0-9a-f]{32})\.localhost\.?")
 _HIDDEN = {"browser", "tab"}
 """Target types that Chrome's own list leaves out."""
 
@@ -35,24 +48,40 @@ def _version(answer: dict[str, Any], url: str) -> dict[str, str]:
     }
 
 
+def named_session(host: str) -> str:
+    """The session in a host name such as ``0123...cdef.localhost:9222``; "" where there is none."""
+    match = _NAMED.fullmatch(host_name(host).lower())
+    return match[1] if match else ""
+
+
 class DevTools:
     """The handlers of the TCP port."""
 
-    def __init__(self, manager: Manager) -> None:
-        self._manager = manager
+    def __init__(self, manager: Manager, creator: Creator) -> None:
+        self._manager, self._creator = manager, creator
+        self._identify = by_token_or_address(manager)
         self._protocol = ProtocolSource(manager)
         self._last_version: dict[str, Any] | None = None
 
     def app(self) -> web.Application:
         """The application to serve."""
-        checks = gatekeeper(self._manager.settings)
-        app = web.Application(middlewares=[problems, checks])
+        manager = self._manager
+        checks = gatekeeper(lambda: manager.settings)
+        size = manager.settings.max_body_bytes
+        app = web.Application(middlewares=[problems, checks], client_max_size=size)
         add = app.router.add_route
-        add("GET", "/", self.connect_and_go)
+        for path in ("/", "/chrome", "/chromium"):  # the last two as browserless has them
+            add("GET", path, self.root_socket)
         add("GET", "/json/version{slash:/?}", self.root_version)
-        add("GET", "/json/protocol{slash:/?}", self.protocol)
-        base = "/sessions/{id}"
-        add("GET", base + "/json/version{slash:/?}", self.version)
+        self._add_session_routes(app, "/sessions/{id}")
+        self._add_session_routes(app, "")  # below a host name of the session's own
+        add("GET", "/sessions/{id}/json/version{slash:/?}", self.version)
+        if manager.settings.control_tcp:
+            Control(manager, self._creator, by_token(manager)).add_routes(app)
+        return app
+
+    def _add_session_routes(self, app: web.Application, base: str) -> None:
+        add = app.router.add_route
         add("GET", base + "/json{list:(/list)?/?}", self.list)
         add("*", base + "/json/new", self.new)
         add("GET", base + "/json/activate/{target}", self.activate)
@@ -60,22 +89,40 @@ class DevTools:
         add("GET", base + "/json/protocol{slash:/?}", self.protocol)
         add("GET", base + "/devtools/browser/{guid}", self.browser_socket)
         add("GET", base + "/devtools/page/{target}", self.page_socket)
-        return app
 
     # -- /json --
 
     def _live(self, request: web.Request) -> tuple[Session, Browser]:
-        return self._manager.live(request.match_info["id"])
+        """The session that a request names, in its path or by its host name."""
+        session_id = request.match_info.get("id") or named_session(request.host)
+        if not session_id:
+            raise SessionNotFound(
+                "No session is named.", remedy="Use /sessions/ID/..., or the host ID.localhost."
+            )
+        if self._manager.settings.require_token:
+            self._identify(request).find(self._manager, session_id)
+        return self._manager.live(session_id)
+
+    @staticmethod
+    def _base(request: web.Request, session: Session) -> str:
+        """Host and path below which the session is, the way it was asked for."""
+        named = named_session(request.host)
+        return request.host if named else f"{request.host}/sessions/{session.id}"
 
     async def root_version(self, request: web.Request) -> web.Response:
-        """``/json/version``: where to connect for a session of one's own."""
-        return json_response(_version(await self._any_version(), f"ws://{request.host}/"))
+        """``/json/version``: where to connect for a session of one's own. The query goes along, so
+        that a client given only this address keeps its options and its token."""
+        if named_session(request.host):
+            return await self.version(request)
+        query = request.rel_url.raw_query_string
+        url = f"ws://{request.host}/{'?' if query else ''}{query}"
+        return json_response(_version(await self._any_version(), url))
 
     async def _any_version(self) -> dict[str, Any]:
         """What the daemon's Chrome answers. The last answer of any session will do; before the
         first there is none, and the fields stay empty rather than cost a start."""
         for session in self._manager.all():
-            if session.browser is not None:
+            if session.browser is not None and session.state is State.READY:
                 try:
                     self._last_version = await session.browser.call("Browser.getVersion")
                     break
@@ -86,11 +133,11 @@ class DevTools:
     async def version(self, request: web.Request) -> web.Response:
         """``/sessions/{id}/json/version``."""
         session, browser = self._live(request)
-        url = f"ws://{request.host}/sessions/{session.id}/devtools/browser/{session.guid}"
+        url = f"ws://{self._base(request, session)}/devtools/browser/{session.guid}"
         return json_response(_version(await browser.call("Browser.getVersion"), url))
 
     def _target(self, request: web.Request, session: Session, info: dict[str, Any]) -> object:
-        path = f"{request.host}/sessions/{session.id}/devtools/page/{info['targetId']}"
+        path = f"{self._base(request, session)}/devtools/page/{info['targetId']}"
         return {
             "description": "",
             "devtoolsFrontendUrl": f"devtools://devtools/bundled/inspector.html?ws={path}",
@@ -157,17 +204,31 @@ class DevTools:
         session, browser = self._live(request)
         return await self._serve(request, session, browser, request.match_info["target"])
 
-    async def connect_and_go(self, request: web.Request) -> web.StreamResponse:
-        """``ws://host:port/``: a session that lasts as long as its WebSocket."""
+    async def root_socket(self, request: web.Request) -> web.StreamResponse:
+        """``ws://host:port/``: a session that lasts as long as its WebSocket, or with
+        ``?keepalive=S`` until nobody was there for so long."""
         self._socket(request)
-        manager = self._manager
-        owner = f"tcp:{request.remote}"
-        session = await manager.create(owner, {}, manager.settings.session_limits)
+        if named_session(request.host):
+            session, browser = self._live(request)
+            return await self._serve(request, session, browser, None)
+        return await self._connect_and_go(request)
+
+    async def _connect_and_go(self, request: web.Request) -> web.StreamResponse:
+        identity, settings = self._identify(request), self._manager.settings
+        longest = settings.longest_idle_timeout_s
+        grace_s = orders.read_seconds(request.query.get("keepalive"), "keepalive", longest)
+        wait_s = orders.read_seconds(request.query.get("wait"), "wait", settings.queue_wait_s)
+        body = orders.read_query(request.query)
+        order = orders.make_order(body, identity.owner, settings, grace_s or None)
+        session = await self._creator.create(order, wait_s)
         try:
-            _, browser = manager.live(session.id)
+            _, browser = self._manager.live(session.id)
             return await self._serve(request, session, browser, None)
         finally:
-            await manager.end(session, Reason.CLIENT_CLOSED, "its client disconnected")
+            if not grace_s:
+                await self._manager.end(session, Reason.CLIENT_CLOSED, "its client disconnected")
+            elif session.left is None:  # it hung up before it was attached
+                self._left(session)
 
     def _socket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(
@@ -185,7 +246,7 @@ class DevTools:
         socket = self._socket(request)
         most = self._manager.settings.max_clients
         if len(browser.clients) >= most:
-            raise TooManyClients(f"The session has {most} WebSockets already.")
+            raise TooManyClients(f"The session has {most} WebSockets already.", retry_after_s=5)
         port = WebSocketPort(self._manager, session, browser)
         try:
             await browser.attach(port, target)
@@ -194,8 +255,16 @@ class DevTools:
                 raise
             raise TargetNotFound(f"No such target id: {target}.") from error
         session.touch()
+        session.left = None
+        socket.headers["Chromepool-Session"] = session.id
         try:
             await port.serve(request, socket)
         finally:
             browser.detach(port)
+            if not browser.clients:
+                self._left(session)
         return socket
+
+    def _left(self, session: Session) -> None:
+        session.left = self._manager.clock()
+        self._creator.on_change()

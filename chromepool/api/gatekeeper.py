@@ -8,6 +8,7 @@ resolve to 127.0.0.1 (DNS rebinding; the Host header tells), or across sites, We
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -55,12 +56,12 @@ def check(request: web.BaseRequest, settings: Settings) -> None:
         )
 
 
-def gatekeeper(settings: Settings):  # type: ignore[no-untyped-def]  # aiohttp has no type for it
-    """The middleware that checks every request of the DevTools endpoint."""
+def gatekeeper(settings: Callable[[], Settings]):  # type: ignore[no-untyped-def]  # aiohttp has none
+    """The middleware that checks every request of the DevTools endpoint, by the settings of now."""
 
     @web.middleware
     async def check_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-        check(request, settings)
+        check(request, settings())
         return await handler(request)
 
     return check_request

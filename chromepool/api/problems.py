@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
 
 from chromepool import errors
+from chromepool.api.schema import Problem
 
 log = logging.getLogger("chromepool.api")
 
@@ -16,22 +18,22 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 STATUSES: dict[type[errors.ChromepoolError], int] = {
     errors.InvalidRequest: 400,
+    errors.Unauthorized: 401,
     errors.Forbidden: 403,
     errors.SessionNotFound: 404,
     errors.TargetNotFound: 404,
+    errors.ProfileInUse: 409,
+    errors.RateLimited: 429,
     errors.CommandFailed: 502,
     errors.BrowserGone: 410,
     errors.NoAnswer: 504,
     errors.StartFailed: 503,
     errors.PoolFull: 503,
+    errors.QueueFull: 503,
+    errors.NoMemory: 503,
+    errors.CircuitOpen: 503,
     errors.ShuttingDown: 503,
     errors.TooManyClients: 503,
-}
-RETRY_AFTER_S = {
-    errors.PoolFull: 5,
-    errors.StartFailed: 5,
-    errors.TooManyClients: 5,
-    errors.ShuttingDown: 30,
 }
 _HTTP_CODES = {
     400: "invalid_request",
@@ -41,17 +43,6 @@ _HTTP_CODES = {
     415: "unsupported_media_type",
     426: "upgrade_required",
 }
-
-
-class Problem(msgspec.Struct, omit_defaults=True):
-    """The body of every error."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    remedy: str = ""
 
 
 def respond(status: int, code: str, detail: str, remedy: str = "") -> web.Response:
@@ -67,9 +58,10 @@ def respond(status: int, code: str, detail: str, remedy: str = "") -> web.Respon
 
 def _from_error(error: errors.ChromepoolError) -> web.Response:
     response = respond(STATUSES.get(type(error), 500), error.code, error.detail, error.remedy)
-    retry_after_s = RETRY_AFTER_S.get(type(error))
-    if retry_after_s is not None:
-        response.headers["Retry-After"] = str(retry_after_s)
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, errors.Unauthorized):
+        response.headers["WWW-Authenticate"] = 'Bearer realm="chromepool"'
     return response
 
 

@@ -25,6 +25,18 @@ _CRASHES = 100
 
 
 @dataclasses.dataclass(slots=True)
+class Traffic:
+    """What clients and Chrome have said to each other."""
+
+    messages_in: int = 0
+    """Commands of clients."""
+    messages_out: int = 0
+    """Answers and events of Chrome's, those for the daemon itself among them."""
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+@dataclasses.dataclass(slots=True)
 class Crash:
     """A tab that crashed while its session went on."""
 
@@ -72,8 +84,11 @@ class Browser:
         self._gone = "The session's Chrome is gone."
         self.clients: list[Client] = []
         self._full: set[Client] = set()
+        self._sent = self._sent_bytes = 0
         self.crashes: list[Crash] = []
         self.on_crash: Callable[[Crash], None] = lambda crash: None
+        self.version: dict[str, Any] = {}
+        """What it answered to the first ``Browser.getVersion``."""
         self.asked_to_close = False
         """Whether a client has sent ``Browser.close``."""
 
@@ -94,40 +109,59 @@ class Browser:
         return self._result(method, await self._wait(method, answer, timeout_s))
 
     @property
+    def traffic(self) -> Traffic:
+        """What was said so far."""
+        read, read_bytes = self._pipe.read_messages, self._pipe.read_bytes
+        return Traffic(self._sent, read, self._sent_bytes, read_bytes)
+
+    @property
     def pressed(self) -> bool:
         """Whether Chrome is far behind in reading, so that clients are to be held."""
         return self._pipe.pressed
 
     async def attach(self, client: Client, target: str | None) -> None:
         """Gives a client its root session: the browser's, or the target's."""
-        answer = self._answer()
         self.clients.append(client)
         try:
-            self._pipe.write(self._mux.attach(client, target, self._settle_attach(client, answer)))
-            self._result("Target.attachToTarget", await self._wait("attaching", answer, _ANSWER_S))
+            await self.join(client, target)
         except BaseException:
             self.detach(client)
             raise
 
-    def _settle_attach(
-        self, client: Client, answer: asyncio.Future[cdp.Incoming]
-    ) -> Callable[[cdp.Incoming], None]:
+    async def join(self, port: Port, target: str | None) -> None:
+        """Gives a port its root session, without counting it among the clients."""
+        answer, given_up = self._answer(), False
+
         def on_answer(incoming: cdp.Incoming) -> None:
             _settle(answer)(incoming)
-            if client not in self.clients:  # it hung up while Chrome was attaching it
-                self.detach(client)
+            if given_up:  # it hung up while Chrome was attaching it
+                self._leave(port)
 
-        return on_answer
+        try:
+            self._pipe.write(self._mux.attach(port, target, on_answer))
+            self._result("Target.attachToTarget", await self._wait("attaching", answer, _ANSWER_S))
+        except BaseException:
+            given_up = True
+            raise
 
     def detach(self, client: Client) -> None:
         """Ends all that a client had in Chrome. May be called twice."""
         if client in self.clients:
             self.clients.remove(client)
         self._full.discard(client)
-        command = self._mux.detach(client)
+        self._leave(client)
+        self._balance()
+
+    def _leave(self, port: Port) -> None:
+        command = self._mux.detach(port)
         if command is not None:
             self._pipe.write(command)
-        self._balance()
+
+    def speak(self, port: Port, message: bytes) -> None:
+        """Passes on a message of a port of the daemon's own."""
+        routed = self._mux.from_client(port, message)
+        if routed is not None:
+            self._pipe.write(routed)
 
     def forward(self, client: Client, messages: list[bytes]) -> None:
         """Passes a client's messages on, in one write."""
@@ -135,6 +169,8 @@ class Browser:
         data = b"".join(message for message in routed if message is not None)
         if data:
             self._pipe.write(data)
+        self._sent += len(messages)
+        self._sent_bytes += len(data)
         self.flush()
 
     def flush_later(self, client: Client) -> None:

@@ -44,6 +44,7 @@ class Pipe:
         self._splitter = Splitter()
         self._backlog: collections.deque[memoryview] = collections.deque()
         self._backlog_bytes = 0
+        self.read_messages = self.read_bytes = 0
         self._pressed = False
         self._reading = False
         self._closed = False
@@ -140,6 +141,8 @@ class Pipe:
         except ChromepoolError:
             self._end()
             return
+        self.read_messages += len(messages)
+        self.read_bytes += count
         for message in messages:
             if not self._closed:  # by what an earlier one led to
                 self._on_message(message)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from chromepool import __version__, config
+from chromepool import __version__, config, sources
 from chromepool.errors import ChromepoolError
+
+if TYPE_CHECKING:  # the daemon itself needs none of it
+    from chromepool.api.schema import SessionView
+    from chromepool.client import Client
 
 T = TypeVar("T")
 _json = click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
@@ -33,16 +36,23 @@ class _Group(click.Group):
 @click.version_option(__version__)
 @click.option("--config", "file", type=click.Path(path_type=Path), help="YAML file of settings.")
 @click.option("--runtime-dir", help="Folder of the daemon's control socket.")
+@click.option(
+    "--address",
+    envvar="CHROMEPOOL_ADDRESS",
+    help="http://HOST:PORT of a daemon with control_tcp; its token in CHROMEPOOL_TOKEN.",
+)
 @click.pass_context
-def cli(ctx: click.Context, file: Path | None, runtime_dir: str | None) -> None:
+def cli(
+    ctx: click.Context, file: Path | None, runtime_dir: str | None, address: str | None
+) -> None:
     """A Chrome of its own for every session, inside hard limits, cleaned up completely."""
-    ctx.obj = (file, {"runtime_dir": runtime_dir} if runtime_dir else {})
+    ctx.obj = (file, {"runtime_dir": runtime_dir} if runtime_dir else {}, address)
 
 
 def _settings(ctx: click.Context, flags: dict[str, Any]) -> config.Settings:
-    file, outer = ctx.obj
+    file, outer, _ = ctx.obj
     given = {name: value for name, value in flags.items() if value is not None}
-    return config.load(outer | given, os.environ, file)
+    return sources.load(outer | given, os.environ, file)
 
 
 def _setting_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -65,22 +75,27 @@ def serve(ctx: click.Context, /, **flags: Any) -> None:
     """Run the daemon in the foreground until SIGTERM or Ctrl-C."""
     from chromepool.supervisor import daemon
 
-    daemon.serve(_settings(ctx, flags))
+    daemon.serve(lambda: _settings(ctx, flags))
 
 
-def _ask(ctx: click.Context, question: Callable[..., Awaitable[T]]) -> T:
+def _ask(ctx: click.Context, question: Callable[[Client], Awaitable[T]]) -> T:
     """Runs ``question(client)`` against the daemon."""
     from chromepool.client import Client
 
+    address = ctx.obj[2] or _settings(ctx, {}).control_socket
+
     async def run() -> T:
-        async with Client(_settings(ctx, {}).control_socket) as client:
+        # In the environment, not among the arguments: those are everybody's to read.
+        async with Client(address, token=os.environ.get("CHROMEPOOL_TOKEN", "")) as client:
             return await question(client)
 
     return asyncio.run(run())
 
 
 def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2))
+    import msgspec
+
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
 def _pairs(values: tuple[str, ...]) -> dict[str, str]:
@@ -90,27 +105,62 @@ def _pairs(values: tuple[str, ...]) -> dict[str, str]:
     return dict(value.split("=", 1) for value in values)
 
 
-_label = click.option("--label", "labels", multiple=True, help="NAME=VALUE, may be repeated.")
-_memory = click.option("--memory-bytes", type=int, help="Memory cap, up to the operator's.")
+class _Size(click.ParamType):  # type: ignore[type-arg]  # generic only for the type checker
+    """WIDTHxHEIGHT."""
+
+    name = "WxH"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, int]:
+        width, _, height = str(value).partition("x")
+        if not (width.isdecimal() and height.isdecimal()):
+            self.fail(f"{value!r} is not WIDTHxHEIGHT")
+        return {"width": int(width), "height": int(height)}
 
 
-def _create(ctx: click.Context, labels: tuple[str, ...], memory_bytes: int | None) -> Any:
-    limits = {} if memory_bytes is None else {"memory_bytes": memory_bytes}
-    return _ask(ctx, lambda client: client.create(_pairs(labels), limits))
+_OPTIONS = (
+    click.option("--label", "labels", multiple=True, help="NAME=VALUE, may be repeated."),
+    click.option("--memory-bytes", type=int, help="Memory cap, up to the operator's."),
+    click.option("--idle-timeout", "idle_timeout_s", type=float, help="Seconds without a command."),
+    click.option("--max-age", "max_age_s", type=float, help="Seconds it lives at most."),
+    click.option("--viewport", type=_Size(), help="Size of every page."),
+    click.option("--user-agent", help="What pages and servers are told."),
+    click.option("--locale", help="Such as de-DE."),
+    click.option("--timezone", help="Such as Europe/Berlin."),
+    click.option("--proxy", help="scheme://host:port"),
+    click.option("--profile", help="Name of a profile that is kept."),
+    click.option("--downloads", type=click.Choice(["allow", "deny"])),
+    click.option("--flag", "flags", multiple=True, help="A flag of Chrome's, may be repeated."),
+    click.option("--wait", "wait_s", type=float, default=0.0, help="Seconds to wait for a place."),
+)
+"""What a session may be given, for each command that makes one."""
+
+
+def _session_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def _create(ctx: click.Context, given: dict[str, Any]) -> SessionView:
+    options = {name: value for name, value in given.items() if value not in (None, ())}
+    options["labels"] = _pairs(given["labels"])
+    memory_bytes = options.pop("memory_bytes", None)
+    if memory_bytes is not None:
+        options["limits"] = {"memory_bytes": memory_bytes}
+    return _ask(ctx, lambda client: client.create(**options))
 
 
 @cli.command()
-@_label
-@_memory
+@_session_options
 @_json
 @click.pass_context
-def new(
-    ctx: click.Context, labels: tuple[str, ...], memory_bytes: int | None, as_json: bool
-) -> None:
+def new(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     """Create a session."""
     from chromepool.cli import tables
 
-    session = _create(ctx, labels, memory_bytes)
+    session = _create(ctx, given)
     if as_json:
         _print_json(session)
     else:
@@ -118,24 +168,55 @@ def new(
 
 
 @cli.command()
-@_label
-@_memory
+@_session_options
 @click.argument("session_id", required=False)
 @click.pass_context
-def url(
-    ctx: click.Context,
-    session_id: str | None,
-    labels: tuple[str, ...],
-    memory_bytes: int | None,
-) -> None:
+def url(ctx: click.Context, /, session_id: str | None, **given: Any) -> None:
     """Print a WebSocket URL: of SESSION_ID, or of a new session."""
     if session_id is None:
-        session = _create(ctx, labels, memory_bytes)
+        session = _create(ctx, given)
     else:
         session = _ask(ctx, lambda client: client.show(session_id))
-        if session["exit"]:
-            raise click.ClickException(f"The session is over: {session['exit']['detail']}.")
-    click.echo(session["webSocketDebuggerUrl"])
+        if session.exit:
+            raise click.ClickException(f"The session is over: {session.exit.detail}.")
+    click.echo(session.webSocketDebuggerUrl)
+
+
+@cli.command()
+@click.argument("session_id")
+@click.pass_context
+def keepalive(ctx: click.Context, session_id: str) -> None:
+    """Begin a session's idle timeout anew."""
+    session = _ask(ctx, lambda client: client.keepalive(session_id))
+    click.echo("never" if session.expires_at is None else session.expires_at.isoformat())
+
+
+@cli.command()
+@_json
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Show the daemon: places, queue, warm Chromes, what it found on its machine."""
+    from chromepool.cli import tables
+
+    found = _ask(ctx, lambda client: client.status())
+    if as_json:
+        _print_json(found)
+    else:
+        tables.print_status(found)
+
+
+@cli.command()
+@_json
+@click.pass_context
+def queue(ctx: click.Context, as_json: bool) -> None:
+    """List callers that wait for a place."""
+    from chromepool.cli import tables
+
+    waiting = _ask(ctx, lambda client: client.queue())
+    if as_json:
+        _print_json(waiting)
+    else:
+        tables.print_queue(waiting)
 
 
 @cli.command()
@@ -177,8 +258,8 @@ def rm(ctx: click.Context, session_ids: tuple[str, ...], every: bool) -> None:
     if not session_ids and not every:
         raise click.UsageError("Name a session, or say --all.")
 
-    async def end(client: Any) -> None:
-        listed = [session["id"] for session in await client.list()] if every else []
+    async def end(client: Client) -> None:
+        listed = [session.id for session in await client.list()] if every else []
         for session_id in dict.fromkeys((*session_ids, *listed)):
             await client.delete(session_id)
             click.echo(session_id)

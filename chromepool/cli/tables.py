@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import sys
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from chromepool.api.schema import SessionView, StatusView, WaiterView
 from chromepool.cli.doctor import Finding
 
 _MIB = 1024 * 1024
@@ -26,8 +27,7 @@ def _plain(text: str) -> str:
     return escape("".join(letter for letter in text if letter.isprintable()))
 
 
-def _age(created_at: str) -> str:
-    then = datetime.datetime.fromisoformat(created_at)
+def _age(then: datetime.datetime) -> str:
     seconds = int((datetime.datetime.now(datetime.UTC) - then).total_seconds())
     if seconds < 120:
         return f"{seconds} s"
@@ -38,56 +38,96 @@ def _mebibytes(value: int | None) -> str:
     return "-" if value is None else f"{value / _MIB:.0f} MiB"
 
 
-def _state(session: dict[str, Any]) -> str:
-    ended = session["exit"]
-    return f"{session['state']} ({ended['reason']})" if ended else session["state"]
+def _state(session: SessionView) -> str:
+    return f"{session.state} ({session.exit.reason})" if session.exit else session.state
 
 
-def print_sessions(sessions: list[dict[str, Any]]) -> None:
-    """One line each."""
+def _labels(labels: dict[str, str]) -> str:
+    return _plain(",".join(f"{name}={value}" for name, value in labels.items()))
+
+
+def _columns(*names: str) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("ID", "STATE", "AGE", "OWNER", "CLIENTS", "MEMORY", "LABELS"):
-        table.add_column(column, no_wrap=True, overflow="ignore")
+    for name in names:
+        table.add_column(name, no_wrap=True, overflow="ignore")
+    return table
+
+
+def _print_rows(rows: dict[str, str]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ignore")
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}[/bold]", _plain(value))
+    _console().print(table)
+
+
+def print_sessions(sessions: list[SessionView]) -> None:
+    """One line each."""
+    table = _columns("ID", "STATE", "AGE", "OWNER", "CLIENTS", "MEMORY", "LABELS")
     for session in sessions:
-        labels = _plain(",".join(f"{name}={value}" for name, value in session["labels"].items()))
         table.add_row(
-            session["id"],
+            session.id,
             _state(session),
-            _age(session["created_at"]),
-            session["owner"],
-            str(session["clients"]),
-            _mebibytes(session["usage"]["memory_bytes"]),
-            labels,
+            _age(session.created_at),
+            session.owner,
+            str(session.clients),
+            _mebibytes(session.usage.memory_bytes),
+            _labels(session.labels),
         )
     _console().print(table)
 
 
-def print_session(session: dict[str, Any]) -> None:
+def print_session(session: SessionView) -> None:
     """All of one."""
-    usage, limits, ended = session["usage"], session["limits"], session["exit"]
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ignore")
-    enforced = "" if limits["enforced"] else " (NOT enforced)"
+    usage, limits = session.usage, session.limits
+    memory = f"{_mebibytes(usage.memory_bytes)} of {_mebibytes(limits.memory_bytes)}"
+    expires = session.expires_at.isoformat() if session.expires_at else "never"
     rows = {
-        "id": session["id"],
+        "id": session.id,
         "state": _state(session),
-        "WebSocket": session["webSocketDebuggerUrl"],
-        "HTTP": session["devtools_url"],
-        "owner": session["owner"],
-        "created": session["created_at"],
-        "last active": session["last_active_at"],
-        "clients": str(session["clients"]),
-        "memory": f"{_mebibytes(usage['memory_bytes'])} of {_mebibytes(limits['memory_bytes'])}"
-        + enforced,
-        "peak": _mebibytes(usage["memory_peak_bytes"]),
-        "cpu": "-" if usage["cpu_s"] is None else f"{usage['cpu_s']:.2f} s",
-        "processes": str(usage["processes"]),
+        "WebSocket": session.webSocketDebuggerUrl,
+        "HTTP": session.devtools_url,
+        "owner": session.owner,
+        "created": session.created_at.isoformat() + (" (warm)" if session.warm else ""),
+        "last active": session.last_active_at.isoformat(),
+        "expires": "-" if session.exit else expires,
+        "clients": str(session.clients),
+        "memory": memory + ("" if limits.enforced else " (NOT enforced)"),
+        "peak": _mebibytes(usage.memory_peak_bytes),
+        "cpu": "-" if usage.cpu_s is None else f"{usage.cpu_s:.2f} s",
+        "processes": str(usage.processes),
+        "CDP": f"{usage.cdp_messages_in} messages in, {usage.cdp_messages_out} out",
     }
-    if ended:
-        rows["ended"] = f"{ended['reason']}: {ended['detail']}"
-    for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/bold]", _plain(value))
+    if session.exit:
+        rows["ended"] = f"{session.exit.reason}: {session.exit.detail}"
+    _print_rows(rows)
+
+
+def print_status(status: StatusView) -> None:
+    """The daemon."""
+    warm, breaker = status.warm, status.breaker
+    rows = {
+        "version": status.version,
+        "sessions": f"{status.sessions.now} of {status.sessions.max}",
+        "waiting": f"{status.queue.now} of {status.queue.max}",
+        "warm": f"{warm.waiting} of {warm.wanted}, {warm.taken} taken",
+        "limits": f"{status.limits.cgroup}: {', '.join(status.limits.enforced) or 'none'}",
+        "Chrome": status.host.chrome,
+    }
+    if breaker.open:
+        rows["starts"] = f"fail; next try in {breaker.pause_s:.0f} s: {breaker.failure}"
+    for number, warning in enumerate(status.host.warnings, 1):
+        rows[f"warning {number}"] = warning
+    _print_rows(rows)
+
+
+def print_queue(waiting: Sequence[WaiterView]) -> None:
+    """One line for each caller."""
+    table = _columns("PLACE", "OWNER", "WAITING", "LABELS")
+    for waiter in waiting:
+        waited = f"{waiter.waiting_s:.0f} s"
+        table.add_row(str(waiter.place), waiter.owner, waited, _labels(waiter.labels))
     _console().print(table)
 
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import logging
 import os
 import socket
-from typing import Protocol
+from typing import Any, Protocol
 
 from chromepool import wire
-from chromepool.errors import BrowserGone, StartFailed, WireError
-from chromepool.model import Exit, Limits, Usage
+from chromepool.errors import (
+    BrowserGone,
+    ChromepoolError,
+    InvalidRequest,
+    ProfileInUse,
+    StartFailed,
+    WireError,
+)
+from chromepool.model import Exit, Launch, Limits, Usage
 
 log = logging.getLogger("chromepool.pool")
 
@@ -25,6 +33,9 @@ class Watcher(Protocol):
     def gone(self, key: int, usage: Usage) -> None:
         """Nothing of the session is left."""
 
+    def reloaded(self, settings: dict[str, Any], tokens: dict[str, str]) -> None:
+        """The settings were read again."""
+
     def shutdown(self, timeout_s: float) -> None:
         """The daemon is to stop."""
 
@@ -32,8 +43,20 @@ class Watcher(Protocol):
         """The supervisor is gone, and with it every Chrome."""
 
 
-Spawned = tuple[int, int, int]
-"""pid, descriptor for commands, descriptor for events."""
+_FAILURES: dict[str, type[ChromepoolError]] = {
+    kind.code: kind for kind in (StartFailed, ProfileInUse, InvalidRequest)
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spawned:
+    """A Chrome that runs."""
+
+    pid: int
+    profile: str
+    commands: int
+    """Descriptor to write to; the receiver's to close, like the next."""
+    events: int
 
 
 class Link:
@@ -73,12 +96,25 @@ class Link:
         """Says that the listeners are being served."""
         self._send(wire.Ready())
 
-    async def spawn(self, key: int, limits: Limits, *, protocol_port: bool = False) -> Spawned:
-        """Starts a Chrome; the descriptors are the caller's. Raises :class:`StartFailed`."""
+    async def spawn(
+        self, key: int, limits: Limits, launch: Launch, *, protocol_port: bool = False
+    ) -> Spawned:
+        """Starts a Chrome; the descriptors are the caller's.
+
+        Raises :class:`StartFailed`, :class:`ProfileInUse`, :class:`InvalidRequest`.
+        """
         answer: asyncio.Future[Spawned] = self._loop.create_future()
         self._spawning[key] = answer
-        self._send(wire.Spawn(key, limits, protocol_port))
+        self._send(wire.Spawn(key, limits, launch, protocol_port))
         return await answer
+
+    def freeze(self, key: int) -> None:
+        """Stops a session where it is."""
+        self._send(wire.Freeze(key))
+
+    def thaw(self, key: int, limits: Limits) -> None:
+        """Lets it go on, under these limits. What is written to its Chrome meanwhile waits."""
+        self._send(wire.Thaw(key, limits))
 
     def stop(self, key: int, grace_s: float) -> None:
         """SIGTERM now, SIGKILL to what is left after ``grace_s``."""
@@ -114,14 +150,10 @@ class Link:
 
     def _on_message(self, message: wire.Message, fds: list[int]) -> None:
         match message:
-            case wire.Spawned(key=key, pid=pid):
-                self._on_spawned(key, pid, fds)
-            case wire.SpawnFailed(key=key, detail=detail, remedy=remedy):
-                answer = self._spawning.pop(key)
-                if answer.done():  # its caller hung up and waits for nothing but the end
-                    self._watcher.gone(key, Usage())
-                else:
-                    answer.set_exception(StartFailed(detail, remedy=remedy))
+            case wire.Spawned():
+                self._on_spawned(message, fds)
+            case wire.SpawnFailed():
+                self._on_failure(message)
             case wire.Inspected(key=key):
                 self._settle_inspection(key, message)
             case wire.Exited(key=key, exit=exit):
@@ -129,19 +161,29 @@ class Link:
             case wire.Gone(key=key, usage=usage):
                 self._settle_inspection(key, None)
                 self._watcher.gone(key, usage)
+            case wire.Reload(settings=settings, tokens=tokens):
+                self._watcher.reloaded(settings, tokens)
             case wire.Shutdown(timeout_s=timeout_s):
                 self._watcher.shutdown(timeout_s)
             case _:
                 raise WireError(f"the supervisor does not send {type(message).__name__}.")
 
-    def _on_spawned(self, key: int, pid: int, fds: list[int]) -> None:
-        answer = self._spawning.pop(key)
+    def _on_failure(self, message: wire.SpawnFailed) -> None:
+        answer = self._spawning.pop(message.key)
+        if answer.done():  # its caller hung up and waits for nothing but the end
+            self._watcher.gone(message.key, Usage())
+        else:
+            kind = _FAILURES.get(message.code, StartFailed)
+            answer.set_exception(kind(message.detail, remedy=message.remedy))
+
+    def _on_spawned(self, message: wire.Spawned, fds: list[int]) -> None:
+        answer = self._spawning.pop(message.key)
         if answer.done():  # the caller was cancelled: closing the pipe ends that Chrome
             for fd in fds:
                 os.close(fd)
             return
         commands, events = fds
-        answer.set_result((pid, commands, events))
+        answer.set_result(Spawned(message.pid, message.profile, commands, events))
 
     def _settle_inspection(self, key: int, message: wire.Inspected | None) -> None:
         answer = self._inspecting.pop(key, None)

@@ -1,4 +1,4 @@
-"""All sessions: creating, finding and ending them."""
+"""All sessions: finding and ending them, and what the supervisor tells of them."""
 
 from __future__ import annotations
 
@@ -6,51 +6,54 @@ import asyncio
 import collections
 import itertools
 import logging
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from chromepool.browser.browser import Browser, Crash
 from chromepool.config import Settings
-from chromepool.errors import (
-    BrowserGone,
-    ChromepoolError,
-    CommandFailed,
-    NoAnswer,
-    PoolFull,
-    SessionNotFound,
-    ShuttingDown,
-    StartFailed,
-)
-from chromepool.model import Exit, Host, Limits, Reason, State, Usage
+from chromepool.errors import BrowserGone, CommandFailed, NoAnswer, SessionNotFound
+from chromepool.model import Exit, Host, Reason, State, Usage
 from chromepool.pool.link import Link
-from chromepool.pool.session import Session, explain_exit
+from chromepool.pool.order import Order
+from chromepool.pool.session import POOL, Session, explain_exit
 
 log = logging.getLogger("chromepool.pool")
 
 _KEPT = 100
-"""Ended sessions that stay visible."""
+"""Ended sessions that stay visible,"""
+_KEPT_S = 3600.0
+"""and for how long at most."""
 GOING_AWAY, INTERNAL_ERROR = 1001, 1011
 """WebSocket close codes (RFC 6455, 7.4.1): ended on purpose, ended by a fault."""
-_DISCOVERY = {"discover": True, "filter": [{"type": "page"}, {"exclude": True}]}
 
 
 class Manager:
     """The pool. It is also the link's watcher."""
 
-    def __init__(self, settings: Settings, host: Host) -> None:
-        self.settings, self.host = settings, host
+    def __init__(
+        self, settings: Settings, host: Host, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.settings, self.host, self.clock = settings, host, clock
+        self.tokens: dict[str, str] = {}
         self.link: Link
         self._sessions: dict[str, Session] = {}
         self._by_key: dict[int, Session] = {}
         self._ended: collections.deque[Session] = collections.deque()
         self._keys = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.on_end: Callable[[Session], None] = lambda session: None
+        """Told when a session begins to end,"""
+        self.on_gone: Callable[[], None] = lambda: None
+        """and when nothing of one is left."""
+        self.on_reload: Callable[[], None] = lambda: None
         self.stopping = False
         self.on_shutdown: Callable[[float], None] = lambda timeout_s: None
 
     # -- finding --
 
     def all(self) -> list[Session]:
-        """Every session that is still known, the ended ones too."""
+        """Every session that is still known, the ended ones and those that wait too."""
         return list(self._sessions.values())
 
     def get(self, session_id: str) -> Session:
@@ -63,80 +66,61 @@ class Manager:
     def live(self, session_id: str) -> tuple[Session, Browser]:
         """A session that can be driven, and its browser; raises :class:`SessionNotFound`."""
         session = self.get(session_id)
-        if session.state is not State.READY or session.browser is None:
+        if session.state is not State.READY or session.browser is None or session.owner == POOL:
             why = f" It ended: {session.detail}." if session.reason else ""
-            raise SessionNotFound(f"The session is {session.state}.{why}")
+            state = "waiting for an owner" if session.owner == POOL else session.state
+            raise SessionNotFound(f"The session is {state}.{why}")
         return session, session.browser
 
     @property
     def occupied(self) -> int:
-        """Places taken: a session counts until nothing of it is left."""
-        return len(self._by_key)
+        """Places taken: a session counts until nothing of it is left. Those that wait for an owner
+        do not count, since they make room, nor do those whose creation is under way."""
+        return sum(1 for s in self._by_key.values() if s.owner != POOL and not s.held)
 
-    # -- creating --
+    @property
+    def chromes(self) -> list[Session]:
+        """Every session of which something is left."""
+        return list(self._by_key.values())
 
-    def check_room(self) -> None:
-        """Raises :class:`PoolFull` or :class:`ShuttingDown` where no session would be taken."""
-        if self.stopping:
-            raise ShuttingDown("The daemon is stopping.")
-        if self.occupied >= self.settings.max_sessions:
-            raise PoolFull(
-                f"All {self.settings.max_sessions} sessions are in use.",
-                remedy="Delete one, or try again later.",
-            )
+    # -- adding --
 
-    async def create(self, owner: str, labels: dict[str, str], limits: Limits) -> Session:
-        """A session that is ready to be driven.
-
-        Raises :class:`PoolFull`, :class:`ShuttingDown` at once, :class:`StartFailed` when Chrome
-        doesn't come up; nothing of it is left then.
-        """
-        self.check_room()
-        session = Session(next(self._keys), owner, labels, limits)
+    def add(self, order: Order, *, held: bool) -> Session:
+        """A new session in the table, with no Chrome yet."""
+        session = Session(next(self._keys), order, self.clock, held=held)
         self._sessions[session.id] = self._by_key[session.key] = session
-        try:
-            await self._start(session)
-        except BrowserGone:
-            await session.is_gone.wait()  # it is dying, and Exited will tell of what
-        except ChromepoolError as error:
-            await self._give_up(session, error.detail, error.remedy)
-        except asyncio.CancelledError:
-            self.abandon(session)
-            raise
-        if session.state is not State.READY:
-            await self._give_up(session, session.detail)
         return session
 
-    def abandon(self, session: Session) -> None:
-        """Ends a session that nobody knows of, since its creator hung up."""
-        self._later(self.end(session, Reason.CLIENT_CLOSED, "its creator hung up"))
+    def watch(self, session: Session, commands: int, events: int) -> Browser:
+        """The browser of a session whose Chrome runs; takes over both descriptors."""
+        browser = Browser(commands, events, lambda: self._on_pipe_end(session))
+        browser.on_crash = lambda crash: self.later(self._explain_crash(session, crash))
+        session.browser = browser
+        return browser
 
-    async def _start(self, session: Session) -> None:
-        try:
-            session.pid, commands, events = await self.link.spawn(session.key, session.limits)
-        except StartFailed:
-            self._by_key.pop(session.key)  # the supervisor removes what there was, unasked
-            session.is_gone.set()
-            raise
-        session.browser = Browser(commands, events, lambda: self._on_pipe_end(session))
-        session.browser.on_crash = lambda crash: self._later(self._explain_crash(session, crash))
-        timeout_s = self.settings.start_timeout_s
-        await session.browser.call("Browser.getVersion", timeout_s=timeout_s)
-        await session.browser.call("Target.setDiscoverTargets", _DISCOVERY, timeout_s=timeout_s)
-        if session.state is State.STARTING:
-            session.move(State.READY)
+    def not_spawned(self, session: Session) -> None:
+        """No Chrome came of it. The supervisor removes what there was, unasked."""
+        self._by_key.pop(session.key)
+        session.is_gone.set()
 
-    async def _give_up(self, session: Session, why: str, remedy: str = "") -> None:
-        """Ends a session that never came to be, and raises why."""
+    async def discard(self, session: Session, why: str) -> None:
+        """Ends a session that never came to be."""
+        session.held = False
         if session.key in self._by_key:
             await self.end(session, Reason.START_FAILED, why)
         elif session.begin_end(Reason.START_FAILED, why):
             session.finish(Usage())
             self._keep(session)
-        words = session.exit.stderr.strip()[-1000:] if session.exit else ""
-        said = f" Chrome's last words: {words}" if words else ""
-        detail = (session.detail or why).rstrip(".")
-        raise StartFailed(f"Chrome did not start: {detail}.{said}", remedy=remedy)
+
+    def abandon(self, session: Session) -> None:
+        """Ends a session that nobody knows of, since its creator hung up."""
+        session.held = False
+        self.later(self.end(session, Reason.CLIENT_CLOSED, "its creator hung up"))
+
+    def forget_old(self) -> None:
+        """Lets go of sessions that ended long ago."""
+        while self._ended and self.clock() - self._ended[0].ended > _KEPT_S:
+            self._sessions.pop(self._ended.popleft().id, None)
 
     # -- ending --
 
@@ -146,9 +130,13 @@ class Manager:
         May be called again and by several at once; the first reason stays. Escalates from
         ``Browser.close`` to SIGTERM to SIGKILL of the whole group.
         """
+        frozen = session.state is State.FROZEN
         if session.begin_end(reason, detail):
+            self.on_end(session)
+            if frozen:  # or it could not hear that it is to close
+                self.link.thaw(session.key, session.limits)
             self._close_clients(session, GOING_AWAY)
-            self._later(self._escalate(session))  # goes on even if the caller is cancelled
+            self.later(self._escalate(session))  # goes on even if the caller is cancelled
         await session.is_gone.wait()
 
     async def _escalate(self, session: Session) -> None:
@@ -176,7 +164,7 @@ class Manager:
 
     def end_by_client(self, session: Session) -> None:
         """A client has sent ``Browser.close``: the session goes, even if Chrome won't hear it."""
-        self._later(self._end_after_answer(session))
+        self.later(self._end_after_answer(session))
 
     async def _end_after_answer(self, session: Session) -> None:
         """Chrome answers the command before it goes, and the client is owed that answer."""
@@ -186,14 +174,16 @@ class Manager:
         except TimeoutError:
             await self.end(session, Reason.CLIENT_CLOSED, "a client closed the browser")
 
-    def _later(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
+    def later(self, work: Awaitable[None]) -> None:
+        """Runs work in the background."""
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def end_all(self, timeout_s: float) -> None:
         """Ends every session for the daemon's shutdown, within ``timeout_s``."""
         self.stopping = True
+        self.on_gone()  # those who wait for a place are told
         async with asyncio.timeout(timeout_s):
             await asyncio.gather(
                 *(
@@ -226,6 +216,7 @@ class Manager:
         reason, detail = explain_exit(exit, asked_to_close=asked)
         if session.state is State.STARTING:
             reason = Reason.START_FAILED
+        self.on_end(session)
         fault = reason is not Reason.CLIENT_CLOSED
         if session.begin_end(reason, detail):
             self._close_clients(session, INTERNAL_ERROR if fault else GOING_AWAY)
@@ -238,14 +229,20 @@ class Manager:
             session.begin_end(Reason.START_FAILED, "it never started")
             session.finish(usage)
             self._keep(session)
+            self.on_gone()
 
     def _keep(self, session: Session) -> None:
         if session.browser is not None:
-            session.crashes = session.browser.crashes
+            session.crashes, session.traffic = session.browser.crashes, session.browser.traffic
             session.browser = None
         self._ended.append(session)
         if len(self._ended) > _KEPT:
             self._sessions.pop(self._ended.popleft().id, None)
+
+    def reloaded(self, settings: dict[str, Any], tokens: dict[str, str]) -> None:
+        self.settings, self.tokens = Settings(**settings), tokens
+        logging.getLogger().setLevel(self.settings.log_level.upper())
+        self.on_reload()
 
     def shutdown(self, timeout_s: float) -> None:
         self.on_shutdown(timeout_s)

@@ -15,6 +15,7 @@ import aiohttp
 import tenacity
 
 from chromepool.errors import BrowserGone, StartFailed
+from chromepool.model import Launch
 from chromepool.pool.manager import Manager
 
 _LISTENING = re.compile(r"DevTools listening on ws://127\.0\.0\.1:(\d+)/")
@@ -41,15 +42,15 @@ class ProtocolSource:
     async def _read(self) -> bytes:
         link, key = self._manager.link, self._manager.next_key()
         limits = self._manager.settings.session_limits
-        _, commands, events = await link.spawn(key, limits, protocol_port=True)
+        spawned = await link.spawn(key, limits, Launch(), protocol_port=True)
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 return await self._fetch(await self._port(key))
         except (TimeoutError, aiohttp.ClientError, BrowserGone) as error:
             raise StartFailed(f"Chrome did not give out its protocol: {error!r}.") from error
         finally:
-            os.close(commands)
-            os.close(events)
+            os.close(spawned.commands)
+            os.close(spawned.events)
             link.stop(key, self._manager.settings.term_timeout_s)
 
     async def _port(self, key: int) -> int:

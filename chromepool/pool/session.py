@@ -1,4 +1,4 @@
-"""One session: its identity, its state and its end."""
+"""One session: its identity, its state, its deadlines and its end."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ import datetime
 import logging
 import secrets
 import uuid
+from collections.abc import Callable
 
-from chromepool.browser.browser import Browser, Crash
+from chromepool.browser.browser import Browser, Crash, Traffic
 from chromepool.model import Exit, Limits, Reason, State, Usage
+from chromepool.pool.order import Order
 
 log = logging.getLogger("chromepool.pool")
 
+POOL = "pool"
+"""The owner of a Chrome that waits for one. No client is ever called that."""
+
 MOVES: dict[State, frozenset[State]] = {
     State.STARTING: frozenset({State.READY, State.CLOSING}),
-    State.READY: frozenset({State.CLOSING}),
+    State.READY: frozenset({State.FROZEN, State.CLOSING}),
+    State.FROZEN: frozenset({State.READY, State.CLOSING}),
     State.CLOSING: frozenset({State.CLOSED}),
     State.CLOSED: frozenset(),
 }
@@ -30,23 +36,26 @@ def utc_now() -> datetime.datetime:
 
 @dataclasses.dataclass(eq=False)
 class Session:
-    """A Chrome of somebody's own."""
+    """A Chrome of somebody's own, or one that waits for somebody."""
 
     key: int
     """Its number on the wire."""
-    owner: str
-    labels: dict[str, str]
-    limits: Limits
+    order: Order
+    clock: Callable[[], float]
+    """Monotonic seconds."""
     id: str = dataclasses.field(default_factory=lambda: secrets.token_hex(16))
     """128 random bits: whoever knows it may drive the session. Never logged, never in a path."""
     guid: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
     """The last part of the browser WebSocket's path."""
     state: State = State.STARTING
     created_at: datetime.datetime = dataclasses.field(default_factory=utc_now)
-    last_active_at: datetime.datetime = dataclasses.field(default_factory=utc_now)
     ended_at: datetime.datetime | None = None
     pid: int = 0
+    profile: str = ""
+    """Path of the folder that its Chrome can write to."""
     browser: Browser | None = None
+    held: bool = False
+    """Whether the creation that made it is still under way, and has its place."""
     reason: Reason | None = None
     detail: str = ""
     """The end in words."""
@@ -57,7 +66,42 @@ class Session:
     """Filled once it is over; while it runs the supervisor is asked."""
     oom_kills_seen: int = 0
     """OOM kills already told as the end of a tab."""
+    traffic: Traffic = dataclasses.field(default_factory=Traffic)
+    """Filled once it is over, like the usage."""
+    warm: bool = False
+    """Whether it began with a Chrome that was waiting."""
     is_gone: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.began = self.last_active = self.clock()
+        self.ended = 0.0
+        self.left: float | None = None
+        """When its last client went, while it has none."""
+
+    # -- whose, and what it may --
+
+    @property
+    def owner(self) -> str:
+        """Who created it, or :data:`POOL`."""
+        return self.order.owner
+
+    @property
+    def limits(self) -> Limits:
+        """The caps it runs under."""
+        return self.order.limits
+
+    @property
+    def last_active_at(self) -> datetime.datetime:
+        """When a client last sent a command."""
+        return utc_now() - datetime.timedelta(seconds=self.clock() - self.last_active)
+
+    def claim(self, order: Order) -> None:
+        """A waiting Chrome becomes somebody's session; its life begins now."""
+        self.order, self.warm = order, True
+        self.created_at = utc_now()
+        self.began = self.last_active = self.clock()
+
+    # -- states --
 
     def move(self, state: State) -> None:
         """The one place where the state changes."""
@@ -80,13 +124,39 @@ class Session:
     def finish(self, usage: Usage) -> None:
         """Nothing of it is left."""
         self.usage = usage
-        self.ended_at = utc_now()
+        self.ended_at, self.ended = utc_now(), self.clock()
         self.move(State.CLOSED)
         self.is_gone.set()
 
+    # -- deadlines --
+
     def touch(self) -> None:
         """Somebody drives it."""
-        self.last_active_at = utc_now()
+        self.last_active = self.clock()
+
+    def deadlines(self) -> list[tuple[float, Reason, str]]:
+        """When it is over if nobody does anything, and why, in monotonic seconds."""
+        if self.state is not State.READY or self.owner == POOL:
+            return []
+        order, found = self.order, []
+        if order.idle_timeout_s:
+            why = f"no CDP command for {order.idle_timeout_s:g} s"
+            found.append((self.last_active + order.idle_timeout_s, Reason.IDLE_TIMEOUT, why))
+        if order.max_age_s:
+            why = f"it was {order.max_age_s:g} s old"
+            found.append((self.began + order.max_age_s, Reason.MAX_AGE, why))
+        if order.grace_s is not None and self.left is not None:
+            why = f"its client did not come back within {order.grace_s:g} s"
+            found.append((self.left + order.grace_s, Reason.CLIENT_CLOSED, why))
+        return found
+
+    @property
+    def expires_at(self) -> datetime.datetime | None:
+        """The first of its deadlines, for people."""
+        dues = [due for due, _, _ in self.deadlines()]
+        if not dues:
+            return None
+        return utc_now() + datetime.timedelta(seconds=min(dues) - self.clock())
 
 
 def explain_exit(exit: Exit, *, asked_to_close: bool) -> tuple[Reason, str]:

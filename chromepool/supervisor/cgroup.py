@@ -18,6 +18,9 @@ from chromepool.model import Limits, Usage
 class Leaf(Protocol):
     """The processes of one session, as one thing."""
 
+    def limit(self, limits: Limits) -> None:
+        """Sets the caps and the share that this machine's controllers can hold. Raises OSError."""
+
     def add(self, pid: int) -> None:
         """Puts a process in; its future children follow. Raises OSError."""
 
@@ -26,6 +29,9 @@ class Leaf(Protocol):
 
     def kill(self) -> None:
         """SIGKILL to all of them; to be called again while :meth:`pids` is not empty."""
+
+    def freeze(self, frozen: bool) -> None:
+        """Stops all of them where they are, or lets them go on. Raises OSError."""
 
     def usage(self) -> Usage:
         """What they use, and have used."""
@@ -39,6 +45,10 @@ class Tree(Protocol):
 
     version: str
     enforced: tuple[str, ...]
+    freezer: bool
+    """Whether :meth:`Leaf.freeze` does anything."""
+    memory_group: Path | None
+    """Where the memory of all leaves together is counted and capped."""
 
     def create(self, name: str, limits: Limits, uid: int | None = None) -> Leaf:
         """A new leaf with the limits set, before anything is in it. Raises OSError.
@@ -92,6 +102,15 @@ def write_if_there(path: Path, value: object) -> None:
 def read_pids(folder: Path) -> list[int]:
     """The processes of a group; 0 stands for one of another pid namespace and is left out."""
     return [int(pid) for pid in read(folder / "cgroup.procs").split() if pid != "0"]
+
+
+def count_files(pids: list[int]) -> int:
+    """Open descriptors of these processes; those that are gone have none."""
+    count = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            count += len(os.listdir(f"/proc/{pid}/fd"))
+    return count
 
 
 def kill_pids(folder: Path) -> None:

@@ -64,6 +64,12 @@ class UncappedLeaf:
             except psutil.NoSuchProcess:
                 continue
 
+    def limit(self, limits: Limits) -> None:
+        """Nothing can hold it to them."""
+
+    def freeze(self, frozen: bool) -> None:
+        """There is no freezer."""
+
     def usage(self) -> Usage:
         processes = self._processes() if self._leader else []
         memory = cpu = 0.0
@@ -73,7 +79,8 @@ class UncappedLeaf:
                 cpu += sum(process.cpu_times()[:2])
             except psutil.NoSuchProcess:
                 continue
-        return Usage(memory_bytes=int(memory), cpu_s=cpu, processes=len(processes))
+        files = cgroup.count_files([process.pid for process in processes])
+        return Usage(int(memory), cpu_s=cpu, processes=len(processes), files=files)
 
     def remove(self) -> None:
         """There is nothing to remove."""
@@ -84,6 +91,8 @@ class UncappedTree:
 
     version = "none"
     enforced: tuple[str, ...] = ()
+    freezer = False
+    memory_group: Path | None = None
 
     def create(self, name: str, limits: Limits, uid: int | None = None) -> UncappedLeaf:
         return UncappedLeaf(name, uid)

@@ -61,6 +61,8 @@ class V1Leaf:
             cgroup.write(self._file("cpu", "cpu.cfs_period_us"), _PERIOD_US)
             quota = max(1000, int(limits.cpu_cores * _PERIOD_US))
             cgroup.write(self._file("cpu", "cpu.cfs_quota_us"), quota)
+        if "cpu" in self._folders:  # 1024 shares are what v2 calls a weight of 100
+            cgroup.write(self._file("cpu", "cpu.shares"), max(2, limits.cpu_weight * 1024 // 100))
 
     def add(self, pid: int) -> None:
         for folder in self._folders.values():
@@ -72,17 +74,23 @@ class V1Leaf:
     def kill(self) -> None:
         # No more forks from here on, so that the walk over the group comes to an end.
         cgroup.write_if_there(self._file("pids", "pids.max"), 0)
-        cgroup.write_if_there(self._file("freezer", "freezer.state"), "THAWED")
+        self.freeze(False)
         cgroup.kill_pids(self._procs)
+
+    def freeze(self, frozen: bool) -> None:
+        state = "FROZEN" if frozen else "THAWED"
+        cgroup.write_if_there(self._file("freezer", "freezer.state"), state)
 
     def usage(self) -> Usage:
         cpu_ns = cgroup.read_int(self._file("cpuacct", "cpuacct.usage"))
         memory = self._folders.get("memory", Path("/nonexistent"))
+        pids = self.pids()
         return Usage(
             memory_bytes=cgroup.read_int(memory / "memory.usage_in_bytes"),
             memory_peak_bytes=cgroup.read_int(memory / "memory.max_usage_in_bytes"),
             cpu_s=None if cpu_ns is None else cpu_ns / 1e9,
-            processes=len(self.pids()),
+            processes=len(pids),
+            files=cgroup.count_files(pids),
             oom_kills=cgroup.read_key(memory / "memory.oom_control", "oom_kill"),
             pids_refused=cgroup.read_key(self._file("pids", "pids.events"), "max"),
         )
@@ -111,6 +119,8 @@ class V1Tree:
         with contextlib.suppress(OSError):
             self._cap()
         self.enforced = tuple(name for name in _ENFORCED if name in self._folders)
+        self.freezer = "freezer" in self._folders
+        self.memory_group = self._folders.get("memory")
 
     def _cap(self) -> None:
         if "memory" in self._folders:

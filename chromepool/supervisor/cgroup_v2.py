@@ -59,6 +59,7 @@ class V2Leaf:
         if limits.cpu_cores:
             quota = max(1000, int(limits.cpu_cores * _PERIOD_US))
             cgroup.write_if_there(self._folder / "cpu.max", f"{quota} {_PERIOD_US}")
+        cgroup.write_if_there(self._folder / "cpu.weight", limits.cpu_weight)
 
     def add(self, pid: int) -> None:
         cgroup.write(self._folder / "cgroup.procs", pid)
@@ -72,15 +73,21 @@ class V2Leaf:
             cgroup.write(kill, 1)
         else:
             cgroup.write_if_there(self._folder / "pids.max", 0)
+            self.freeze(False)
             cgroup.kill_pids(self._folder)
 
+    def freeze(self, frozen: bool) -> None:
+        cgroup.write_if_there(self._folder / "cgroup.freeze", int(frozen))
+
     def usage(self) -> Usage:
+        pids = self.pids()
         cpu_us = cgroup.read_key(self._folder / "cpu.stat", "usage_usec")
         return Usage(
             memory_bytes=cgroup.read_int(self._folder / "memory.current"),
             memory_peak_bytes=cgroup.read_int(self._folder / "memory.peak"),
             cpu_s=None if cpu_us is None else cpu_us / 1e6,
-            processes=len(self.pids()),
+            processes=len(pids),
+            files=cgroup.count_files(pids),
             oom_kills=cgroup.read_key(self._folder / "memory.events", "oom_kill"),
             pids_refused=cgroup.read_key(self._folder / "pids.events", "max"),
         )
@@ -106,6 +113,8 @@ class V2Tree:
         self._folder.mkdir(exist_ok=True)
         self._enable(self._folder)
         cgroup.write_if_there(self._folder / "memory.max", pool_memory_bytes)
+        self.freezer = (self._folder / "cgroup.freeze").exists()  # Linux 5.2
+        self.memory_group = self._folder if "memory" in self.enforced else None
 
     def _enable(self, folder: Path) -> None:
         if self.enforced:

@@ -52,6 +52,8 @@ class Child:
     uid: int | None
     stderr: int
     """Read end of the pipe Chrome's stdout and stderr go to; -1 once closed."""
+    kept: str = ""
+    """Name of the kept profile that this folder is; it stays, and is locked until the end."""
     pid: int = 0
     phase: Phase = Phase.RUNNING
     deadline: float = 0.0
@@ -77,11 +79,27 @@ class Child:
         self._words = (self._words + data)[-_STDERR_BYTES:]
         return bool(data)
 
+    def freeze(self) -> None:
+        """Stops it where it is, until :meth:`thaw` or its end."""
+        if self.phase is Phase.RUNNING:
+            try:
+                self.leaf.freeze(True)
+            except OSError as error:  # it goes on, and costs a little more
+                log.warning("%s cannot be frozen: %s", self.name, error)
+
+    def thaw(self, limits: Limits) -> None:
+        """Lets it go on, under ``limits``. Raises OSError."""
+        if limits != self.limits:
+            self.leaf.limit(limits)
+            self.limits = limits
+        self.leaf.freeze(False)
+
     def terminate(self, grace_s: float) -> None:
         """SIGTERM now, SIGKILL to all of it ``grace_s`` later. May be called again, to hasten."""
         deadline = time.monotonic() + grace_s
         if self.phase is Phase.RUNNING:
             self.phase, self.deadline = Phase.TERMINATING, deadline
+            self.leaf.freeze(False)  # what is frozen takes no signal
             os.kill(self.pid, signal.SIGTERM)  # not reaped yet, so the pid is still its own
             os.kill(self.pid, signal.SIGCONT)
         elif self.phase is Phase.TERMINATING:
@@ -130,8 +148,9 @@ class Child:
         if self.stderr >= 0:
             os.close(self.stderr)
             self.stderr = -1
-        self.phase = Phase.CLEARING
-        self._clear()
+        self.phase = Phase.GONE if self.kept else Phase.CLEARING
+        if not self.kept:
+            self._clear()
 
     def _clear(self) -> None:
         """Starts removing the profile. Not here: a session can nest folders deeper than Python can

@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from chromepool import launch as launches
 from chromepool.errors import HostError
-from chromepool.model import Limits
+from chromepool.model import Launch, Limits
 
 # Debian's and Ubuntu's /usr/bin entries are shell scripts that start the real program as a child
 # or rewrite its flags; pid, exit status and descriptors must be Chrome's own.
@@ -88,6 +89,7 @@ def command_line(
     chrome: str,
     profile: Path,
     limits: Limits,
+    launch: Launch,
     *,
     sandbox: bool,
     shm_bytes: int,
@@ -104,14 +106,14 @@ def command_line(
         argv.append("--disable-dev-shm-usage")
     if protocol_port:
         argv.append("--remote-debugging-port=0")
-    return [*argv, "about:blank"]
+    return [*argv, *launches.command_line(launch), "about:blank"]
 
 
 NAME_VARIABLE = "CHROMEPOOL_NAME"
-"""In the environment of every process of a session: the name of its profile folder."""
+"""In the environment of every process of a session: the name of its control group."""
 
 
-def environment(profile: Path, daemon: Mapping[str, str]) -> dict[str, str]:
+def environment(profile: Path, name: str, daemon: Mapping[str, str]) -> dict[str, str]:
     """Chrome's whole environment.
 
     Nothing else of the daemon's goes in: over a D-Bus address Chrome would ask systemd for a
@@ -122,7 +124,7 @@ def environment(profile: Path, daemon: Mapping[str, str]) -> dict[str, str]:
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": home,
-        NAME_VARIABLE: profile.name,
+        NAME_VARIABLE: name,
         "TMPDIR": "/tmp",
         "XDG_CONFIG_HOME": home,
         "XDG_CACHE_HOME": home,

@@ -9,14 +9,17 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
 import prctl
 
+from chromepool import tokens
 from chromepool.config import Settings
 from chromepool.supervisor import host as hosts
 from chromepool.supervisor import listeners
 from chromepool.supervisor.cgroup import Tree
 from chromepool.supervisor.gateway_process import GatewayProcess
+from chromepool.supervisor.guardian import Guardian
 from chromepool.supervisor.loop import Supervisor
 from chromepool.supervisor.nursery import Nursery
 from chromepool.supervisor.reconcile import reconcile
@@ -33,10 +36,16 @@ def set_up_logging(level: str) -> None:
     )
 
 
-def serve(settings: Settings) -> None:
+def serve(read_settings: Callable[[], Settings]) -> None:
     """Runs the daemon until it is told to stop. Raises :class:`ChromepoolError` when it can't
-    start: no Chrome, no sandbox, a port or folder that is taken."""
+    start: no Chrome, no sandbox, a port or folder that is taken.
+
+    ``read_settings`` gives the settings as they are written now; SIGHUP calls it again.
+    """
+    settings = read_settings()
     set_up_logging(settings.log_level)
+    known = tokens.load(settings.tokens_file)
+    listeners.find_group(settings.group)
     listeners.make_folders(settings)
     with contextlib.ExitStack() as stack:
         for folder in dict.fromkeys((settings.runtime_dir, settings.state_dir)):
@@ -54,11 +63,22 @@ def serve(settings: Settings) -> None:
         devtools = stack.enter_context(listeners.listen_devtools(settings))
         prctl.set_child_subreaper(1)
         prctl.set_name("chromepool")
-        gateway = GatewayProcess(settings, host, (control, devtools))
-        announce = functools.partial(_announce, settings, devtools)
-        Supervisor(settings, Nursery(settings, host, tree), gateway, announce).run()
+        gateway = GatewayProcess(settings, known, host, (control, devtools))
+        Supervisor(
+            settings,
+            nursery=Nursery(settings, host, tree),
+            gateway=gateway,
+            guardian=Guardian(tree),
+            on_ready=functools.partial(_announce, settings, devtools),
+            reload=functools.partial(_reload, read_settings),
+        ).run()
         signal.set_wakeup_fd(-1)
     log.info("stopped; nothing is left")
+
+
+def _reload(read_settings: Callable[[], Settings]) -> tuple[Settings, dict[str, str]]:
+    settings = read_settings()
+    return settings, tokens.load(settings.tokens_file)
 
 
 def _remove(tree: Tree) -> None:

@@ -27,8 +27,16 @@ _STEADY_S = 60.0
 class GatewayProcess:
     """The gateway of now, its wire, and when the next one may start."""
 
-    def __init__(self, settings: Settings, host: Host, listeners: Sequence[socket.socket]) -> None:
-        self._settings, self._host = settings, host
+    def __init__(
+        self,
+        settings: Settings,
+        tokens: dict[str, str],
+        host: Host,
+        listeners: Sequence[socket.socket],
+    ) -> None:
+        """``tokens`` are names and digests, as :mod:`chromepool.tokens` reads them."""
+        self.configure(settings, tokens)
+        self._host = host
         self._listeners = listeners
         self.wire: WireEnd | None = None
         self.pid = 0
@@ -37,6 +45,10 @@ class GatewayProcess:
         self._started_at = 0.0
         self.start_at = 0.0
         """When the next start is due (monotonic)."""
+
+    def configure(self, settings: Settings, tokens: dict[str, str]) -> None:
+        """What the next gateway is told when it starts."""
+        self._settings, self._tokens = settings, tokens
 
     def start(self) -> WireEnd:
         """Starts a gateway: a fresh interpreter, so that it also takes up new code.
@@ -62,7 +74,8 @@ class GatewayProcess:
         self.starts += 1
         self._started_at = time.monotonic()
         self.wire = WireEnd(ours)
-        self.wire.send(wire.Welcome(dataclasses.asdict(self._settings), self._host))
+        settings = dataclasses.asdict(self._settings)
+        self.wire.send(wire.Welcome(settings, self._host, self._tokens))
         return self.wire
 
     @staticmethod

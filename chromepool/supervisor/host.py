@@ -131,4 +131,6 @@ def examine(settings: Settings, tree: Tree) -> Host:
         sandbox=not settings.no_sandbox,
         chrome=path,
         warnings=tuple(warning for warning in warnings if warning),
+        freezer=tree.freezer,
+        memory_group=str(tree.memory_group or ""),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import grp
 import os
 import socket
 from pathlib import Path
@@ -25,6 +26,7 @@ def make_folders(settings: Settings) -> None:
         (Path(settings.runtime_dir), 0o755),
         (Path(settings.state_dir), 0o711),
         (settings.profiles_dir, 0o711),
+        (settings.kept_profiles_dir, 0o711),
     ):
         try:
             if not folder.exists():  # one that is there keeps its mode: it may be somebody's home
@@ -75,6 +77,18 @@ def lock_uids(settings: Settings) -> int:
     return fd
 
 
+def find_group(name: str) -> int | None:
+    """gid of the setting ``group``, None where it is empty. Raises :class:`HostError`."""
+    if not name:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise HostError(
+            f"There is no group {name!r}.", remedy=f"groupadd --system {name}, or leave it out."
+        ) from None
+
+
 def listen_control(settings: Settings) -> socket.socket:
     """The control API's socket; a file left by an earlier life makes way (the lock is held)."""
     path = settings.control_socket
@@ -83,7 +97,10 @@ def listen_control(settings: Settings) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(str(path))
-        path.chmod(0o660)
+        gid = find_group(settings.group)
+        if gid is not None:
+            os.chown(path, -1, gid)
+        path.chmod(settings.control_socket_mode)
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()

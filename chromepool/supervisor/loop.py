@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import selectors
@@ -11,11 +12,19 @@ import time
 from collections.abc import Callable
 
 from chromepool import wire
-from chromepool.config import Settings
-from chromepool.errors import StartFailed, WireError
+from chromepool.config import Settings, merge_live
+from chromepool.errors import (
+    ChromepoolError,
+    InvalidRequest,
+    ProfileInUse,
+    StartFailed,
+    WireError,
+)
+from chromepool.model import Limits
 from chromepool.supervisor.child import Child, Phase
 from chromepool.supervisor.gateway_process import GatewayProcess
-from chromepool.supervisor.nursery import Nursery
+from chromepool.supervisor.guardian import Guardian
+from chromepool.supervisor.nursery import Nursery, check_limits
 from chromepool.supervisor.reaper import reap, split_status
 
 log = logging.getLogger("chromepool.supervisor")
@@ -32,13 +41,17 @@ class Supervisor:
     def __init__(
         self,
         settings: Settings,
+        *,
         nursery: Nursery,
         gateway: GatewayProcess,
+        guardian: Guardian,
         on_ready: Callable[[], None],
+        reload: Callable[[], tuple[Settings, dict[str, str]]],
     ) -> None:
-        """``on_ready`` is called each time a gateway has begun to serve."""
-        self._settings, self._on_ready = settings, on_ready
-        self._nursery, self._gateway = nursery, gateway
+        """``on_ready`` is called each time a gateway has begun to serve; ``reload`` on SIGHUP: the
+        settings and tokens as they are written now, or a :class:`ChromepoolError`."""
+        self._settings, self._on_ready, self._reload = settings, on_ready, reload
+        self._nursery, self._gateway, self._guardian = nursery, gateway, guardian
         self._children: list[Child] = []
         self._by_key: dict[int, Child] = {}
         self._selector = selectors.DefaultSelector()
@@ -48,6 +61,8 @@ class Supervisor:
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT, and returns when nothing is left."""
         self._listen_to_signals()
+        if self._guardian.needed:
+            self._guardian.start()
         try:
             while not self._finished():
                 self._start_gateway_if_due()
@@ -55,6 +70,7 @@ class Supervisor:
                     key.data(events)
                 self._tick()
         finally:
+            self._guardian.stop()
             self._selector.close()
             self._signals.close()
 
@@ -75,7 +91,22 @@ class Supervisor:
             if number in (signal.SIGTERM, signal.SIGINT):
                 self._on_stop_signal()
             elif number == signal.SIGHUP:
-                log.info("SIGHUP: no setting can be changed while running; restart for new ones")
+                self._on_reload()
+
+    def _on_reload(self) -> None:
+        try:
+            written, tokens = self._reload()
+        except ChromepoolError as error:
+            log.error("SIGHUP: everything stays as it is: %s", error)
+            return
+        self._settings, fixed = merge_live(self._settings, written)
+        self._nursery.settings = self._settings
+        self._gateway.configure(self._settings, tokens)
+        logging.getLogger().setLevel(self._settings.log_level.upper())
+        self._tell(wire.Reload(dataclasses.asdict(self._settings), tokens))
+        log.info("SIGHUP: the settings were read again")
+        if fixed:
+            log.warning("only a restart changes %s", ", ".join(fixed))
 
     def _on_stop_signal(self) -> None:
         if self._stop_at is None:
@@ -147,10 +178,23 @@ class Supervisor:
             case wire.Inspect(key=key) if key in self._by_key:
                 child = self._by_key[key]
                 self._tell(wire.Inspected(key, child.leaf.usage(), child.words))
-            case wire.Stop() | wire.Inspect():
+            case wire.Freeze(key=key) if key in self._by_key:
+                self._by_key[key].freeze()
+            case wire.Thaw(key=key, limits=limits) if key in self._by_key:
+                self._thaw(self._by_key[key], limits)
+            case wire.Stop() | wire.Inspect() | wire.Freeze() | wire.Thaw():
                 pass  # it died while the message was under way; Exited tells
             case _:
                 raise WireError(f"the gateway does not send {type(message).__name__}.")
+
+    def _thaw(self, child: Child, limits: Limits) -> None:
+        """A session that waited goes to its owner, with limits that may be lower."""
+        try:
+            check_limits(limits, self._settings)
+            child.thaw(limits)
+        except (OSError, StartFailed) as error:
+            log.error("session %d cannot have its limits: %s", child.key, error)
+            child.kill()
 
     def _on_gateway_death(self, status: int) -> None:
         code, name = split_status(status)
@@ -177,17 +221,17 @@ class Supervisor:
                 raise StartFailed(f"session {message.key} exists.")
             if len(self._children) >= self._settings.max_sessions + _SPARE:
                 raise StartFailed("every place of the pool is taken.")
-            child = self._nursery.prepare(message.key, message.limits)
+            child = self._nursery.prepare(message.key, message.limits, message.launch)
             self._children.append(child)
-            fds = self._nursery.launch(child, protocol_port=message.protocol_port)
-        except StartFailed as error:
+            fds = self._nursery.launch(child, message.launch, protocol_port=message.protocol_port)
+        except (StartFailed, ProfileInUse, InvalidRequest) as error:
             if child is not None:
                 child.abandon()
-            self._tell(wire.SpawnFailed(message.key, error.detail, error.remedy))
+            self._tell(wire.SpawnFailed(message.key, error.detail, error.remedy, error.code))
             return
         self._by_key[message.key] = child
         self._selector.register(child.stderr, selectors.EVENT_READ, lambda _: self._listen(child))
-        self._tell(wire.Spawned(message.key, child.pid), fds)
+        self._tell(wire.Spawned(message.key, child.pid, str(child.profile)), fds)
 
     def _listen(self, child: Child) -> None:
         if not child.listen():
@@ -199,6 +243,10 @@ class Supervisor:
         for pid, status in reap():
             if pid == self._gateway.pid:
                 self._on_gateway_death(status)
+                continue
+            if pid == self._guardian.pid:
+                log.error("the guardian died; another one takes its place")
+                self._guardian.start()
                 continue
             for child in self._children:
                 if child.remover == pid:
@@ -224,7 +272,7 @@ class Supervisor:
 
     def _forget(self, child: Child) -> None:
         self._children.remove(child)
-        self._nursery.free(child.uid)
+        self._nursery.free(child)
         if self._by_key.get(child.key) is child:
             del self._by_key[child.key]
             self._tell(wire.Gone(child.key, child.usage))

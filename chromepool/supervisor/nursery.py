@@ -7,15 +7,18 @@ import fcntl
 import itertools
 import os
 import shutil
+from pathlib import Path
 
+from chromepool import launch as launches
 from chromepool.config import Settings
 from chromepool.errors import StartFailed
-from chromepool.model import Host, Limits
+from chromepool.model import Host, Launch, Limits
 from chromepool.supervisor import chrome
 from chromepool.supervisor.cgroup import Tree
 from chromepool.supervisor.child import Child
 from chromepool.supervisor.limits import rlimits
 from chromepool.supervisor.namespaces import PrivateMounts
+from chromepool.supervisor.profiles import Profiles
 from chromepool.supervisor.spawn import Plan, spawn
 from chromepool.supervisor.uids import Uids
 
@@ -27,7 +30,15 @@ _PIPE_BYTES = 1 << 20
 def check_limits(limits: Limits, settings: Settings) -> None:
     """Refuses limits beyond the operator's, whoever asks; raises :class:`StartFailed`."""
     allowed = settings.session_limits
-    for name in ("memory_bytes", "heap_bytes", "pids", "files", "file_bytes", "cpu_cores"):
+    for name in (
+        "memory_bytes",
+        "heap_bytes",
+        "pids",
+        "files",
+        "file_bytes",
+        "cpu_weight",
+        "cpu_cores",
+    ):
         value, most = getattr(limits, name), getattr(allowed, name)
         uncapped = name == "cpu_cores" and most == 0
         if uncapped:
@@ -59,36 +70,45 @@ class Nursery:
     """Makes children."""
 
     def __init__(self, settings: Settings, host: Host, tree: Tree) -> None:
-        self._settings, self._host, self._tree = settings, host, tree
-        self._uids = Uids(settings.uid_base, settings.uid_count) if host.privileged else None
+        self.settings, self._host, self._tree = settings, host, tree
+        uids = Uids(settings.uid_base, settings.uid_count) if host.privileged else None
+        self._profiles = Profiles(settings, uids)
         self._numbers = itertools.count(1)
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._shm = settings.session_memory_bytes if host.private_mounts else chrome.shm_size()
 
-    def prepare(self, key: int, limits: Limits) -> Child:
+    def prepare(self, key: int, limits: Limits, launch: Launch) -> Child:
         """A child with its group, uid and profile, not started yet.
 
-        Raises :class:`StartFailed`, leaving nothing behind.
+        Raises :class:`InvalidRequest`, :class:`ProfileInUse` or :class:`StartFailed`, leaving
+        nothing behind.
         """
-        check_limits(limits, self._settings)
+        check_limits(limits, self.settings)
+        launches.check(launch, self.settings.allowed_flags)
         name = f"s{next(self._numbers)}"
-        uid = self._uids.take() if self._uids else None
-        profile = self._settings.profiles_dir / name
-        leaf = None
+        try:
+            profile, uid = self._open_profile(name, launch)
+        except OSError as error:
+            raise StartFailed(f"No profile could be made for the session: {error}.") from error
         try:
             leaf = self._tree.create(name, limits, uid)
-            profile.mkdir(mode=0o700)
-            if uid is not None:
-                os.chown(profile, uid, uid)
         except OSError as error:
-            self.free(uid)
-            shutil.rmtree(profile, ignore_errors=True)
-            if leaf is not None:
-                leaf.remove()
+            self._close_profile(launch.profile, uid)
+            if not launch.profile:
+                shutil.rmtree(profile, ignore_errors=True)
             raise StartFailed(f"No room could be made for the session: {error}.") from error
-        return Child(key, name, limits, leaf, profile, uid, stderr=-1)
+        return Child(key, name, limits, leaf, profile, uid, stderr=-1, kept=launch.profile)
 
-    def launch(self, child: Child, *, protocol_port: bool) -> tuple[int, int]:
+    def _open_profile(self, name: str, launch: Launch) -> tuple[Path, int | None]:
+        return self._profiles.keep(launch.profile) if launch.profile else self._profiles.make(name)
+
+    def _close_profile(self, kept: str, uid: int | None) -> None:
+        if kept:
+            self._profiles.unlock(kept)
+        else:
+            self._profiles.free_uid(uid)
+
+    def launch(self, child: Child, launch: Launch, *, protocol_port: bool) -> tuple[int, int]:
         """Starts a prepared child's Chrome; the gateway's pipe ends (commands in, events out).
 
         Raises :class:`StartFailed`; the child is then to be abandoned.
@@ -97,7 +117,7 @@ class Nursery:
         child.stderr = stderr[0]
         os.set_blocking(stderr[0], False)
         try:
-            plan = self._plan(child, protocol_port, {3: into[0], 4: out[1], 2: stderr[1]})
+            plan = self._plan(child, launch, protocol_port, {3: into[0], 4: out[1], 2: stderr[1]})
             child.pid = spawn(plan, child.leaf.add)
         except StartFailed:
             os.close(into[1])
@@ -108,7 +128,7 @@ class Nursery:
                 os.close(fd)
         return into[1], out[0]
 
-    def _plan(self, child: Child, protocol_port: bool, fds: dict[int, int]) -> Plan:
+    def _plan(self, child: Child, launch: Launch, protocol_port: bool, fds: dict[int, int]) -> Plan:
         mounts = None
         if self._host.private_mounts and child.uid is not None:
             mounts = PrivateMounts(child.uid, child.limits.memory_bytes, child.profile)
@@ -116,20 +136,20 @@ class Nursery:
             self._host.chrome,
             child.profile,
             child.limits,
+            launch,
             sandbox=self._host.sandbox,
             shm_bytes=self._shm,
             protocol_port=protocol_port,
         )
         return Plan(
             argv=argv,
-            env=chrome.environment(child.profile, os.environ),
+            env=chrome.environment(child.profile, child.name, os.environ),
             fds={0: self._null, 1: fds[2], **fds},
             uid=child.uid,
             rlimits=rlimits(child.limits, own_uid=child.uid is not None),
             mounts=mounts,
         )
 
-    def free(self, uid: int | None) -> None:
-        """The uid's last process is gone."""
-        if self._uids is not None and uid is not None:
-            self._uids.free(uid)
+    def free(self, child: Child) -> None:
+        """Nothing of the child lives any more: its uid or its kept profile may be used again."""
+        self._close_profile(child.kept, child.uid)

@@ -25,6 +25,13 @@ class Uids:
             f"All {self._count} uids from {self._base} are in use.", remedy="Raise uid_count."
         )
 
+    def reserve(self, uid: int) -> bool:
+        """Takes this very uid, for good; False where it is outside the range or taken."""
+        if uid in self._taken or not self._base <= uid < self._base + self._count:
+            return False
+        self._taken.add(uid)
+        return True
+
     def free(self, uid: int) -> None:
         """Gives a uid back; only once no process of it lives."""
         self._taken.discard(uid)

@@ -1,0 +1,203 @@
+"""``/openapi.json``: the control API in OpenAPI 3.1, made from the types that check it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import msgspec
+
+from chromepool import __version__, errors
+from chromepool.api import schema
+from chromepool.api.problems import STATUSES
+
+_REFERENCE = "#/components/schemas/{name}"
+_ADMISSION = (
+    errors.RateLimited,
+    errors.PoolFull,
+    errors.QueueFull,
+    errors.NoMemory,
+    errors.CircuitOpen,
+    errors.ShuttingDown,
+)
+_ID = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "A session's id.",
+    "schema": {"type": "string"},
+}
+_ALL = {
+    "name": "all",
+    "in": "query",
+    "description": "1: the ended ones, too, and to administrators those that wait for an owner.",
+    "schema": {"type": "string", "enum": ["0", "1", "true", "false"]},
+}
+_SECONDS = {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$"}
+_WAIT = {
+    "name": "wait",
+    "in": "query",
+    "description": "Seconds to wait for a place where there is none.",
+    "schema": _SECONDS,
+}
+_PREFER = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "`wait=30`, the same as ?wait=30 (RFC 7240).",
+    "schema": {"type": "string", "pattern": r"^wait=[0-9]{1,9}$"},
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Operation:
+    """One route, as the document tells it."""
+
+    method: str
+    path: str
+    summary: str
+    answer: type | None
+    status: int = 200
+    body: type | None = None
+    parameters: tuple[dict[str, Any], ...] = ()
+    refusals: tuple[type[errors.ChromepoolError], ...] = ()
+    """What it may raise beyond what every route may."""
+
+
+_LOST = (errors.SessionNotFound,)
+OPERATIONS = (
+    Operation(
+        "post",
+        "/v1/sessions",
+        "Create a session",
+        schema.SessionView,
+        201,
+        schema.CreateSession,
+        (_WAIT, _PREFER),
+        (
+            *_ADMISSION,
+            errors.InvalidRequest,
+            errors.StartFailed,
+            errors.ProfileInUse,
+            errors.BrowserGone,
+            errors.NoAnswer,
+            errors.CommandFailed,
+        ),
+    ),
+    Operation("get", "/v1/sessions", "List sessions", schema.SessionList, parameters=(_ALL,)),
+    Operation(
+        "get",
+        "/v1/sessions/{id}",
+        "Show a session",
+        schema.SessionView,
+        parameters=(_ID,),
+        refusals=_LOST,
+    ),
+    Operation(
+        "delete",
+        "/v1/sessions/{id}",
+        "End a session: answered when nothing of it is left",
+        None,
+        204,
+        parameters=(_ID,),
+        refusals=_LOST,
+    ),
+    Operation(
+        "post",
+        "/v1/sessions/{id}/keepalive",
+        "Begin its idle timeout anew",
+        schema.SessionView,
+        parameters=(_ID,),
+        refusals=_LOST,
+    ),
+    Operation("get", "/v1/queue", "Who waits for a place", schema.QueueView),
+    Operation("get", "/v1/status", "The daemon", schema.StatusView),
+    Operation("get", "/openapi.json", "This document", None),
+    Operation("get", "/healthz", "Whether the daemon answers", schema.Health),
+    Operation(
+        "get",
+        "/readyz",
+        "Whether one more session would be taken",
+        schema.Health,
+        refusals=_ADMISSION,
+    ),
+)
+_OPEN = {"/openapi.json", "/healthz", "/readyz"}
+"""Routes that ask nobody who they are."""
+
+
+def _json(kind: type | None, media: str = "application/json") -> dict[str, Any]:
+    reference: dict[str, Any] = (
+        {"type": "object"} if kind is None else {"$ref": _REFERENCE.format(name=kind.__name__)}
+    )
+    return {media: {"schema": reference}}
+
+
+def _refusals(operation: Operation) -> dict[str, Any]:
+    """Status → the problem documents that may come with it."""
+    kinds = list(operation.refusals)
+    if operation.path not in _OPEN:
+        kinds.append(errors.Unauthorized)
+    codes: dict[int, set[str]] = {}
+    for kind in kinds:
+        codes.setdefault(STATUSES[kind], set()).add(kind.code)
+    if operation.body is not None:
+        codes[413] = {"body_too_large"}
+    return {
+        str(status): {
+            "description": " or ".join(sorted(found)),
+            "content": _json(schema.Problem, "application/problem+json"),
+        }
+        for status, found in sorted(codes.items())
+    }
+
+
+def _describe(operation: Operation) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": operation.summary}
+    if operation.status != 204:
+        answer["content"] = _json(operation.answer)
+    told: dict[str, Any] = {
+        "summary": operation.summary,
+        "operationId": f"{operation.method}_{operation.path.strip('/').replace('/', '_')}",
+        "parameters": list(operation.parameters),
+        "responses": {str(operation.status): answer, **_refusals(operation)},
+    }
+    if operation.path in _OPEN:
+        told["security"] = []
+    if operation.body is not None:
+        told["requestBody"] = {"required": False, "content": _json(operation.body)}
+    return told
+
+
+@functools.cache
+def document() -> bytes:
+    """The document as JSON."""
+    kinds = {operation.answer for operation in OPERATIONS} | {o.body for o in OPERATIONS}
+    types = [kind for kind in kinds if kind is not None] + [schema.Problem]
+    _, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    paths: dict[str, Any] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _describe(operation)
+    body = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "chromepool",
+            "version": __version__,
+            "description": "A Chrome of its own for every session.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"token": []}, {}],
+        "paths": paths,
+        "components": {
+            "schemas": dict(sorted(components.items())),
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "Over TCP. On the Unix socket the kernel says who calls.",
+                }
+            },
+        },
+    }
+    return msgspec.json.encode(body)

@@ -1,0 +1,238 @@
+"""Creating sessions: from an order to a Chrome of its own, or to a refusal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import tenacity
+
+from chromepool.config import Settings
+from chromepool.errors import (
+    BrowserGone,
+    ChromepoolError,
+    CircuitOpen,
+    InvalidRequest,
+    NoMemory,
+    PoolFull,
+    ProfileInUse,
+    ShuttingDown,
+    StartFailed,
+)
+from chromepool.model import Reason, State
+from chromepool.pool import memory, starter
+from chromepool.pool.admission import Admission
+from chromepool.pool.breaker import Breaker
+from chromepool.pool.manager import Manager
+from chromepool.pool.order import Order
+from chromepool.pool.session import POOL, Session
+from chromepool.pool.warm import WarmPool
+
+log = logging.getLogger("chromepool.pool")
+
+_RETRY_S = 5.0
+_STOPPING_S = 30.0
+_LAST_WORDS = 1000
+
+
+class Creator:
+    """Decides who gets a Chrome, and gets it: a warm one that waits, or a new one."""
+
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+        self.breaker = Breaker()
+        self.admission = Admission(lambda: self.settings, manager.clock, self.refusal)
+        self.warm = WarmPool(manager, self.start, self.may_start_ahead)
+        self.on_change: Callable[[], None] = lambda: None
+        """Told when there may be a new deadline."""
+        manager.on_end = self.warm.forget
+        manager.on_gone = self._on_gone
+
+    @property
+    def settings(self) -> Settings:
+        """Those of now: SIGHUP may have changed them."""
+        return self._manager.settings
+
+    @property
+    def occupied(self) -> int:
+        """Places taken, those of creations under way included."""
+        return self._manager.occupied + self.admission.held
+
+    def _on_gone(self) -> None:
+        self.admission.pump()
+        self.warm.refill()
+
+    # -- admitting --
+
+    def refusal(self, order: Order) -> ChromepoolError | None:
+        """Why there is no room for a session now; None where there is."""
+        if self._manager.stopping:
+            return ShuttingDown("The daemon is stopping.", retry_after_s=_STOPPING_S)
+        if self.occupied >= self.settings.max_sessions:
+            return PoolFull(
+                f"All {self.settings.max_sessions} sessions are in use.",
+                remedy="Delete one, wait for one (?wait=30), or try again later.",
+                retry_after_s=_RETRY_S,
+            )
+        if self.warm.suits(order):
+            return None
+        pause_s = self.breaker.pause_s(self._manager.clock())
+        if pause_s:
+            said = self.breaker.words
+            return CircuitOpen(f"Chrome keeps failing to start: {said}", retry_after_s=pause_s)
+        if self.warm.waiting or self._has_memory():
+            return None
+        return NoMemory(
+            "There is no memory for another Chrome.",
+            remedy="End a session, or raise pool_memory_bytes if the machine has more.",
+            retry_after_s=_RETRY_S,
+        )
+
+    def _has_memory(self) -> bool:
+        left = memory.left(self._manager.host.memory_group)
+        return left is None or left >= self.settings.session_need_bytes
+
+    def check_room(self) -> None:
+        """Raises what a caller with no wishes would be told, if there is no room for one more."""
+        refusal = self.refusal(self.warm.standard())
+        if refusal is not None:
+            raise refusal
+
+    def may_start_ahead(self) -> bool:
+        """Whether there is a place and the memory for a Chrome that nobody has asked for."""
+        room = len(self._manager.chromes) + self.admission.held < self.settings.max_sessions
+        calm = (
+            not self._manager.stopping and not self.admission.waiting and not self.breaker.is_open
+        )
+        return room and calm and self._has_memory()
+
+    # -- creating --
+
+    async def create(self, order: Order, wait_s: float = 0.0) -> Session:
+        """A session that is ready to be driven.
+
+        Raises at once, or after ``wait_s``, what keeps it from a place: :class:`RateLimited`,
+        :class:`PoolFull`, :class:`QueueFull`, :class:`NoMemory`, :class:`CircuitOpen`,
+        :class:`ShuttingDown`; then :class:`StartFailed` when Chrome doesn't come up,
+        :class:`ProfileInUse`, :class:`InvalidRequest`; nothing of it is left then.
+        """
+        await self.admission.enter(order, wait_s)
+        session = None
+        try:
+            session = await self._wake(order) or await self._start_trying(order)
+        finally:
+            if session is not None:
+                session.held = False
+            self.admission.leave()
+            self.on_change()
+            self.warm.refill()
+        return session
+
+    async def _wake(self, order: Order) -> Session | None:
+        """A Chrome that waits, if one will do."""
+        session = self.warm.take(order)
+        while session is not None:
+            session.held = True
+            try:
+                if await self.warm.wake(session, order) and session.browser is not None:
+                    await starter.dress(session, session.browser, order)
+                    return session
+            except InvalidRequest as error:
+                await self._manager.discard(session, error.detail)
+                raise
+            except BrowserGone:
+                log.warning("session %d: it died when it was woken", session.key)
+            except asyncio.CancelledError:
+                self._manager.abandon(session)
+                raise
+            session.held = False
+            self._manager.later(
+                self._manager.end(session, Reason.UNHEALTHY, "it did not answer when it was woken")
+            )
+            session = self.warm.take(order)
+        return None
+
+    async def _start_trying(self, order: Order) -> Session:
+        """A Chrome of its own, tried more than once: a start may fail by chance."""
+        await self._make_place()
+        self.breaker.begin()
+        try:
+            async for attempt in tenacity.AsyncRetrying(
+                retry=tenacity.retry_if_exception_type(StartFailed),
+                stop=tenacity.stop_after_attempt(self.settings.start_attempts),
+                wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
+                reraise=True,
+            ):
+                with attempt:
+                    session = await self.start(order)
+        except StartFailed as error:
+            self._count_failure(error)
+            raise
+        except BaseException:
+            self.breaker.cancel()
+            raise
+        self.breaker.succeed()
+        return session
+
+    def _count_failure(self, error: StartFailed) -> None:
+        settings = self.settings
+        self.breaker.fail(
+            self._manager.clock(),
+            error.detail,
+            failures=settings.breaker_failures,
+            pause_s=settings.breaker_pause_s,
+        )
+
+    async def _make_place(self) -> None:
+        """Ends Chromes that wait, where a place or their memory is needed."""
+        while len(self._manager.chromes) >= self.settings.max_sessions or not self._has_memory():
+            session = self.warm.take_any()
+            if session is None:
+                return
+            await self._manager.end(session, Reason.DRAINED, "its place was needed")
+
+    async def start(self, order: Order) -> Session:
+        """One try: a session that is ready. Raises :class:`StartFailed`, :class:`ProfileInUse`,
+        :class:`InvalidRequest`; nothing of it is left then."""
+        session = self._manager.add(order, held=order.owner != POOL)
+        try:
+            await self._start(session)
+        except InvalidRequest as error:
+            await self._manager.discard(session, error.detail)
+            raise
+        except BrowserGone:
+            await session.is_gone.wait()  # it is dying, and Exited will tell of what
+        except ProfileInUse as error:
+            await self._manager.discard(session, error.detail)
+            raise
+        except ChromepoolError as error:
+            await self._give_up(session, error.detail, error.remedy)
+        except asyncio.CancelledError:
+            self._manager.abandon(session)
+            raise
+        if session.state is not State.READY:
+            await self._give_up(session, session.detail)
+        return session
+
+    async def _start(self, session: Session) -> None:
+        try:
+            commands, events = await starter.spawn(self._manager.link, session, session.order)
+        except (StartFailed, ProfileInUse, InvalidRequest):
+            self._manager.not_spawned(session)
+            raise
+        browser = self._manager.watch(session, commands, events)
+        await starter.greet(browser, self.settings)
+        await starter.dress(session, browser, session.order)
+        if session.state is State.STARTING:
+            session.move(State.READY)
+
+    async def _give_up(self, session: Session, why: str, remedy: str = "") -> None:
+        """Ends it, and raises why."""
+        await self._manager.discard(session, why)
+        words = session.exit.stderr.strip()[-_LAST_WORDS:] if session.exit else ""
+        said = f" Chrome's last words: {words}" if words else ""
+        detail = (session.detail or why).rstrip(".")
+        raise StartFailed(
+            f"Chrome did not start: {detail}.{said}", remedy=remedy, retry_after_s=_RETRY_S
+        )

@@ -1,0 +1,59 @@
+"""How much memory is left for another Chrome, before the kernel has to say no."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_UNLIMITED = 1 << 60
+"""v1 writes "no limit" as a number near 2^63."""
+
+
+def _number(path: Path) -> int | None:
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
+
+
+def _keys(path: Path) -> dict[str, int]:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return {}
+    pairs = [line.split() for line in lines]
+    return {pair[0].rstrip(":"): int(pair[1]) for pair in pairs if pair[1].isdigit()}
+
+
+def group_left(group: Path) -> int | None:
+    """Bytes until a group's cap, what can be dropped at once (page cache) counted as free.
+
+    None where the group has no cap. The files of v2 and of v1 have different names.
+    """
+    v2 = (group / "memory.current").exists()
+    cap = _number(group / ("memory.max" if v2 else "memory.limit_in_bytes"))
+    used = _number(group / ("memory.current" if v2 else "memory.usage_in_bytes"))
+    if cap is None or used is None or cap >= _UNLIMITED:
+        return None
+    cache = _keys(group / "memory.stat").get("inactive_file" if v2 else "total_inactive_file", 0)
+    return cap - max(0, used - cache)
+
+
+def machine_left(meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """``MemAvailable``, in bytes (proc(5))."""
+    available = _keys(meminfo).get("MemAvailable")
+    return None if available is None else available * 1024
+
+
+def left(group: str) -> int | None:
+    """The least of what the pool's group, each group above it, and the machine have left.
+
+    None where nothing can tell.
+    """
+    found = [machine_left()]
+    folder = Path(group)
+    while group and (folder / "cgroup.procs").exists():
+        found.append(group_left(folder))
+        folder = folder.parent
+    known = [value for value in found if value is not None]
+    return min(known) if known else None

@@ -1,0 +1,70 @@
+"""From an order to a Chrome that answers."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from chromepool.browser.attendant import Attendant
+from chromepool.browser.browser import Browser
+from chromepool.browser.emulation import Emulation
+from chromepool.config import Settings
+from chromepool.errors import BrowserGone, CommandFailed, InvalidRequest, NoAnswer
+from chromepool.pool.link import Link
+from chromepool.pool.order import Order
+from chromepool.pool.session import Session
+
+log = logging.getLogger("chromepool.pool")
+
+_DISCOVERY = {"discover": True, "filter": [{"type": "page"}, {"exclude": True}]}
+_CHECK_S = 2.0
+"""A Chrome that waited has this long to show that it lives; it usually takes two milliseconds."""
+
+
+async def greet(browser: Browser, settings: Settings) -> None:
+    """The first words to a Chrome. Raises :class:`BrowserGone`, :class:`NoAnswer`."""
+    timeout_s = settings.start_timeout_s
+    browser.version = await browser.call("Browser.getVersion", timeout_s=timeout_s)
+    await browser.call("Target.setDiscoverTargets", _DISCOVERY, timeout_s=timeout_s)
+
+
+async def check(browser: Browser) -> bool:
+    """Whether a Chrome that waited still answers."""
+    try:
+        await browser.call("Browser.getVersion", timeout_s=_CHECK_S)
+    except (BrowserGone, CommandFailed, NoAnswer) as error:
+        log.warning("a Chrome that waited does not answer: %s", error)
+        return False
+    return True
+
+
+async def dress(session: Session, browser: Browser, order: Order) -> None:
+    """What CDP can set after the start. Raises :class:`InvalidRequest` where Chrome refuses it,
+    :class:`BrowserGone`, :class:`NoAnswer`."""
+    try:
+        if order.downloads:
+            await browser.call("Browser.setDownloadBehavior", download_behaviour(session, order))
+        if order.emulation != Emulation():
+            user_agent = str(browser.version.get("userAgent", ""))
+            await Attendant(browser, order.emulation, user_agent).start()
+    except CommandFailed as error:
+        raise InvalidRequest(f"Chrome refuses an option: {error.detail}.") from error
+    except TimeoutError:
+        raise NoAnswer("Chrome did not take the session's options in time.") from None
+
+
+def download_behaviour(session: Session, order: Order) -> dict[str, Any]:
+    """Parameters of ``Browser.setDownloadBehavior``."""
+    if order.downloads == "deny":
+        return {"behavior": "deny"}
+    return {"behavior": "allow", "downloadPath": f"{session.profile}/Downloads"}
+
+
+async def spawn(link: Link, session: Session, order: Order) -> tuple[int, int]:
+    """Has a Chrome started for a session; the descriptors of its pipe.
+
+    Raises :class:`StartFailed`, :class:`ProfileInUse`, :class:`InvalidRequest`.
+    """
+    spawned = await link.spawn(session.key, order.limits, order.launch)
+    session.pid, session.profile = spawned.pid, spawned.profile
+    return spawned.commands, spawned.events

@@ -1,0 +1,143 @@
+"""Where settings come from: a YAML file, the environment, flags.
+
+A flag beats the environment, which beats the file, which beats the default. Every error names the
+place, in the file the line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from chromepool.config import (
+    DEFAULT_FILE,
+    FIELDS,
+    Settings,
+    default_runtime_dir,
+    default_state_dir,
+    env_of,
+    flag_of,
+    parse,
+)
+from chromepool.errors import ConfigError
+
+
+def _take(values: dict[str, Any], name: str, value: Any, source: str) -> None:
+    try:
+        values[name] = parse(name, value)
+    except ValueError as error:
+        raise ConfigError(f"{source}: {name} = {value!r} {error}.") from None
+
+
+def _read_yaml(path: Path) -> list[tuple[int, Any, Any]]:
+    """Line, key and value of each setting in a file."""
+    import yaml  # here, so that a daemon without a file does not carry the parser
+
+    try:
+        text = path.read_text()
+        node = yaml.compose(text, yaml.SafeLoader)
+        make = yaml.SafeLoader("").construct_object
+        if node is None or make(node, True) is None:  # nothing, comments, null
+            return []
+        if not isinstance(node, yaml.MappingNode):
+            raise ConfigError(f"{path}:1: settings are written as `name: value` lines.")
+        return [(k.start_mark.line + 1, make(k, True), make(v, True)) for k, v in node.value]
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}.") from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        text = "".join(text.splitlines()[line - 1 : line]).strip()
+        raise ConfigError(f"{path}:{line}: this is not YAML: {error.problem}: {text}") from error
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        # ValueError: not UTF-8, or a number or a date such as 2026-02-30 that Python has not
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+
+
+def _from_file(path: Path, sources: dict[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for line, name, value in _read_yaml(path):
+        where = f"{path}:{line}"
+        if not isinstance(name, str) or name not in FIELDS:
+            raise ConfigError(f"{where}: there is no setting {name!r}.{_nearest(name)}")
+        if name in values:
+            raise ConfigError(f"{where}: {name} is set a second time.")
+        _take(values, name, value, where)
+        sources[name] = where
+    return values
+
+
+def _nearest(name: object) -> str:
+    found = difflib.get_close_matches(str(name), FIELDS, n=1)
+    return f" Did you mean {found[0]}?" if found else ""
+
+
+def _in_units(value: str, unit: float) -> Any:
+    """A variable's value in the setting's own unit, left alone where it is no number."""
+    try:
+        return float(value) * unit if unit != 1 else value
+    except ValueError:
+        return value
+
+
+def _from_environment(environ: Mapping[str, str], sources: dict[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, field in FIELDS.items():
+        for variable, unit in (
+            (field.metadata["alias"], field.metadata["alias_unit"]),
+            (env_of(name), 1),
+        ):
+            if variable and environ.get(variable, "") != "":
+                _take(values, name, _in_units(environ[variable], unit), variable)
+                sources[name] = variable
+    return values
+
+
+def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
+    """What no single value tells; the error names where the guilty one was set."""
+
+    def refuse(name: str, why: str, remedy: str = "") -> NoReturn:
+        value = getattr(settings, name)
+        raise ConfigError(
+            f"{sources.get(name, 'default')}: {name} = {value!r} {why}.", remedy=remedy
+        )
+
+    if 0 <= settings.gateway_uid - settings.uid_base < settings.uid_count:
+        remedy = "A session could then kill or trace the gateway: move uid_base or gateway_uid."
+        refuse("gateway_uid", "is one of the sessions' uids", remedy)
+    if settings.log_level not in ("debug", "info", "warning", "error"):
+        refuse("log_level", "is not debug, info, warning, error")
+    if not re.fullmatch(r"(0?[0-7]{3})?", settings.socket_mode):
+        refuse("socket_mode", "is not a mode such as 0660")
+    if settings.warm_sessions > settings.max_sessions:
+        refuse("warm_sessions", f"is more than max_sessions = {settings.max_sessions}")
+    if settings.idle_timeout_s > settings.longest_idle_timeout_s:
+        refuse("idle_timeout_s", "is more than longest_idle_timeout_s")
+    for name in ("require_token", "control_tcp"):
+        if getattr(settings, name) and not settings.tokens_file:
+            refuse(name, "needs a tokens_file")
+
+
+def load(
+    flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None
+) -> Settings:
+    """Settings from the file, the environment and the flags; raises :class:`ConfigError`."""
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    if file is not None or DEFAULT_FILE.exists():
+        values |= _from_file(file or DEFAULT_FILE, sources)
+    values |= _from_environment(environ, sources)
+    for name, value in flags.items():
+        if value is not None:
+            _take(values, name, value, flag_of(name))
+            sources[name] = flag_of(name)
+    settings = Settings(**values)
+    _check_together(settings, sources)
+    return dataclasses.replace(
+        settings,
+        runtime_dir=settings.runtime_dir or default_runtime_dir(),
+        state_dir=settings.state_dir or default_state_dir(),
+    )

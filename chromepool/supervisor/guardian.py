@@ -1,0 +1,85 @@
+"""The guardian: ends what a killed supervisor leaves frozen.
+
+When the supervisor is killed, the kernel kills every Chrome (``PR_SET_PDEATHSIG``). But what
+cgroup v1's freezer holds takes no signal, not even SIGKILL, until somebody thaws it (kernel
+documentation, cgroup-v1/freezer-subsystem). So a small process waits for the supervisor's end, and
+then kills what is left in its groups. cgroup v2's freezer lets SIGKILL through and needs none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+
+import prctl
+
+from chromepool.supervisor.cgroup import Tree
+
+log = logging.getLogger("chromepool.supervisor")
+
+NAME = "chromepool-guard"
+_TIMEOUT_S = 10.0
+_POLL_S = 0.005
+
+
+class Guardian:
+    """A forked process that reads from a pipe; the pipe's end is the supervisor's."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._pipe = -1
+        self.pid = 0
+
+    @property
+    def needed(self) -> bool:
+        """Whether frozen processes could outlive the supervisor here."""
+        return self._tree.version == "v1" and self._tree.freezer
+
+    def start(self) -> None:
+        """Forks it. Safe, since the supervisor has no threads. Raises OSError."""
+        self.stop()
+        read, write = os.pipe()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._run(read)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            os.close(read)
+        self.pid, self._pipe = pid, write
+
+    def stop(self) -> None:
+        """Lets it go: it sees the pipe's end, finds nothing to kill, and exits. May be called
+        twice, and when it is dead."""
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            with contextlib.suppress(ChildProcessError):  # the reaper had it
+                os.waitpid(self.pid, 0)
+        self.pid, self._pipe = 0, -1
+
+    def _run(self, read: int) -> None:
+        """The guardian's life, with every signal but SIGKILL blocked. Never returns."""
+        try:
+            os.setsid()
+            prctl.set_name(NAME)
+            os.dup2(read, 0)
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # no listener, no lock, no pipe of Chrome's
+            while os.read(0, 1):
+                pass
+            self._end_all()
+        finally:
+            os._exit(0)
+
+    def _end_all(self) -> None:
+        deadline = time.monotonic() + _TIMEOUT_S
+        leaves = self._tree.leftovers()
+        while leaves and time.monotonic() < deadline:
+            for leaf in leaves:
+                with contextlib.suppress(OSError):  # a new daemon may be removing it already
+                    leaf.kill()
+            leaves = [leaf for leaf in leaves if leaf.pids()]
+            time.sleep(_POLL_S)

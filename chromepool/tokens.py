@@ -1,0 +1,70 @@
+"""Bearer tokens: who may come over TCP.
+
+The file has one ``name token`` pair a line; ``#`` begins a comment. The supervisor reads it, since
+the gateway may not, and passes on digests only: a token is nowhere in the daemon's memory for long,
+and never in its log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from chromepool.errors import ConfigError
+
+SHORTEST = 16
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
+
+
+def digest(token: str) -> str:
+    """What is kept of a token. They are long and random, so no slow hash is called for."""
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
+
+
+def parse(text: str, path: str) -> dict[str, str]:
+    """Name → digest; raises :class:`ConfigError` that names the line, never the token."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        where = f"{path}:{number}"
+        if len(words) != 2 or not _NAME.fullmatch(words[0]):
+            raise ConfigError(f"{where}: a line is a name (letters, digits, dashes) and a token.")
+        name, token = words
+        if len(token) < SHORTEST:
+            raise ConfigError(
+                f"{where}: the token of {name} is shorter than {SHORTEST} characters.",
+                remedy="Make one with: openssl rand -hex 16",
+            )
+        if name in found or digest(token) in found.values():
+            raise ConfigError(f"{where}: {name} is there twice, or has another's token.")
+        found[name] = digest(token)
+    return found
+
+
+def load(path: str) -> dict[str, str]:
+    """The tokens in a file; none for an empty path. Raises :class:`ConfigError`."""
+    if not path:
+        return {}
+    file = Path(path)
+    try:
+        if stat.S_IMODE(file.stat().st_mode) & stat.S_IROTH:
+            raise ConfigError(f"{path} can be read by everybody.", remedy=f"chmod o-r {path}")
+        return parse(file.read_text(), path)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigError(f"tokens_file {path}: {why}.") from error
+
+
+def owner_of(token: str, tokens: Mapping[str, str]) -> str | None:
+    """The name that a token belongs to. Takes as long for every token, right or wrong."""
+    given, found = digest(token), None
+    for name, known in tokens.items():
+        if hmac.compare_digest(given, known):
+            found = name
+    return found
