@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from tests.daemon import Daemon, wait_for
+from tests.site import Site
 
 Misbehaving = Callable[..., Daemon]
 
@@ -100,3 +102,13 @@ def misbehaving(tmp_path: Path) -> Iterator[Misbehaving]:
 
     yield make
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with Site() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()

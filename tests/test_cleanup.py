@@ -86,7 +86,7 @@ def test_sessions_start_while_others_end(daemon: Daemon) -> None:
 def test_kills_at_random_moments_leave_nothing(tmp_path: Path) -> None:
     """Some before Chrome answers, some while it is driven, some of a process below."""
     tmp_path.chmod(0o755)
-    with Daemon(tmp_path, breaker_failures=1000) as daemon:
+    with Daemon(tmp_path, breaker_failures=1000, start_attempts=1) as daemon:
         _kill_at_random(daemon)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import concurrent.futures
 import contextlib
-import http.server
 import json
 import struct
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pytest
 
 from tests.clients import pyppeteer_steps
 from tests.daemon import Daemon, wait_for
+from tests.site import Site
 
 pytestmark = pytest.mark.chrome
 
@@ -26,57 +26,8 @@ SCRIPT_DEADLINE_S = 120.0
 MARK = "left by the first connection"
 ROUNDS = 5
 
-PAGE = """<!doctype html><title>chromepool</title><body style="background: teal">
-<h1>A page</h1><p>with some words to take a picture of"""
-FRAMES = """<!doctype html><title>frames</title>
-<iframe src="/page?near"></iframe><iframe src="http://localhost:{port}/page?far"></iframe>"""
-
 Session = dict[str, Any]
 Result = dict[str, Any]
-
-
-class Site(http.server.ThreadingHTTPServer):
-    """A few pages for the clients to visit, and a place for the test to act while they do."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.on_visit: Callable[[], None] = lambda: None
-        """Called before a page under ``/stop`` is given out."""
-
-    def url(self, path: str, host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.server_port}{path}"
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    server: Site
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        if path == "/stop":
-            self.server.on_visit()
-        pages = {"/page": PAGE, "/stop": PAGE, "/frames": FRAMES}
-        body = pages.get(path, "").replace("{port}", str(self.server.server_port)).encode()
-        self.send_response(200 if body else 404)
-        self.send_header("Content-Type", "text/html")
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with Site() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
 
 
 def run(client: str, step: str, **params: object) -> Result:

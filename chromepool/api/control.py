@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from aiohttp import web
 
@@ -60,6 +61,7 @@ class Control:
 
     async def create(self, request: web.Request) -> web.Response:
         """``POST /v1/sessions``: 201 and the session, ready to be driven."""
+        began = time.perf_counter()
         identity = self._identify(request)
         settings = self._manager.settings
         body = orders.read_body(await request.read())
@@ -77,6 +79,8 @@ class Control:
             raise
         response = json_response(view, status=201)
         response.headers["Location"] = f"/v1/sessions/{session.id}"
+        took_ms = (time.perf_counter() - began) * 1000
+        response.headers["Server-Timing"] = f"create;dur={took_ms:.1f}"
         if preferred is not None:
             response.headers["Preference-Applied"] = "wait"
         return response

@@ -1,0 +1,45 @@
+"""A web site for tests."""
+
+from __future__ import annotations
+
+import http.server
+from collections.abc import Callable
+
+PAGE = """<!doctype html><title>chromepool</title><body style="background: teal">
+<h1>A page</h1><p>with some words to take a picture of"""
+FRAMES = """<!doctype html><title>frames</title>
+<iframe src="/page?near"></iframe><iframe src="http://localhost:{port}/page?far"></iframe>"""
+
+
+class Site(http.server.ThreadingHTTPServer):
+    """A few pages for the clients to visit, and a place for the test to act while they do."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.on_visit: Callable[[], None] = lambda: None
+        """Called before a page under ``/stop`` is given out."""
+
+    def url(self, path: str, host: str = "127.0.0.1") -> str:
+        return f"http://{host}:{self.server_port}{path}"
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: Site
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/stop":
+            self.server.on_visit()
+        pages = {"/page": PAGE, "/stop": PAGE, "/frames": FRAMES}
+        body = pages.get(path, "").replace("{port}", str(self.server.server_port)).encode()
+        self.send_response(200 if body else 404)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
