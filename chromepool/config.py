@@ -209,7 +209,7 @@ class Settings:
     group: str = _setting(
         "", "Group whose members see and end every session, as root and the daemon's user do."
     )
-    log_level: str = _setting("info", "debug, info, warning or error.")
+    log_level: str = _setting("info", "debug, info, warning or error.", live=True)
 
     @property
     def session_limits(self) -> Limits:

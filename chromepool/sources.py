@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,20 +41,33 @@ def _read_yaml(path: Path) -> list[tuple[int, Any, Any]]:
         text = path.read_text()
         node = yaml.compose(text, yaml.SafeLoader)
         make = yaml.SafeLoader("").construct_object
-        if node is None or make(node, True) is None:  # nothing, comments, null
+        if node is None or node.tag == "tag:yaml.org,2002:null":  # nothing, or nothing but comments
             return []
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(f"{path}:1: settings are written as `name: value` lines.")
-        return [(k.start_mark.line + 1, make(k, True), make(v, True)) for k, v in node.value]
+        found = []
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            found.append((line, _make(make, key, path), _make(make, value, path)))
+        return found
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}.") from error
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        mark = error.context_mark or error.problem_mark  # where it began rather than was noticed
+        line = mark.line + 1 if mark else 1
         text = "".join(text.splitlines()[line - 1 : line]).strip()
         raise ConfigError(f"{path}:{line}: this is not YAML: {error.problem}: {text}") from error
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        # ValueError: not UTF-8, or a number or a date such as 2026-02-30 that Python has not
+        # ValueError: not UTF-8; RecursionError: brackets in brackets without end
         raise ConfigError(f"{path} is not YAML: {error}") from error
+
+
+def _make(make: Callable[..., Any], node: Any, path: Path) -> Any:
+    """The value of a node. YAML knows numbers and dates that Python has not, 2026-02-30 say."""
+    try:
+        return make(node, True)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path}:{node.start_mark.line + 1}: {error}.") from error
 
 
 def _from_file(path: Path, sources: dict[str, str]) -> dict[str, Any]:

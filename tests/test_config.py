@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chromepool import sources
+from chromepool import config, sources
 from chromepool.config import FIELDS, MIB, Settings, env_of, flag_of
 from chromepool.errors import ConfigError
 
@@ -190,6 +190,58 @@ def test_bad_files(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             raise AssertionError(f"{what} was taken: {load(file=path)}")
         assert str(path) in caught.value.detail
+
+
+LINES = {
+    "an unknown setting": ("port: 1\nhots: a\n", 2, "Did you mean host?"),
+    "nothing like it": ("port: 1\n\n\nzzz: a\n", 4, "no setting 'zzz'"),
+    "a wrong type": ("# first\nport: many\n", 2, "port = 'many' is not a whole number"),
+    "out of bounds": ("host: a\nport: 70000\n", 2, "is not between 0 and 65535"),
+    "a list for a number": ("host: a\nport:\n  - 1\n", 2, "port = [1]"),
+    "set twice": ("port: 1\nhost: a\nport: 2\n", 3, "a second time"),
+    "no colon": ("port: 1\nhost\n", 2, "this is not YAML"),
+    "an open bracket": ("port: 1\nhost: [a\n", 2, "this is not YAML"),
+    "a tag": ("port: 1\nhost: !!python/object:os.system x\n", 2, "this is not YAML"),
+    "a day that is none": ("port: 1\nchrome: 2020-13-45\n", 2, "month"),
+    "a list": ("- port\n", 1, "name: value"),
+    "more than another": ("port: 1\nwarm_sessions: 20\n", 2, "more than max_sessions = 10"),
+    "a mode": ("port: 1\nsocket_mode: '0999'\n", 2, "not a mode"),
+    "a level": ("log_level: loud\n", 1, "is not debug"),
+    "needs another": ("port: 1\ncontrol_tcp: true\n", 2, "needs a tokens_file"),
+    "a token without tokens": ("require_token: yes\n", 1, "needs a tokens_file"),
+    "the gateway's uid": ("uid_base: 10\ngateway_uid: 11\n", 2, "one of the sessions' uids"),
+    "idle too long": ("port: 1\nidle_timeout_s: 90000\n", 2, "longest_idle_timeout_s"),
+}
+
+
+@pytest.mark.parametrize("what", LINES)
+def test_each_kind_of_mistake_is_told_with_its_line(tmp_path: Path, what: str) -> None:
+    text, line, said = LINES[what]
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(file=path)
+    assert caught.value.detail.startswith(f"{path}:{line}: "), caught.value.detail
+    assert said in caught.value.detail
+
+
+def test_a_mistake_between_sources_names_the_source(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("max_sessions: 3\n")
+    with pytest.raises(ConfigError, match="--warm-sessions: warm_sessions = 4 is more than"):
+        load({"warm_sessions": 4}, file=path)
+    with pytest.raises(ConfigError, match="CHROMEPOOL_WARM_SESSIONS: "):
+        load(environ={"CHROMEPOOL_WARM_SESSIONS": "4"}, file=path)
+
+
+def test_what_a_reload_changes_and_what_it_does_not() -> None:
+    old = Settings(max_sessions=3, port=1, log_level="info", chrome="/a")
+    new = Settings(max_sessions=4, port=2, log_level="debug", chrome="/b")
+    merged, fixed = config.merge_live(old, new)
+    assert (merged.max_sessions, merged.log_level) == (4, "debug")
+    assert (merged.port, merged.chrome) == (1, "/a")
+    assert fixed == ["port", "chrome"]
+    assert config.merge_live(old, old) == (old, [])
 
 
 def test_empty_files(tmp_path: Path) -> None:

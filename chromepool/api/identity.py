@@ -112,6 +112,10 @@ def by_token_or_address(manager: Manager) -> Identify:
     with_token = by_token(manager)
 
     def identify(request: web.Request) -> Identity:
-        return with_token(request) if manager.tokens else Identity(f"tcp:{request.remote}")
+        return (
+            with_token(request)
+            if manager.settings.tokens_file
+            else Identity(f"tcp:{request.remote}")
+        )
 
     return identify

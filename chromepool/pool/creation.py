@@ -43,7 +43,7 @@ class Creator:
         self._manager = manager
         self.breaker = Breaker()
         self.admission = Admission(lambda: self.settings, manager.clock, self.refusal)
-        self.warm = WarmPool(manager, self.start, self.may_start_ahead)
+        self.warm = WarmPool(manager, self.start, self.may_start_ahead, self.crowded)
         self.on_change: Callable[[], None] = lambda: None
         """Told when there may be a new deadline."""
         manager.on_end = self.warm.forget
@@ -107,6 +107,11 @@ class Creator:
         )
         return room and calm and self._has_memory()
 
+    def crowded(self) -> bool:
+        """Whether more Chromes run, or are about to, than there are places."""
+        starting = self.admission.held - sum(s.held for s in self._manager.chromes)
+        return len(self._manager.chromes) + starting > self.settings.max_sessions
+
     # -- creating --
 
     async def create(self, order: Order, wait_s: float = 0.0) -> Session:
@@ -131,8 +136,7 @@ class Creator:
 
     async def _wake(self, order: Order) -> Session | None:
         """A Chrome that waits, if one will do."""
-        session = self.warm.take(order)
-        while session is not None:
+        while session := self.warm.take(order):
             session.held = True
             try:
                 if await self.warm.wake(session, order) and session.browser is not None:
@@ -141,16 +145,16 @@ class Creator:
             except InvalidRequest as error:
                 await self._manager.discard(session, error.detail)
                 raise
-            except BrowserGone:
-                log.warning("session %d: it died when it was woken", session.key)
+            except ChromepoolError as error:
+                log.warning(
+                    "session %d: it was of no use when it was woken: %s", session.key, error
+                )
             except asyncio.CancelledError:
                 self._manager.abandon(session)
                 raise
             session.held = False
-            self._manager.later(
-                self._manager.end(session, Reason.UNHEALTHY, "it did not answer when it was woken")
-            )
-            session = self.warm.take(order)
+            why = "it did not answer when it was woken"
+            self._manager.later(self._manager.end(session, Reason.UNHEALTHY, why))
         return None
 
     async def _start_trying(self, order: Order) -> Session:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from chromepool.model import Reason
 from chromepool.pool.creation import Creator
 from chromepool.pool.manager import Manager
 from chromepool.pool.session import Session
+
+log = logging.getLogger("chromepool.pool")
 
 SWEEP_S = 60.0
 _QUEUE_S = 1.0
@@ -61,7 +64,10 @@ class Sweeper:
     async def run(self) -> None:
         """Sweeps for as long as the gateway lives."""
         while True:
-            self.sweep()
+            try:
+                self.sweep()
+            except Exception:  # or nothing would ever time out again
+                log.exception("a sweep failed")
             self._changed.clear()
             pause_s = max(_SHORTEST_S, self.next_due() - self._manager.clock())
             try:

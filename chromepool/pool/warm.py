@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from chromepool.errors import ChromepoolError
-from chromepool.model import State
+from chromepool.model import Reason, State
 from chromepool.pool import starter
 from chromepool.pool.manager import Manager
 from chromepool.pool.order import Order
@@ -32,10 +32,13 @@ class WarmPool:
         manager: Manager,
         start: Callable[[Order], Awaitable[Session]],
         may_start: Callable[[], bool],
+        crowded: Callable[[], bool],
     ) -> None:
         """``start`` gives a session that is ready; ``may_start`` tells whether there is a place and
-        the memory for one more that nobody has asked for."""
-        self._manager, self._start, self._may_start = manager, start, may_start
+        the memory for one more that nobody has asked for; ``crowded``, whether there are more by
+        now than there may be."""
+        self._manager, self._start = manager, start
+        self._may_start, self._crowded = may_start, crowded
         self._waiting: collections.deque[Session] = collections.deque()
         self._filling = False
         self.taken = 0
@@ -74,7 +77,6 @@ class WarmPool:
 
     async def wake(self, session: Session, order: Order) -> bool:
         """Makes a taken one its new owner's; False when it does not live any more."""
-        session.claim(order)
         if session.state is State.FROZEN:
             session.move(State.READY)
         self._manager.link.thaw(session.key, order.limits)
@@ -84,7 +86,10 @@ class WarmPool:
         session.usage, alive = await asyncio.gather(
             self._manager.usage(session), starter.check(session.browser)
         )
-        return alive
+        if alive and session.state is State.READY:
+            session.claim(order)
+            return True
+        return False
 
     def surplus(self) -> Session | None:
         """One more than the settings want (any longer), taken out to be ended."""
@@ -115,6 +120,10 @@ class WarmPool:
             self._filling = False
 
     def _park(self, session: Session) -> None:
+        if self._crowded():  # its place was taken while it started
+            why = "its place was needed"
+            self._manager.later(self._manager.end(session, Reason.DRAINED, why))
+            return
         self._waiting.append(session)
         if self._manager.host.freezer:
             self._manager.later(self._freeze(session))

@@ -31,8 +31,9 @@ log = logging.getLogger("chromepool.supervisor")
 
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _IDLE_S = 30.0
-_SPARE = 1
-"""A Chrome beyond ``max_sessions``: the one that ``/json/protocol`` is read from."""
+_SPARE = 2
+"""Chromes beyond ``max_sessions``: the one that ``/json/protocol`` is read from, and one that was
+started ahead and is let go as soon as it is ready, since its place was taken meanwhile."""
 
 
 class Supervisor:

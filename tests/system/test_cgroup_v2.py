@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cdp import connect, run
-from tests.daemon import Daemon, wait_for
+from tests.daemon import Daemon, is_alive, wait_for
 
 MIB = 1024 * 1024
 _CONTROLLERS = Path("/sys/fs/cgroup/cgroup.controllers")
@@ -62,6 +62,38 @@ def test_the_limits_are_on_the_leaf(machine: Daemon) -> None:
     assert usage["processes"] >= 4
     assert machine.delete(session["id"]) == 204
     assert not leaf.exists()
+
+
+def _warm(daemon: Daemon) -> list[dict[str, Any]]:
+    sessions = daemon.ask("GET", "/v1/sessions?all=1").json["sessions"]
+    return [session for session in sessions if session["state"] == "frozen"]
+
+
+def test_one_that_waits_is_frozen_and_thawed_under_its_owners_limits(tmp_path: Path) -> None:
+    with Daemon(tmp_path, start_timeout_s=120, warm_sessions=1) as daemon:
+        assert daemon.guardians() == []  # this freezer lets SIGKILL through
+        waiting = wait_for(lambda: _warm(daemon), "one waits")[0]
+        leaf = _leaf_of(waiting)
+        assert (leaf / "cgroup.freeze").read_text().strip() == "1"
+        limits = {"memory_bytes": 200 * MIB, "cpu_weight": 50, "cpu_cores": 0.5}
+        session = daemon.new(limits=limits)
+        assert (session["id"], session["warm"]) == (waiting["id"], True)
+        assert (leaf / "cgroup.freeze").read_text().strip() == "0"
+        assert (leaf / "memory.max").read_text().strip() == str(200 * MIB)
+        assert (leaf / "cpu.weight").read_text().strip() == "50"
+        assert (leaf / "cpu.max").read_text().strip() == "50000 100000"
+
+
+def test_what_is_frozen_dies_with_a_killed_daemon(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, start_timeout_s=120, warm_sessions=1).start()
+    wait_for(lambda: _warm(daemon), "one waits")
+    processes = daemon.of_sessions()
+    assert len(processes) >= 4
+    daemon.process.kill()
+    daemon.process.wait()
+    wait_for(lambda: not [p for p in processes if is_alive(p)], "all are dead")
+    with Daemon(tmp_path, warm_sessions=0):
+        """It clears away the folders and groups."""
 
 
 def test_a_session_over_its_memory_cap_ends_as_out_of_memory(machine: Daemon) -> None:
