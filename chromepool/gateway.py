@@ -77,10 +77,28 @@ def authority_of(sock: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+_LINE_BYTES = 32768
+"""Longest request line and header: connect-and-go takes a whole launch in its URL."""
+
+
+def _without_content(record: logging.LogRecord) -> bool:
+    """What aiohttp logs of a request that it cannot read quotes the request, token and all."""
+    error = record.exc_info[1] if record.exc_info else None
+    record.msg, record.args = "a request could not be read: %s", (type(error).__name__,)
+    record.exc_info = record.exc_text = None
+    record.levelno, record.levelname = logging.DEBUG, "DEBUG"  # anybody can send them
+    return logging.getLogger("aiohttp.server").isEnabledFor(logging.DEBUG)
+
+
 async def _start_site(app: web.Application, sock: socket.socket) -> web.AppRunner:
     # A caller that hangs up while its session starts cancels the start, and no place is lost.
     runner = web.AppRunner(
-        app, access_log=None, shutdown_timeout=_HANDLERS_S, handler_cancellation=True
+        app,
+        access_log=None,
+        shutdown_timeout=_HANDLERS_S,
+        handler_cancellation=True,
+        max_line_size=_LINE_BYTES,
+        max_field_size=_LINE_BYTES,
     )
     await runner.setup()
     await web.SockSite(runner, sock).start()
@@ -131,6 +149,7 @@ def main() -> None:
     sock = socket.socket(fileno=WIRE_FD)
     settings, host, tokens = welcome(sock)
     set_up_logging(settings.log_level)
+    logging.getLogger("aiohttp.server").addFilter(_without_content)
     drop_root(settings.gateway_uid)
     raise_file_limit()
     work = serve(sock, settings, host, tokens)

@@ -1,8 +1,8 @@
 """Bearer tokens: who may come over TCP.
 
-The file has one ``name token`` pair a line; ``#`` begins a comment. The supervisor reads it, since
-the gateway may not, and passes on digests only: a token is nowhere in the daemon's memory for long,
-and never in its log.
+The file has one ``name token`` pair a line; a line that begins with ``#`` is a comment. The
+supervisor reads it, since the gateway may not, and passes on digests only: a token is nowhere in
+the daemon's memory for long, and never in its log.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def parse(text: str, path: str) -> dict[str, str]:
         name, token = words
         if len(token) < SHORTEST:
             raise ConfigError(
-                f"{where}: the token of {name} is shorter than {SHORTEST} characters.",
+                f"{where}: the token is shorter than {SHORTEST} characters.",
                 remedy="Make one with: openssl rand -hex 16",
             )
         if name in found or digest(token) in found.values():
-            raise ConfigError(f"{where}: {name} is there twice, or has another's token.")
+            raise ConfigError(f"{where}: this name, or this token, is in a line above.")
         found[name] = digest(token)
     return found
 
@@ -53,10 +53,12 @@ def load(path: str) -> dict[str, str]:
         return {}
     file = Path(path)
     try:
-        if stat.S_IMODE(file.stat().st_mode) & stat.S_IROTH:
-            raise ConfigError(f"{path} can be read by everybody.", remedy=f"chmod o-r {path}")
+        if file.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+            raise ConfigError(
+                f"{path} can be read or written by everybody.", remedy=f"chmod o= {path}"
+            )
         return parse(file.read_text(), path)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or no UTF-8 in the file
         why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise ConfigError(f"tokens_file {path}: {why}.") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import hmac
 import re
 from pathlib import Path
 
@@ -21,6 +22,9 @@ SECRETS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_siz
 
 def digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+GOOD = "0123456789abcdef0123"
 
 
 def refused(text: str) -> ConfigError:
@@ -78,13 +82,13 @@ def test_a_token_has_the_shortest_length_or_more() -> None:
     assert tokens.SHORTEST == len(ONE) == 16
     assert tokens.parse(f"ci {ONE}", "f")
     error = refused(f"ci {ONE[:15]}")
-    assert "/etc/tokens:1: the token of ci is shorter than 16" in error.detail
+    assert "/etc/tokens:1: the token is shorter than 16" in error.detail
     assert "openssl rand" in error.remedy
     assert ONE[:15] not in str(error)
 
 
 def test_a_token_of_other_letters_is_one() -> None:
-    token = "пароль-пароль-🔑"
+    token = "пароль-и-пароль-🔑"
     assert tokens.parse(f"ci {token}", "f") == {"ci": digest(token)}
 
 
@@ -119,14 +123,14 @@ def test_the_error_names_the_line_and_no_token(line: str, before: int) -> None:
 
 def test_a_name_is_there_once() -> None:
     error = refused(f"ci {ONE}\n#\nci {TWO}\n")
-    assert error.detail.startswith("/etc/tokens:3: ci is there twice")
+    assert error.detail.startswith("/etc/tokens:3: this name, or this token")
     assert ONE not in str(error)
     assert TWO not in str(error)
 
 
 def test_a_token_belongs_to_one_name() -> None:
     error = refused(f"ci {ONE}\ndev {ONE}\n")
-    assert error.detail.startswith("/etc/tokens:2: dev ")
+    assert error.detail.startswith("/etc/tokens:2: this name, or this token")
     assert ONE not in str(error)
 
 
@@ -171,9 +175,9 @@ def test_a_file_of_its_readers_is_read(tmp_path: Path, mode: int) -> None:
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o666, 0o777])
 def test_a_file_that_everybody_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     path = _file(tmp_path, f"ci {ONE}\n".encode(), mode)
-    with pytest.raises(ConfigError, match="read by everybody") as caught:
+    with pytest.raises(ConfigError, match="read or written by everybody") as caught:
         tokens.load(path)
-    assert caught.value.remedy == f"chmod o-r {path}"
+    assert caught.value.remedy == f"chmod o= {path}"
     assert ONE not in str(caught.value)
 
 
@@ -234,7 +238,7 @@ class Try:
         Try("ci", None),
         Try(f"ci {ONE}", None),
         Try(digest(ONE), None),
-        Try("０123456789abcdef", None),
+        Try("\uff10123456789abcdef", None),
         Try("ключ" * 8, None),
         Try("\ud800" * 16, None),
         Try(ONE + "\udcff", None),
@@ -252,9 +256,9 @@ def test_where_there_are_no_tokens_none_is_right() -> None:
 
 
 def test_a_token_of_other_letters_is_known_by_them() -> None:
-    known = tokens.parse("ci пароль-пароль-🔑", "f")
-    assert tokens.owner_of("пароль-пароль-🔑", known) == "ci"
-    assert tokens.owner_of("пароль-пароль-🔒", known) is None
+    known = tokens.parse("ci пароль-и-пароль-🔑", "f")
+    assert tokens.owner_of("пароль-и-пароль-🔑", known) == "ci"
+    assert tokens.owner_of("пароль-и-пароль-🔒", known) is None
 
 
 def test_every_known_digest_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +269,7 @@ def test_every_known_digest_is_compared(monkeypatch: pytest.MonkeyPatch) -> None
         compared.append(known)
         return given == known
 
-    monkeypatch.setattr(tokens.hmac, "compare_digest", compare)
+    monkeypatch.setattr(hmac, "compare_digest", compare)
     for token in (ONE, TWO, "wrong"):
         compared.clear()
         tokens.owner_of(token, KNOWN)
@@ -276,3 +280,21 @@ def test_every_known_digest_is_compared(monkeypatch: pytest.MonkeyPatch) -> None
 @given(st.text(st.characters()))
 def test_any_text_has_an_owner_or_none(token: str) -> None:
     assert tokens.owner_of(token, KNOWN) == {ONE: "ci", TWO: "dev"}.get(token)
+
+
+def test_swapped_words_do_not_give_the_token_away() -> None:
+    assert GOOD not in str(refused(f"{GOOD} ci\n"))
+    assert GOOD not in str(refused(f"{GOOD} {GOOD}x\n{GOOD} {GOOD}y\n"))
+
+
+def test_a_file_that_everybody_can_write_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(f"ci {GOOD}\n")
+    path.chmod(0o602)
+    with pytest.raises(ConfigError, match="written by everybody"):
+        tokens.load(str(path))
+
+
+def test_a_path_with_a_nul_is_refused() -> None:
+    with pytest.raises(ConfigError):
+        tokens.load("a\0b")

@@ -12,10 +12,13 @@ from chromepool.api import openapi, orders, schema
 from chromepool.api.identity import Identify, Identity
 from chromepool.api.problems import problems
 from chromepool.api.views import json_response, show
+from chromepool.errors import InvalidRequest
 from chromepool.model import Reason, State, Usage
 from chromepool.pool.creation import Creator
 from chromepool.pool.manager import Manager
 from chromepool.pool.session import POOL, Session
+
+_ALL = {"1": True, "true": True, "0": False, "false": False}
 
 
 class Control:
@@ -89,7 +92,9 @@ class Control:
         """``GET /v1/sessions``: the caller's that run; with ``?all=1`` the ended ones too, and to
         an administrator those that wait for an owner."""
         identity = self._identify(request)
-        every = request.query.get("all") in ("1", "true")
+        every = _ALL.get(request.query.get("all", "0"))
+        if every is None:
+            raise InvalidRequest("all is 0 or 1.")
         shown = [s for s in self._manager.all() if identity.sees(s.owner)]
         if not every:
             shown = [s for s in shown if s.state is not State.CLOSED and s.owner != POOL]

@@ -103,11 +103,17 @@ class DevTools:
             self._identify(request).find(self._manager, session_id)
         return self._manager.live(session_id)
 
-    @staticmethod
-    def _base(request: web.Request, session: Session) -> str:
-        """Host and path below which the session is, the way it was asked for."""
-        named = named_session(request.host)
-        return request.host if named else f"{request.host}/sessions/{session.id}"
+    def _base(self, request: web.Request, session: Session) -> str:
+        """Host and path below which the session is.
+
+        Asked for by a name of its own, it tells the address that the name stands for: chromedriver
+        and Node look up ``ID.localhost`` in a resolver that may not know it.
+        """
+        host = request.host
+        if named_session(host):
+            port = host.rpartition(":")[2] if ":" in host else "80"
+            host = f"[::1]:{port}" if ":" in self._manager.settings.host else f"127.0.0.1:{port}"
+        return f"{host}/sessions/{session.id}"
 
     async def root_version(self, request: web.Request) -> web.Response:
         """``/json/version``: where to connect for a session of one's own. The query goes along, so
@@ -221,13 +227,13 @@ class DevTools:
         body = orders.read_query(request.query)
         order = orders.make_order(body, identity.owner, settings, grace_s or None)
         session = await self._creator.create(order, wait_s)
+        _, browser = self._manager.live(session.id)
         try:
-            _, browser = self._manager.live(session.id)
             return await self._serve(request, session, browser, None)
         finally:
             if not grace_s:
                 await self._manager.end(session, Reason.CLIENT_CLOSED, "its client disconnected")
-            elif session.left is None:  # it hung up before it was attached
+            elif session.left is None and not browser.clients:  # it never came to be attached
                 self._left(session)
 
     def _socket(self, request: web.Request) -> web.WebSocketResponse:

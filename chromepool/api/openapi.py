@@ -45,7 +45,7 @@ _PREFER = {
     "name": "Prefer",
     "in": "header",
     "description": "`wait=30`, the same as ?wait=30 (RFC 7240).",
-    "schema": {"type": "string", "pattern": r"^wait=[0-9]{1,9}$"},
+    "schema": {"type": "string"},
 }
 
 
@@ -84,7 +84,14 @@ OPERATIONS = (
             errors.CommandFailed,
         ),
     ),
-    Operation("get", "/v1/sessions", "List sessions", schema.SessionList, parameters=(_ALL,)),
+    Operation(
+        "get",
+        "/v1/sessions",
+        "List sessions",
+        schema.SessionList,
+        parameters=(_ALL,),
+        refusals=(errors.InvalidRequest,),
+    ),
     Operation(
         "get",
         "/v1/sessions/{id}",

@@ -63,7 +63,8 @@ _OURS = {
 that a script that asks for no sandbox works, in one."""
 _NO_MATTER = {"headless", "slowMo", "devtools", "dumpio", "handleSIGINT", "handleSIGTERM", "pipe"}
 """Keys of a browserless ``launch`` that change nothing about a Chrome that is there already."""
-_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+_SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 def read_body(data: bytes) -> CreateSession:
@@ -98,6 +99,7 @@ def read_query(query: MultiMapping[str]) -> CreateSession:
 
     Raises :class:`InvalidRequest`.
     """
+    _check_text(query)
     body: dict[str, Any] = {"limits": {}, "labels": _pairs(query.getall("label", []))}
     args = [*query.getall("flag", [])]
     for name, value in query.items():
@@ -122,11 +124,17 @@ def read_query(query: MultiMapping[str]) -> CreateSession:
         raise InvalidRequest(f"The parameters are not a session request: {error}.") from error
 
 
-def _milliseconds(value: str) -> float:
+def _check_text(query: MultiMapping[str]) -> None:
     try:
-        return float(value) / 1000
-    except ValueError:
-        raise InvalidRequest(f"timeout={value!r} is not a number of milliseconds.") from None
+        "".join(f"{name}{value}" for name, value in query.items()).encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest("A parameter is not UTF-8.") from None
+
+
+def _milliseconds(value: str) -> float:
+    if not _NUMBER.fullmatch(value):
+        raise InvalidRequest(f"timeout={value[:40]!r} is not a number of milliseconds.")
+    return float(value) / 1000
 
 
 def _decode_launch(value: str) -> dict[str, Any]:
@@ -134,6 +142,7 @@ def _decode_launch(value: str) -> dict[str, Any]:
     try:
         text = value if value.lstrip().startswith("{") else base64.b64decode(value, validate=True)
         launch = json.loads(text)
+        json.dumps(launch, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, binascii.Error, RecursionError) as error:
         raise InvalidRequest(f"launch is neither JSON nor base64 of JSON: {error}.") from error
     if not isinstance(launch, dict):
@@ -251,7 +260,7 @@ def read_seconds(text: str | None, name: str, most: float) -> float:
     """Seconds in a parameter, 0.0 without one; more than ``most`` counts as ``most``."""
     if text is None:
         return 0.0
-    if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text):
+    if not _NUMBER.fullmatch(text):
         raise InvalidRequest(f"{name}={text[:40]!r} is not a number of seconds.")
     return min(float(text), most)
 

@@ -20,7 +20,9 @@ _Labels = Annotated[
     dict[_Name, Annotated[str, Meta(max_length=256)]],
     Meta(max_length=32, description="Whatever helps to find the session again."),
 ]
-_Printable = r"^[\x20-\x7e]+$"
+_END = r"$(?!\n)"
+"""The end of a text: to Python, ``$`` alone is also before a line's end that ends it."""
+_PRINTABLE = r"^[\x20-\x7e]+" + _END
 
 
 class LimitsRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -55,13 +57,13 @@ class CreateSession(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
         None
     )
     viewport: ViewportRequest | None = None
-    user_agent: Annotated[str, Meta(max_length=1024, pattern=_Printable)] | None = None
+    user_agent: Annotated[str, Meta(max_length=1024, pattern=_PRINTABLE)] | None = None
     locale: (
         Annotated[
             str,
             Meta(
                 max_length=64,
-                pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$",
+                pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*" + _END,
                 description="Such as de-DE: for pages, and as Accept-Language.",
             ),
         ]
@@ -72,7 +74,7 @@ class CreateSession(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
             str,
             Meta(
                 max_length=64,
-                pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$",
+                pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*" + _END,
                 description="Such as Europe/Berlin.",
             ),
         ]
@@ -83,7 +85,7 @@ class CreateSession(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
             str,
             Meta(
                 max_length=256,
-                pattern=r"^(https?|socks[45]|direct)://[^,\s]*$",
+                pattern=r"^(https?|socks[45]|direct)://[^,\s]*" + _END,
                 description="scheme://host:port for all of the session's traffic.",
             ),
         ]
@@ -91,12 +93,15 @@ class CreateSession(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     ) = None
     proxy_bypass: Annotated[str, Meta(max_length=1024)] | None = None
     ignore_certificate_errors: bool = False
-    flags: Annotated[list[Annotated[str, Meta(max_length=1100)]], Meta(max_length=MAX_FLAGS)] = []
+    flags: Annotated[
+        list[Annotated[str, Meta(max_length=1100, pattern=r"^--[a-z][a-z0-9-]*(=.*)?" + _END)]],
+        Meta(max_length=MAX_FLAGS),
+    ] = []
     profile: (
         Annotated[
             str,
             Meta(
-                pattern=f"^{PROFILE_NAME}$",
+                pattern=f"^{PROFILE_NAME}{_END}",
                 description="Name of a profile that is kept, for one session at a time.",
             ),
         ]

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+
+@dataclasses.dataclass(eq=False, slots=True)
+class Attempt:
+    """A start under way, all its tries together."""
+
 
 class Breaker:
     """Closed: starts are tried. Open: they are not, until a pause is over. Then one is tried, and
@@ -10,7 +17,7 @@ class Breaker:
     def __init__(self) -> None:
         self._failures = 0
         self._open_until: float | None = None
-        self._trying = False
+        self._trial: Attempt | None = None
         self.words = ""
         """The last failure, in Chrome's words."""
 
@@ -18,7 +25,7 @@ class Breaker:
         """Seconds until a start may be tried; 0.0: now."""
         if self._open_until is None:
             return 0.0
-        if self._trying:  # wait for the outcome of the one that is under way
+        if self._trial is not None:  # wait for the outcome of the one that is under way
             return max(1.0, self._open_until - now)
         return max(0.0, self._open_until - now)
 
@@ -27,22 +34,29 @@ class Breaker:
         """Whether starts have been failing."""
         return self._open_until is not None
 
-    def begin(self) -> None:
-        """A start is tried."""
-        self._trying = self.is_open
+    def begin(self) -> Attempt:
+        """A start is tried, after :meth:`pause_s` has said 0."""
+        attempt = Attempt()
+        if self.is_open:
+            self._trial = attempt
+        return attempt
 
-    def cancel(self) -> None:
+    def cancel(self, attempt: Attempt) -> None:
         """A start was given up before it could tell anything."""
-        self._trying = False
+        if attempt is self._trial:
+            self._trial = None
 
     def succeed(self) -> None:
-        """It worked."""
-        self._failures, self._open_until, self._trying, self.words = 0, None, False, ""
+        """One worked, whichever."""
+        self._failures, self._open_until, self._trial, self.words = 0, None, None, ""
 
-    def fail(self, now: float, words: str, *, failures: int, pause_s: float) -> None:
-        """It did not, the last of several tries; from ``failures`` in a row on, the circuit is open
-        for ``pause_s``."""
+    def fail(
+        self, attempt: Attempt, now: float, words: str, *, failures: int, pause_s: float
+    ) -> None:
+        """One did not; from ``failures`` in a row on, the circuit is open for ``pause_s``."""
+        if self.is_open and attempt is not self._trial:
+            return  # begun before it opened: it says nothing new
         self._failures += 1
-        self.words, self._trying = words, False
+        self.words, self._trial = words, None
         if self._failures >= failures:
             self._open_until = now + pause_s

@@ -34,6 +34,8 @@ log = logging.getLogger("chromepool.pool")
 _RETRY_S = 5.0
 _STOPPING_S = 30.0
 _LAST_WORDS = 1000
+_BLANK_BYTES = 64 << 20
+"""What a Chrome is charged once it is up, its page still blank (measured: 60 to 69 MB)."""
 
 
 class Creator:
@@ -77,10 +79,9 @@ class Creator:
             )
         if self.warm.suits(order):
             return None
-        pause_s = self.breaker.pause_s(self._manager.clock())
-        if pause_s:
-            said = self.breaker.words
-            return CircuitOpen(f"Chrome keeps failing to start: {said}", retry_after_s=pause_s)
+        open_circuit = self._open_circuit()
+        if open_circuit is not None:
+            return open_circuit
         if self.warm.waiting or self._has_memory():
             return None
         return NoMemory(
@@ -89,9 +90,16 @@ class Creator:
             retry_after_s=_RETRY_S,
         )
 
-    def _has_memory(self) -> bool:
+    def _has_memory(self, own: int = 0) -> bool:
+        """For one more, those that are about to start taken off: they are not charged yet.
+
+        ``own`` of them are the caller's.
+        """
         left = memory.left(self._manager.host.memory_group)
-        return left is None or left >= self.settings.session_need_bytes
+        creating = [s for s in self._manager.chromes if s.held]
+        promised = self.admission.held - len([s for s in creating if s.pid])
+        need = self.settings.session_need_bytes + max(0, promised - own) * _BLANK_BYTES
+        return left is None or left >= need
 
     def check_room(self) -> None:
         """Raises what a caller with no wishes would be told, if there is no room for one more."""
@@ -160,37 +168,44 @@ class Creator:
     async def _start_trying(self, order: Order) -> Session:
         """A Chrome of its own, tried more than once: a start may fail by chance."""
         await self._make_place()
-        self.breaker.begin()
+        open_circuit = self._open_circuit()  # others may have been admitted at the same moment
+        if open_circuit is not None:
+            raise open_circuit
+        attempt = self.breaker.begin()
         try:
-            async for attempt in tenacity.AsyncRetrying(
-                retry=tenacity.retry_if_exception_type(StartFailed),
-                stop=tenacity.stop_after_attempt(self.settings.start_attempts),
-                wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
-                reraise=True,
-            ):
-                with attempt:
-                    session = await self.start(order)
+            session = await self._retry(order)
         except StartFailed as error:
-            self._count_failure(error)
+            failures, pause_s = self.settings.breaker_failures, self.settings.breaker_pause_s
+            now = self._manager.clock()
+            self.breaker.fail(attempt, now, error.detail, failures=failures, pause_s=pause_s)
             raise
         except BaseException:
-            self.breaker.cancel()
+            self.breaker.cancel(attempt)
             raise
         self.breaker.succeed()
         return session
 
-    def _count_failure(self, error: StartFailed) -> None:
-        settings = self.settings
-        self.breaker.fail(
-            self._manager.clock(),
-            error.detail,
-            failures=settings.breaker_failures,
-            pause_s=settings.breaker_pause_s,
-        )
+    async def _retry(self, order: Order) -> Session:
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(StartFailed),
+            stop=tenacity.stop_after_attempt(self.settings.start_attempts),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
+            reraise=True,
+        ):
+            with attempt:
+                session = await self.start(order)
+        return session
+
+    def _open_circuit(self) -> CircuitOpen | None:
+        pause_s = self.breaker.pause_s(self._manager.clock())
+        said = f"Chrome keeps failing to start: {self.breaker.words}"
+        return CircuitOpen(said, retry_after_s=pause_s) if pause_s else None
 
     async def _make_place(self) -> None:
         """Ends Chromes that wait, where a place or their memory is needed."""
-        while len(self._manager.chromes) >= self.settings.max_sessions or not self._has_memory():
+        while len(self._manager.chromes) >= self.settings.max_sessions or not self._has_memory(
+            own=1
+        ):
             session = self.warm.take_any()
             if session is None:
                 return

@@ -22,7 +22,8 @@ def _keys(path: Path) -> dict[str, int]:
     except OSError:
         return {}
     pairs = [line.split() for line in lines]
-    return {pair[0].rstrip(":"): int(pair[1]) for pair in pairs if pair[1].isdigit()}
+    known = [pair for pair in pairs if len(pair) > 1 and pair[1].isdigit()]
+    return {pair[0].rstrip(":"): int(pair[1]) for pair in known}
 
 
 def group_left(group: Path) -> int | None:

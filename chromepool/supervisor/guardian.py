@@ -1,9 +1,10 @@
 """The guardian: ends what a killed supervisor leaves frozen.
 
-When the supervisor is killed, the kernel kills every Chrome (``PR_SET_PDEATHSIG``). But what
-cgroup v1's freezer holds takes no signal, not even SIGKILL, until somebody thaws it (kernel
-documentation, cgroup-v1/freezer-subsystem). So a small process waits for the supervisor's end, and
-then kills what is left in its groups. cgroup v2's freezer lets SIGKILL through and needs none.
+When the supervisor is killed, the kernel kills every Chrome (``PR_SET_PDEATHSIG``), and a Chrome's
+other processes end when they see it gone. Frozen ones see nothing; and what cgroup v1's freezer
+holds takes no signal, not even SIGKILL, until somebody thaws it (kernel documentation,
+cgroup-v1/freezer-subsystem). So a small process waits for the supervisor's end, and then kills what
+is left in its groups.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Guardian:
     @property
     def needed(self) -> bool:
         """Whether frozen processes could outlive the supervisor here."""
-        return self._tree.version == "v1" and self._tree.freezer
+        return self._tree.freezer
 
     def start(self) -> None:
         """Forks it. Safe, since the supervisor has no threads. Raises OSError."""

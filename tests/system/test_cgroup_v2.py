@@ -71,7 +71,6 @@ def _warm(daemon: Daemon) -> list[dict[str, Any]]:
 
 def test_one_that_waits_is_frozen_and_thawed_under_its_owners_limits(tmp_path: Path) -> None:
     with Daemon(tmp_path, start_timeout_s=120, warm_sessions=1) as daemon:
-        assert daemon.guardians() == []  # this freezer lets SIGKILL through
         waiting = wait_for(lambda: _warm(daemon), "one waits")[0]
         leaf = _leaf_of(waiting)
         assert (leaf / "cgroup.freeze").read_text().strip() == "1"
