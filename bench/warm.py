@@ -40,11 +40,11 @@ async def _create(daemon: Daemon, control: aiohttp.ClientSession, times: _Times)
         session = await answer.json()
         created = time.perf_counter()
         match = re.search(r"dur=([\d.]+)", answer.headers["Server-Timing"])
-    async with aiohttp.ClientSession() as http:
-        async with http.ws_connect(session["webSocketDebuggerUrl"]) as socket:
-            await socket.send_str(_VERSION)
-            await socket.receive()
-            answered = time.perf_counter()
+    url = session["webSocketDebuggerUrl"]
+    async with aiohttp.ClientSession() as http, http.ws_connect(url) as socket:
+        await socket.send_str(_VERSION)
+        await socket.receive()
+        answered = time.perf_counter()
     assert match is not None
     times.server.append(float(match[1]))
     times.created.append((created - began) * 1000)

@@ -11,7 +11,14 @@ import pytest
 
 from chromepool.browser.browser import Traffic
 from chromepool.config import Settings
-from chromepool.errors import BrowserGone, CircuitOpen, NoAnswer, NoMemory, StartFailed
+from chromepool.errors import (
+    BrowserGone,
+    CircuitOpen,
+    NoAnswer,
+    NoMemory,
+    ShuttingDown,
+    StartFailed,
+)
 from chromepool.model import Host, Limits, Reason, State, Usage
 from chromepool.pool import memory, warm
 from chromepool.pool.creation import Creator
@@ -208,11 +215,44 @@ def test_a_warm_one_makes_room_where_memory_is_short(monkeypatch: pytest.MonkeyP
         await settle()
         waiting = pool.manager.chromes[0]
         waiting.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
-        pool.memory = 0
+        monkeypatch.setattr(memory, "left", lambda group: 1 << 40 if waiting.reason else 0)
         heap = dataclasses.replace(LIMITS, heap_bytes=20_000_000)
         session = await pool.creator.create(Order("a", heap))
         assert not session.warm
         assert waiting.reason is Reason.DRAINED
+
+    run(main())
+
+
+def test_one_warm_chrome_does_not_let_many_in_where_memory_is_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        pool = Pool(monkeypatch, warm_sessions=1, max_sessions=5)
+        pool.creator.warm.refill(0)
+        await settle()
+        pool.memory = 0
+        calls = [pool.creator.create(Order("a", LIMITS)) for _ in range(3)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert sorted(type(r).__name__ for r in results) == ["NoMemory", "NoMemory", "Session"]
+        assert pool.creator.occupied == 1
+
+    run(main())
+
+
+def test_none_is_started_once_the_daemon_is_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        pool = Pool(monkeypatch, warm_sessions=0, max_sessions=1)
+        await pool.creator.create(Order("a", LIMITS))
+        waiting = asyncio.create_task(pool.creator.create(Order("b", LIMITS), 30))
+        await settle()
+        pool.manager.chromes[0].browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
+        await pool.manager.end_all(10)
+        with pytest.raises(ShuttingDown):
+            await waiting
+        with pytest.raises(ShuttingDown):
+            await pool.creator.create(Order("c", LIMITS))
+        assert pool.manager.chromes == []
 
     run(main())
 

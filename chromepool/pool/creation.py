@@ -69,20 +69,28 @@ class Creator:
 
     def refusal(self, order: Order) -> ChromepoolError | None:
         """Why there is no room for a session now; None where there is."""
-        if self._manager.stopping:
-            return ShuttingDown("The daemon is stopping.", retry_after_s=_STOPPING_S)
-        if self.occupied >= self.settings.max_sessions:
+        if not self._manager.stopping and self.occupied >= self.settings.max_sessions:
             return PoolFull(
                 f"All {self.settings.max_sessions} sessions are in use.",
                 remedy="Delete one, wait for one (?wait=30), or try again later.",
                 retry_after_s=_RETRY_S,
             )
-        if self.warm.suits(order):
+        return self._no_start(suited=self.warm.suits(order), room=bool(self.warm.waiting))
+
+    def _no_start(
+        self, *, suited: bool = False, room: bool = False, own: int = 0
+    ) -> ChromepoolError | None:
+        """Why no Chrome may be started now; ``suited``: none need be, since one waits; ``room``:
+        one that waits would make room; ``own`` of the promised places are the caller's."""
+        if self._manager.stopping:
+            return ShuttingDown("The daemon is stopping.", retry_after_s=_STOPPING_S)
+        if suited:
             return None
-        open_circuit = self._open_circuit()
-        if open_circuit is not None:
-            return open_circuit
-        if self.warm.waiting or self._has_memory():
+        pause_s = self.breaker.pause_s(self._manager.clock())
+        if pause_s:
+            said = f"Chrome keeps failing to start: {self.breaker.words}"
+            return CircuitOpen(said, retry_after_s=pause_s)
+        if room or self._has_memory(own):
             return None
         return NoMemory(
             "There is no memory for another Chrome.",
@@ -168,9 +176,9 @@ class Creator:
     async def _start_trying(self, order: Order) -> Session:
         """A Chrome of its own, tried more than once: a start may fail by chance."""
         await self._make_place()
-        open_circuit = self._open_circuit()  # others may have been admitted at the same moment
-        if open_circuit is not None:
-            raise open_circuit
+        refusal = self._no_start(own=1)  # others may have been admitted at the same moment
+        if refusal is not None:
+            raise refusal
         attempt = self.breaker.begin()
         try:
             session = await self._retry(order)
@@ -195,11 +203,6 @@ class Creator:
             with attempt:
                 session = await self.start(order)
         return session
-
-    def _open_circuit(self) -> CircuitOpen | None:
-        pause_s = self.breaker.pause_s(self._manager.clock())
-        said = f"Chrome keeps failing to start: {self.breaker.words}"
-        return CircuitOpen(said, retry_after_s=pause_s) if pause_s else None
 
     async def _make_place(self) -> None:
         """Ends Chromes that wait, where a place or their memory is needed."""
