@@ -73,11 +73,12 @@ def test_one_that_waits_is_frozen_and_thawed_under_its_owners_limits(tmp_path: P
     with Daemon(tmp_path, start_timeout_s=120, warm_sessions=1) as daemon:
         waiting = wait_for(lambda: _warm(daemon), "one waits")[0]
         leaf = _leaf_of(waiting)
-        assert (leaf / "cgroup.freeze").read_text().strip() == "1"
+        freeze = leaf / "cgroup.freeze"
+        wait_for(lambda: freeze.read_text().strip() == "1", "the kernel holds it")
         limits = {"memory_bytes": 200 * MIB, "cpu_weight": 50, "cpu_cores": 0.5}
         session = daemon.new(limits=limits)
         assert (session["id"], session["warm"]) == (waiting["id"], True)
-        assert (leaf / "cgroup.freeze").read_text().strip() == "0"
+        assert freeze.read_text().strip() == "0"
         assert (leaf / "memory.max").read_text().strip() == str(200 * MIB)
         assert (leaf / "cpu.weight").read_text().strip() == "50"
         assert (leaf / "cpu.max").read_text().strip() == "50000 100000"
