@@ -11,8 +11,8 @@
 # write its control groups, which is the rule, sessions are not capped one by one: cap the container
 # (--memory, --pids-limit).
 #
-# The endpoint asks for no token. Publish the port to 127.0.0.1 or to a network you trust, never to
-# the world. Clients that reach it by a name, such as a service name of Compose, need that name in
+# The endpoint asks for no token unless tokens_file is set. Without one publish the port to 127.0.0.1
+# or to a network you trust, never to the world. Clients that reach it by a name, such as a service name of Compose, need that name in
 # allowed_hosts: -e CHROMEPOOL_ALLOWED_HOSTS=chromepool
 
 FROM debian:bookworm-slim AS build

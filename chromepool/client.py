@@ -88,7 +88,10 @@ class Session:
         """
         from pyppeteer import connect
 
-        browser = await connect(browserWSEndpoint=self.url, **options)
+        # pyppeteer knows no headers; where no token is asked for, one more parameter does no harm.
+        token = self._client.token
+        query = f"?token={urllib.parse.quote(token, safe='')}" if token else ""
+        browser = await connect(browserWSEndpoint=self.url + query, **options)
         self._browsers.append(browser)
         return browser
 
@@ -112,20 +115,19 @@ class Client:
 
     def __init__(self, address: str | os.PathLike[str] = "", *, token: str = "") -> None:
         """``address`` is the path of the control socket, or ``http://host:port`` of a daemon that
-        offers its API on TCP (``control_tcp``), with a ``token``; empty: the socket of this
-        machine's daemon."""
+        offers its API on TCP (``control_tcp``); empty: the socket of this machine's daemon.
+        ``token`` is sent over TCP, to the API and to DevTools."""
         self._address = os.fspath(address) or str(Path(default_runtime_dir()) / "control.sock")
-        self._token = token
+        self.token = token
         self._http: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         if self._address.startswith(("http://", "https://")):
-            self._http = aiohttp.ClientSession(self._address, timeout=timeout, headers=headers)
+            self._http = aiohttp.ClientSession(self._address, headers=headers)
         else:
             connector = aiohttp.UnixConnector(self._address)
-            self._http = aiohttp.ClientSession(_BASE, connector=connector, timeout=timeout)
+            self._http = aiohttp.ClientSession(_BASE, connector=connector)
         return self
 
     async def __aexit__(
@@ -142,9 +144,12 @@ class Client:
         wait=tenacity.wait_fixed(0.2),
         reraise=True,
     )
-    async def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
+    async def _ask(
+        self, method: str, path: str, body: bytes | None = None, wait_s: float = 0.0
+    ) -> bytes:
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S + wait_s)
         try:
-            async with self._http.request(method, path, data=body) as answer:
+            async with self._http.request(method, path, data=body, timeout=timeout) as answer:
                 data = await answer.read()
                 if answer.status >= 400:
                     raise _refusal(data, answer)
@@ -173,7 +178,7 @@ class Client:
         except msgspec.ValidationError as error:
             raise InvalidRequest(f"These are not a session's options: {error}.") from error
         query = f"?wait={wait_s:g}" if wait_s else ""
-        data = await self._ask("POST", f"/v1/sessions{query}", msgspec.json.encode(request))
+        data = await self._ask("POST", f"/v1/sessions{query}", msgspec.json.encode(request), wait_s)
         return msgspec.json.decode(data, type=SessionView)
 
     @contextlib.asynccontextmanager

@@ -159,6 +159,9 @@ class Settings:
     pool_memory_bytes: int = _setting(
         GIB, "Hard memory cap of all sessions together.", low=128 * MIB, size=True
     )
+    kept_profiles: int = _setting(
+        20, "Kept profiles one owner may have; each takes a uid for good.", high=100_000, live=True
+    )
     uid_base: int = _setting(
         60600, "First uid of the range sessions run as (root only).", low=1, high=_LARGEST_UID
     )
@@ -198,7 +201,7 @@ class Settings:
         live=True,
     )
     require_token: bool = _setting(
-        False, "Ask for its owner's token on a session's DevTools routes, too.", live=True
+        False, "Ask for a token on a session's DevTools routes, too.", live=True
     )
     control_tcp: bool = _setting(
         False, "Offer the control API on the DevTools address as well, with a token."

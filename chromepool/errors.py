@@ -110,6 +110,30 @@ class PoolFull(ChromepoolError):
     code = "pool_full"
 
 
+class ScriptNotFound(ChromepoolError):
+    """The session has no persistent script of this name."""
+
+    code = "script_not_found"
+
+
+class ScriptExists(ChromepoolError):
+    """The session has a persistent script of this name already."""
+
+    code = "script_exists"
+
+
+class ItemNotFound(ChromepoolError):
+    """What was kept of the session under this number or name is not kept (any more)."""
+
+    code = "item_not_found"
+
+
+class StoreFull(ChromepoolError):
+    """The session keeps as many as it may."""
+
+    code = "store_full"
+
+
 class TooManyClients(ChromepoolError):
     """The session has as many WebSockets as it may have."""
 

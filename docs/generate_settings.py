@@ -27,14 +27,26 @@ session_memory_bytes: 256MiB
 
 A flag beats the environment, which beats the file, which beats the default. Where a setting has two
 environment variables, the one that begins with `CHROMEPOOL_` wins. An empty variable counts as not
-set. A name in the file that is not listed here is an error, and so is a value out of bounds.
+set. A name in the file that is not listed here is an error, and so is a value out of bounds; the
+daemon does not start then, and says where the mistake is, in the file with its line:
 
-Times are in seconds. Sizes are in bytes, or with a suffix: `KB`, `MB`, `GB` (powers of 1000),
+```
+Error: chromepool.yaml:2: there is no setting 'max_sesions'. Did you mean max_sessions?
+```
+
+On SIGHUP (`systemctl reload chromepool`) the daemon reads the file and the tokens' file again.
+Flags and environment are those it was started with, and still win. Settings with *yes* in the
+column *SIGHUP* change at once; sessions that run keep the limits and the deadlines they were made
+with. A change of another setting is named in the log and waits for a restart. Where anything is
+wrong, everything stays as it is, and the log says why.
+
+Times are in seconds, but for `SESSION_TIMEOUT`, which is in milliseconds: `SESSION_TIMEOUT=600000`
+is ten minutes. Sizes are in bytes, or with a suffix: `KB`, `MB`, `GB` (powers of 1000),
 `KiB`, `MiB`, `GiB` (powers of 1024). Truth is `true`, `yes`, `on`, `1` or `false`, `no`, `off`,
 `0`; as a flag it takes no value.
 
-| setting | flag | environment | default | bounds | meaning |
-|---|---|---|---|---|---|"""
+| setting | flag | environment | default | bounds | SIGHUP | meaning |
+|---|---|---|---|---|---|---|"""
 
 
 def _size(value: float) -> str:
@@ -71,6 +83,7 @@ def _row(name: str, field: dataclasses.Field[Any]) -> str:
         ", ".join(f"`{variable}`" for variable in variables if variable),
         show(field, field.default),
         _bounds(field),
+        "yes" if field.metadata["live"] else "",
         field.metadata["help"],
     )
     return f"| {' | '.join(cells)} |"

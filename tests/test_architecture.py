@@ -16,6 +16,7 @@ FLOORS = (
     ("supervisor", {"supervisor"}),
     ("cdp", {"cdp"}),
     ("browser", {"browser"}),
+    ("store", {"store"}),
     ("pool", {"pool"}),
     ("api", {"api"}),
     ("top", {"cli", "gateway", "client"}),

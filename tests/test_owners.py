@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+import chromepool
 from tests.cdp import run
 from tests.daemon import Answer, Daemon
 
@@ -177,12 +178,40 @@ def test_a_sessions_id_is_enough_unless_the_operator_wants_the_token_too(
         assert made.status == 201
         paths = [f"/sessions/{made.json['id']}/json/{what}" for what in ("version", "list")]
         paths.append(f"/sessions/{made.json['id']}/devtools/browser/x")
-        for path in paths:
+        for path in (*paths, "/json/protocol"):
             assert daemon.get(path).json["code"] == "unauthorized"
             assert daemon.get(path, headers=_bearer("z" * 32)).json["code"] == "unauthorized"
+        for path in paths:
             assert daemon.get(path, headers=_bearer(TOKENS["bob"])).status == 404
         assert daemon.get(paths[0], headers=_bearer(TOKENS["alice"])).status == 200
         assert daemon.get(f"{paths[0]}?token={TOKENS['alice']}").status == 200
+
+
+def test_where_tokens_are_required_a_users_session_takes_any_of_them(
+    folder: Path, tokens: Path
+) -> None:
+    with Daemon(folder, tokens_file=tokens, require_token=True) as daemon:
+        path = f"/sessions/{daemon.new()['id']}/json/version"
+        assert daemon.get(path).json["code"] == "unauthorized"
+        assert daemon.get(path, headers=_bearer(TOKENS["bob"])).status == 200
+
+        async def drive() -> str:
+            token = TOKENS["alice"]
+            async with (
+                chromepool.Client(daemon.control_socket, token=token) as client,
+                client.session() as session,
+            ):
+                return str(await (await session.pyppeteer()).version())
+
+        assert "Chrome" in run(drive())
+
+
+@root_only
+def test_a_page_that_broke_out_of_its_chrome_is_no_client(folder: Path) -> None:
+    with Daemon(folder) as daemon:
+        uid = int(str(daemon._settings["uid_base"]))
+        answer = _as(uid + 1)(daemon, "POST", "/v1/sessions")
+        assert (answer.status, answer.json["code"]) == (403, "forbidden")
 
 
 def test_over_tcp_each_token_sees_its_own(folder: Path, tokens: Path) -> None:
@@ -211,6 +240,6 @@ def test_a_tokens_file_that_everybody_can_read_is_refused_at_start(
     folder: Path, tokens: Path
 ) -> None:
     tokens.chmod(0o644)
-    with pytest.raises(AssertionError, match="can be read by everybody") as refused:
+    with pytest.raises(AssertionError, match="can be read or written by everybody") as refused:
         Daemon(folder, tokens_file=tokens).start()
     assert TOKENS["alice"] not in str(refused.value)

@@ -81,6 +81,16 @@ def test_its_lock_goes_with_the_gateway_and_with_the_daemon(tmp_path: Path) -> N
         assert again.new(profile="shop")["state"] == "ready"
 
 
+def test_an_owner_has_so_many_and_no_more(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with Daemon(tmp_path, kept_profiles=2) as daemon:
+        for name in ("a", "b", "a"):
+            daemon.delete(daemon.new(profile=name)["id"])
+        answer = daemon.ask("POST", "/v1/sessions", {"profile": "c"})
+        assert (answer.status, answer.json["code"]) == (400, "invalid_request")
+        assert "2 kept profiles" in answer.json["detail"]
+
+
 def test_a_start_that_fails_leaves_no_lock(daemon: Daemon) -> None:
     bad = {"profile": "shop", "timezone": "Moon/Crater"}
     assert daemon.ask("POST", "/v1/sessions", bad).status == 400

@@ -84,7 +84,7 @@ class Control:
         response.headers["Location"] = f"/v1/sessions/{session.id}"
         took_ms = (time.perf_counter() - began) * 1000
         response.headers["Server-Timing"] = f"create;dur={took_ms:.1f}"
-        if preferred is not None:
+        if preferred is not None and asked == preferred:
             response.headers["Preference-Applied"] = "wait"
         return response
 

@@ -100,8 +100,14 @@ class DevTools:
                 "No session is named.", remedy="Use /sessions/ID/..., or the host ID.localhost."
             )
         if self._manager.settings.require_token:
-            self._identify(request).find(self._manager, session_id)
+            self._check_token(request, session_id)
         return self._manager.live(session_id)
+
+    def _check_token(self, request: web.Request, session_id: str) -> None:
+        """A session of a token's needs that token; for any other its id and some token will do."""
+        identity = self._identify(request)
+        if self._manager.get(session_id).owner.startswith("token:"):
+            identity.find(self._manager, session_id)
 
     def _base(self, request: web.Request, session: Session) -> str:
         """Host and path below which the session is.
@@ -192,8 +198,10 @@ class DevTools:
         """``/sessions/{id}/json/close/{target}``."""
         return await self._on_target(request, "Target.closeTarget", "Target is closing")
 
-    async def protocol(self, _: web.Request) -> web.Response:
+    async def protocol(self, request: web.Request) -> web.Response:
         """``/json/protocol``: the same for every session."""
+        if self._manager.settings.require_token:
+            self._identify(request)
         return web.Response(body=await self._protocol.get(), content_type="application/json")
 
     # -- WebSockets --

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from chromepool import tokens
-from chromepool.errors import SessionNotFound, Unauthorized
+from chromepool.errors import Forbidden, SessionNotFound, Unauthorized
 from chromepool.pool.manager import Manager
 from chromepool.pool.session import Session
 
@@ -72,6 +72,8 @@ def by_credentials(manager: Manager) -> Identify:
     Root, the user the daemon runs as, and members of the service's group see everything.
     """
     admins = {0} if manager.host.privileged else {0, os.getuid()}
+    base, count = manager.settings.uid_base, manager.settings.uid_count
+    chromes = range(base, base + count) if manager.host.privileged else ()
     name = manager.settings.group
     group = grp.getgrnam(name).gr_gid if name else None
 
@@ -79,6 +81,8 @@ def by_credentials(manager: Manager) -> Identify:
         sock = _socket_of(request)
         data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         _, uid, gid = _UCRED.unpack(data)
+        if uid in chromes:  # a page that broke out of its Chrome is nobody's client
+            raise Forbidden("Sessions may not use the control API.")
         member = group is not None and (gid == group or group in _groups(sock))
         return Identity(f"uid:{uid}", admin=uid in admins or member)
 

@@ -8,18 +8,22 @@ Playwright's own preparations go on undisturbed beside it. Sessions that ask for
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import msgspec
 
 from chromepool.browser.browser import Browser
-from chromepool.browser.emulation import Emulation
 from chromepool.cdp import message as cdp
-from chromepool.errors import CommandFailed
+from chromepool.errors import CommandFailed, NoAnswer
 
 log = logging.getLogger("chromepool.browser")
+
+Command = tuple[str, dict[str, Any]]
+OnAnswer = Callable[[cdp.Incoming], None]
 
 _KINDS = ("page", "iframe", "worker", "shared_worker", "service_worker")
 _AUTO_ATTACH = {
@@ -28,41 +32,128 @@ _AUTO_ATTACH = {
     "flatten": True,
     "filter": [*({"type": kind} for kind in _KINDS), {"exclude": True}],
 }
-_IN_EFFECT = "override is already in effect"
-"""Chrome's answer where another page of the same renderer, or a client, has set the same for all
-of the process. The override that is there stays."""
 _ANSWER_S = 30.0
+
+
+@dataclasses.dataclass(eq=False, slots=True)
+class Target:
+    """Something that the attendant is attached to."""
+
+    session: str
+    """The CDP session on it."""
+    id: str
+    kind: str
+    """``page``, ``iframe``, ``worker``, ``shared_worker`` or ``service_worker``."""
+    paused: bool
+    """Whether it has not run yet when the attendant meets it."""
+
+
+class Duty(Protocol):
+    """Something the attendant does for a session."""
+
+    def commands(self, target: Target) -> list[Command]:
+        """What to tell a target; for one that opens, before it runs."""
+
+    def answered(self, target: Target, method: str, answer: cdp.Incoming) -> str:
+        """What Chrome answered to one of those; an error in words, if it is one for the user."""
+
+    def heard(self, target: Target, event: cdp.Incoming) -> None:
+        """An event of a target's."""
+
+    def gone(self, target: Target) -> None:
+        """A target is no more."""
 
 
 class Attendant:
     """Implements ``cdp.mux.Port``."""
 
-    def __init__(self, browser: Browser, emulation: Emulation, user_agent: str) -> None:
-        """``user_agent`` is Chrome's own."""
-        self._browser, self._emulation, self._user_agent = browser, emulation, user_agent
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._duties: list[Duty] = []
+        self._targets: dict[str, Target] = {}
         self._ids = itertools.count(1)
-        self._asked: dict[int, str] = {}
-        self._failed: list[str] = []
+        self._asked: dict[int, tuple[Target | None, OnAnswer]] = {}
+        self._batch: set[int] | None = None
         self._settled = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._started = False
 
-    async def start(self) -> None:
-        """Prepares the pages that are open. All that open later are prepared before they run.
+    @property
+    def targets(self) -> list[Target]:
+        """What it is attached to."""
+        return list(self._targets.values())
 
-        Raises :class:`CommandFailed` where Chrome takes none of it (no such locale, say).
-        """
-        await self._browser.join(self, None)
+    async def take_on(self, duty: Duty) -> None:
+        """One more duty: for the targets that are open, and for all that open later before they
+        run. Raises :class:`CommandFailed` where Chrome takes none of it (no such locale, say),
+        :class:`NoAnswer`, :class:`BrowserGone`."""
+        async with self._lock:
+            self._duties.append(duty)
+            if self._started:
+                await self._settle(lambda: self._tell_all(duty))
+                return
+            self._started = True
+            await self._browser.join(self, None)
+            await self._settle(lambda: self.ask("Target.setAutoAttach", _AUTO_ATTACH))
+
+    def lay_down(self, duty: Duty) -> None:
+        """One duty fewer. What it has set in Chrome it takes back itself."""
+        if duty in self._duties:
+            self._duties.remove(duty)
+
+    async def tell(self, duty: Duty) -> None:
+        """Tells every target a duty's commands again; raises like :meth:`take_on`."""
+        async with self._lock:
+            await self._settle(lambda: self._tell_all(duty))
+
+    async def _settle(self, begin: Callable[[], None]) -> None:
+        """Waits for the answers to everything that ``begin`` leads to."""
+        self._batch, failures = set(), list[str]()
+        self._failures = failures
         self._settled.clear()
-        self._send("Target.setAutoAttach", _AUTO_ATTACH)
-        async with asyncio.timeout(_ANSWER_S):
-            await self._settled.wait()
-        if self._failed:
-            raise CommandFailed("; ".join(self._failed))
+        begin()
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                await self._settled.wait()
+        except TimeoutError:
+            raise NoAnswer("Chrome did not take the session's options in time.") from None
+        finally:
+            self._batch = None
+        if failures:
+            raise CommandFailed("; ".join(failures))
 
-    def _send(self, method: str, params: dict[str, Any], session: str | None = None) -> None:
+    def _tell_all(self, duty: Duty) -> None:
+        for target in self._targets.values():
+            self._tell(duty, target)
+        if not self._batch:
+            self._settled.set()
+
+    def _tell(self, duty: Duty, target: Target) -> None:
+        for method, params in duty.commands(target):
+            self.ask(method, params, target, self._listener(duty, target, method))
+
+    def _listener(self, duty: Duty, target: Target, method: str) -> OnAnswer:
+        def on_answer(answer: cdp.Incoming) -> None:
+            complaint = duty.answered(target, method, answer)
+            if complaint and self._batch is not None:
+                self._failures.append(f"{method}: {complaint}")
+
+        return on_answer
+
+    def ask(
+        self,
+        method: str,
+        params: dict[str, Any],
+        target: Target | None = None,
+        on_answer: OnAnswer = lambda answer: None,
+    ) -> None:
+        """Sends a command to a target, or to the browser; ``on_answer`` gets what comes back."""
         number = next(self._ids)
-        self._asked[number] = method
-        command = cdp.command(number, method, params, session)[:-1]
-        self._browser.speak(self, command)
+        self._asked[number] = (target, on_answer)
+        if self._batch is not None:
+            self._batch.add(number)
+        session = None if target is None else target.session
+        self._browser.speak(self, cdp.command(number, method, params, session)[:-1])
 
     # -- what the mux calls --
 
@@ -76,7 +167,17 @@ class Attendant:
         if incoming.id is not None:
             self._on_answer(incoming.id, incoming)
         elif incoming.method == "Target.attachedToTarget":
-            self._prepare(incoming.params)
+            self._meet(incoming.params)
+        elif incoming.method == "Target.detachedFromTarget":
+            self._part(str(incoming.params.get("sessionId")))
+        else:
+            self._hear(incoming)
+
+    def _hear(self, event: cdp.Incoming) -> None:
+        target = self._targets.get(event.sessionId or "")
+        if target is not None:
+            for duty in self._duties:
+                duty.heard(target, event)
 
     def detached(self) -> None:
         """The browser's own target ends with Chrome."""
@@ -86,19 +187,36 @@ class Attendant:
 
     # -- targets --
 
-    def _prepare(self, params: dict[str, Any]) -> None:
-        session, kind = str(params["sessionId"]), str(params["targetInfo"].get("type"))
-        for method, arguments in self._emulation.commands(kind, self._user_agent):
-            self._send(method, arguments, session)
-        self._send("Target.setAutoAttach", _AUTO_ATTACH, session)
-        self._send("Runtime.runIfWaitingForDebugger", {}, session)
+    def _meet(self, params: dict[str, Any]) -> None:
+        info = params["targetInfo"]
+        session, paused = str(params["sessionId"]), bool(params.get("waitingForDebugger"))
+        target = Target(session, str(info["targetId"]), str(info["type"]), paused)
+        self._targets[session] = target
+        try:
+            for duty in self._duties:
+                self._tell(duty, target)
+        finally:  # whatever went wrong, it must not hang
+            self.ask("Target.setAutoAttach", _AUTO_ATTACH, target)
+            self.ask("Runtime.runIfWaitingForDebugger", {}, target)
+
+    def _part(self, session: str) -> None:
+        target = self._targets.pop(session, None)
+        if target is None:
+            return
+        for number in [n for n, (of, _) in self._asked.items() if of is target]:
+            self._done(number)  # Chrome answers for no session that is gone
+        for duty in self._duties:
+            duty.gone(target)
 
     def _on_answer(self, number: int, answer: cdp.Incoming) -> None:
-        method = self._asked.pop(number, "")
-        said = "" if answer.error is None else answer.error.message
-        if said and method.startswith("Emulation.") and _IN_EFFECT not in said:
-            log.debug("a target was not prepared: %s: %s", method, said)
-            if not self._settled.is_set():
-                self._failed.append(f"{method}: {said}")
-        if not self._asked:
-            self._settled.set()
+        _, on_answer = self._asked.get(number, (None, None))
+        if on_answer is not None:
+            on_answer(answer)
+        self._done(number)
+
+    def _done(self, number: int) -> None:
+        self._asked.pop(number, None)
+        if self._batch is not None:
+            self._batch.discard(number)
+            if not self._batch:
+                self._settled.set()

@@ -5,7 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-Command = tuple[str, dict[str, Any]]
+from chromepool.browser.attendant import Command, Target
+from chromepool.cdp import message as cdp
+
+_IN_EFFECT = "override is already in effect"
+"""Chrome's answer where another page of the same renderer, or a client, has set the same for all
+of the process. The override that is there stays."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,3 +60,25 @@ class Emulation:
             "deviceScaleFactor": viewport.device_scale_factor,
             "mobile": viewport.mobile,
         }
+
+
+class EmulationDuty:
+    """Tells every target of a session's emulation. Implements ``attendant.Duty``."""
+
+    def __init__(self, emulation: Emulation, own_user_agent: str) -> None:
+        self._emulation, self._own_user_agent = emulation, own_user_agent
+
+    def commands(self, target: Target) -> list[Command]:
+        """Those of its kind."""
+        return self._emulation.commands(target.kind, self._own_user_agent)
+
+    def answered(self, target: Target, method: str, answer: cdp.Incoming) -> str:
+        """Chrome knows no such time zone, say."""
+        said = "" if answer.error is None else answer.error.message
+        return "" if _IN_EFFECT in said else said
+
+    def heard(self, target: Target, event: cdp.Incoming) -> None:
+        """Nothing is listened to."""
+
+    def gone(self, target: Target) -> None:
+        """Nothing is kept of a target."""

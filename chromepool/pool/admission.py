@@ -56,6 +56,13 @@ class Admission:
         """The queue: 1 is the next."""
         return enumerate(self._queue, 1)
 
+    def behind_others(self) -> PoolFull | None:
+        """What a caller who does not wait is told while others do."""
+        if not self._queue:
+            return None
+        said = "Others wait for a place already."
+        return PoolFull(said, remedy="Wait as well: ?wait=30.", retry_after_s=_RETRY_S)
+
     async def enter(self, order: Order, wait_s: float) -> None:
         """Holds a place for ``order``, to be given back with :meth:`leave`.
 
@@ -72,9 +79,7 @@ class Admission:
             if refusal is not None and not isinstance(refusal, PoolFull | NoMemory):
                 raise refusal
             if wait_s <= 0:
-                raise refusal or PoolFull(
-                    "Others wait for a place already.", remedy="Wait as well: ?wait=30."
-                )
+                raise refusal or self.behind_others() or PoolFull("")
             await self._line_up(order, min(wait_s, settings.queue_wait_s), settings.queue_length)
         except BaseException:
             self._buckets.give_back(order.owner)

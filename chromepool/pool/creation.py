@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 
@@ -111,7 +110,7 @@ class Creator:
 
     def check_room(self) -> None:
         """Raises what a caller with no wishes would be told, if there is no room for one more."""
-        refusal = self.refusal(self.warm.standard())
+        refusal = self.refusal(self.warm.standard()) or self.admission.behind_others()
         if refusal is not None:
             raise refusal
 
@@ -165,7 +164,7 @@ class Creator:
                 log.warning(
                     "session %d: it was of no use when it was woken: %s", session.key, error
                 )
-            except asyncio.CancelledError:
+            except BaseException:  # its caller hung up
                 self._manager.abandon(session)
                 raise
             session.held = False
@@ -230,7 +229,7 @@ class Creator:
             raise
         except ChromepoolError as error:
             await self._give_up(session, error.detail, error.remedy)
-        except asyncio.CancelledError:
+        except BaseException:  # its caller hung up
             self._manager.abandon(session)
             raise
         if session.state is not State.READY:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import itertools
 import logging
 import time
@@ -14,6 +15,7 @@ from chromepool.browser.browser import Browser, Crash
 from chromepool.config import Settings
 from chromepool.errors import BrowserGone, CommandFailed, NoAnswer, SessionNotFound
 from chromepool.model import Exit, Host, Reason, State, Usage
+from chromepool.pool.events import Events
 from chromepool.pool.link import Link
 from chromepool.pool.order import Order
 from chromepool.pool.session import POOL, Session, explain_exit
@@ -36,6 +38,7 @@ class Manager:
     ) -> None:
         self.settings, self.host, self.clock = settings, host, clock
         self.tokens: dict[str, str] = {}
+        self.events = Events(clock)
         self.link: Link
         self._sessions: dict[str, Session] = {}
         self._by_key: dict[int, Session] = {}
@@ -88,8 +91,25 @@ class Manager:
     def add(self, order: Order, *, held: bool) -> Session:
         """A new session in the table, with no Chrome yet."""
         session = Session(next(self._keys), order, self.clock, held=held)
+        session.moved = self._on_move
         self._sessions[session.id] = self._by_key[session.key] = session
         return session
+
+    def _on_move(self, session: Session, before: State) -> None:
+        fields: dict[str, Any] = {}
+        if session.reason is not None:
+            fields = {"reason": session.reason, "detail": session.detail}
+        if session.state is State.CLOSED:
+            fields["usage"] = dataclasses.asdict(session.usage)
+        elif session.state is State.READY and session.owner != POOL:
+            self.created(session)
+            return
+        self.events.emit(f"session.{session.state}", session.id, session.owner, **fields)
+
+    def created(self, session: Session) -> None:
+        """Tells that somebody has a session now."""
+        fields = {"labels": session.order.labels, "warm": session.warm}
+        self.events.emit("session.created", session.id, session.owner, **fields)
 
     def watch(self, session: Session, commands: int, events: int) -> Browser:
         """The browser of a session whose Chrome runs; takes over both descriptors."""
@@ -201,6 +221,8 @@ class Manager:
             crash.reason = Reason.OUT_OF_MEMORY
         session.oom_kills_seen = max(killed, session.oom_kills_seen)
         log.warning("session %d: a tab ended: %s (%s)", session.key, crash.reason, crash.status)
+        fields = {"reason": crash.reason, "status": crash.status}
+        self.events.emit("session.tab_crashed", session.id, session.owner, **fields)
 
     def _on_pipe_end(self, session: Session) -> None:
         """Chrome closed its pipe, most likely by dying: Exited tells how. It gets no second try."""

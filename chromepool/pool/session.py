@@ -10,7 +10,9 @@ import secrets
 import uuid
 from collections.abc import Callable
 
+from chromepool.browser.attendant import Attendant
 from chromepool.browser.browser import Browser, Crash, Traffic
+from chromepool.errors import BrowserGone
 from chromepool.model import Exit, Limits, Reason, State, Usage
 from chromepool.pool.order import Order
 
@@ -75,6 +77,9 @@ class Session:
     def __post_init__(self) -> None:
         self.began = self.last_active = self.clock()
         self.ended = 0.0
+        self._attendant: Attendant | None = None
+        self.moved: Callable[[Session, State], None] = lambda session, before: None
+        """Told of each move, with the state before it."""
         self.left: float | None = None
         """When its last client went, while it has none."""
 
@@ -101,6 +106,17 @@ class Session:
         self.created_at = utc_now()
         self.began = self.last_active = self.clock()
 
+    def attendant(self) -> Attendant:
+        """The daemon's own client in its Chrome, made when it is first needed.
+
+        Raises :class:`BrowserGone` where there is no Chrome any more.
+        """
+        if self.browser is None:
+            raise BrowserGone("The session's Chrome is gone.")
+        if self._attendant is None:
+            self._attendant = Attendant(self.browser)
+        return self._attendant
+
     # -- states --
 
     def move(self, state: State) -> None:
@@ -108,7 +124,8 @@ class Session:
         if state not in MOVES[self.state]:
             raise AssertionError(f"session {self.key} cannot go from {self.state} to {state}")
         log.info("session %d: %s -> %s%s", self.key, self.state, state, self._why())
-        self.state = state
+        before, self.state = self.state, state
+        self.moved(self, before)
 
     def _why(self) -> str:
         return f" ({self.reason}: {self.detail})" if self.reason else ""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from chromepool.browser.attendant import Attendant
 from chromepool.browser.browser import Browser
-from chromepool.browser.emulation import Emulation
+from chromepool.browser.emulation import Emulation, EmulationDuty
 from chromepool.config import Settings
 from chromepool.errors import BrowserGone, CommandFailed, InvalidRequest, NoAnswer
 from chromepool.pool.link import Link
@@ -46,11 +45,9 @@ async def dress(session: Session, browser: Browser, order: Order) -> None:
             await browser.call("Browser.setDownloadBehavior", download_behaviour(session, order))
         if order.emulation != Emulation():
             user_agent = str(browser.version.get("userAgent", ""))
-            await Attendant(browser, order.emulation, user_agent).start()
+            await session.attendant().take_on(EmulationDuty(order.emulation, user_agent))
     except CommandFailed as error:
         raise InvalidRequest(f"Chrome refuses an option: {error.detail}.") from error
-    except TimeoutError:
-        raise NoAnswer("Chrome did not take the session's options in time.") from None
 
 
 def download_behaviour(session: Session, order: Order) -> dict[str, Any]:

@@ -88,6 +88,7 @@ class WarmPool:
         )
         if alive and session.state is State.READY:
             session.claim(order)
+            self._manager.created(session)
             return True
         return False
 

@@ -100,7 +100,9 @@ class Nursery:
         return Child(key, name, limits, leaf, profile, uid, stderr=-1, kept=launch.profile)
 
     def _open_profile(self, name: str, launch: Launch) -> tuple[Path, int | None]:
-        return self._profiles.keep(launch.profile) if launch.profile else self._profiles.make(name)
+        if launch.profile:
+            return self._profiles.keep(launch.profile, self.settings.kept_profiles)
+        return self._profiles.make(name)
 
     def _close_profile(self, kept: str, uid: int | None) -> None:
         if kept:

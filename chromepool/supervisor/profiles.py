@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from chromepool.config import Settings
-from chromepool.errors import ProfileInUse, StartFailed
+from chromepool.errors import InvalidRequest, ProfileInUse, StartFailed
 from chromepool.supervisor.uids import Uids
 
 _SINGLETONS = ("SingletonLock", "SingletonCookie", "SingletonSocket")
@@ -57,10 +57,11 @@ class Profiles:
         if uid is not None:
             os.chown(folder, uid, uid)
 
-    def keep(self, name: str) -> tuple[Path, int | None]:
-        """The kept folder ``owner/name``, made if need be, locked until :meth:`unlock`.
+    def keep(self, name: str, most: int) -> tuple[Path, int | None]:
+        """The kept folder ``owner/name``, made if need be, locked until :meth:`unlock`. An owner
+        may have ``most``.
 
-        Raises :class:`ProfileInUse`, :class:`StartFailed`, OSError.
+        Raises :class:`ProfileInUse`, :class:`InvalidRequest`, :class:`StartFailed`, OSError.
         """
         if name in self._in_use:
             raise ProfileInUse(
@@ -69,6 +70,7 @@ class Profiles:
             )
         folder = self._kept / name
         if not folder.exists():
+            self._check_number(folder.parent, most)
             self._make_kept(folder)
         for singleton in _SINGLETONS:
             with contextlib.suppress(FileNotFoundError):
@@ -78,6 +80,14 @@ class Profiles:
             raise StartFailed(f"The profile {name!r} belongs to another user (uid {owner}).")
         self._in_use.add(name)
         return folder, None if self._uids is None else owner
+
+    @staticmethod
+    def _check_number(owners: Path, most: int) -> None:
+        if owners.exists() and len(list(owners.iterdir())) >= most:
+            raise InvalidRequest(
+                f"There are {most} kept profiles of this owner already.",
+                remedy="Use one of those, or have kept_profiles raised.",
+            )
 
     def _make_kept(self, folder: Path) -> None:
         if not folder.parent.exists():

@@ -1,0 +1,1 @@
+"""What a session keeps besides its Chrome: bounded in number, bytes and time."""
