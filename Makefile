@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench soak clean
 
 run: $(VENV)/.installed
 	$(BIN)/chromepool serve $(ARGS)
@@ -17,6 +17,10 @@ check: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench $(ARGS)
+
+# A day in an hour; SESSIONS=200 makes it shorter.
+soak: $(VENV)/.installed-dev
+	$(BIN)/python -m bench.soak
 
 $(VENV)/.installed: setup.cfg pyproject.toml scripts/bootstrap
 	scripts/bootstrap run

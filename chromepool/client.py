@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import urllib.parse
@@ -22,6 +23,7 @@ import aiohttp
 import msgspec
 import tenacity
 
+from chromepool.api.history_schema import HistoryPage, PastSessionWithEvents
 from chromepool.api.schema import (
     CreateSession,
     Problem,
@@ -38,6 +40,9 @@ T = TypeVar("T")
 _BASE = "http://chromepool"
 _START_ATTEMPTS = 3
 _TIMEOUT_S = 120.0
+_SILENCE_S = 60.0
+"""The daemon says something every 15 seconds, if only that it is still there."""
+_AGAIN_S = 0.5
 
 
 class ApiError(ChromepoolError):
@@ -218,6 +223,46 @@ class Client:
         """Who waits for a place, the next one first."""
         data = await self._ask("GET", "/v1/queue")
         return tuple(msgspec.json.decode(data, type=QueueView).waiting)
+
+    async def history(
+        self,
+        *,
+        since: str = "",
+        owner: str = "",
+        reason: str = "",
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> HistoryPage:
+        """Sessions of the past, the newest first; ``since`` is such as ``2h``, ``after`` is the
+        ``next`` of the page before."""
+        given = {"since": since, "owner": owner, "reason": reason, "limit": limit, "after": after}
+        query = urllib.parse.urlencode({name: value for name, value in given.items() if value})
+        return msgspec.json.decode(await self._ask("GET", f"/v1/history?{query}"), type=HistoryPage)
+
+    async def past(self, session_id: str) -> PastSessionWithEvents:
+        """One session of the past, with its events."""
+        path = f"/v1/history/{urllib.parse.quote(session_id, safe='')}"
+        return msgspec.json.decode(await self._ask("GET", path), type=PastSessionWithEvents)
+
+    async def events(self, after: int | None = None) -> AsyncIterator[dict[str, Any]]:
+        """What happens to the caller's sessions, as it happens; first what came after the event of
+        that number. A connection that breaks is made again, and nothing is missed."""
+        while True:
+            headers = {} if after is None else {"Last-Event-ID": str(after)}
+            timeout = aiohttp.ClientTimeout(total=None, sock_read=_SILENCE_S)
+            try:
+                async with self._http.get("/v1/events", headers=headers, timeout=timeout) as answer:
+                    if answer.status >= 400:
+                        raise _refusal(await answer.read(), answer)
+                    async for line in answer.content:
+                        if line.startswith(b"id: "):
+                            after = int(line[4:])
+                        elif line.startswith(b"data: "):
+                            yield {"number": after, **msgspec.json.decode(line[6:])}
+            except aiohttp.ClientConnectorError as error:
+                raise self._blocked(error.os_error.strerror or repr(error)) from error
+            except (aiohttp.ClientError, TimeoutError):
+                await asyncio.sleep(_AGAIN_S)
 
     async def status(self) -> StatusView:
         """The daemon."""

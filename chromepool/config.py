@@ -206,12 +206,94 @@ class Settings:
     control_tcp: bool = _setting(
         False, "Offer the control API on the DevTools address as well, with a token."
     )
+    metrics_tcp: bool = _setting(
+        False, "Offer /metrics on the DevTools address as well, without a token."
+    )
     socket_mode: str = _setting(
         "", "Mode of the control socket; empty: 0666 for root (each sees their own), else 0600."
     )
     group: str = _setting(
         "", "Group whose members see and end every session, as root and the daemon's user do."
     )
+    max_scripts: int = _setting(
+        50,
+        "Persistent scripts of one session.",
+        high=10_000,
+        alias="MAX_PERSISTENT_SCRIPTS",
+        live=True,
+    )
+    max_script_bytes: int = _setting(
+        20 * 1024,
+        "Longest persistent script.",
+        low=1,
+        size=True,
+        alias="MAX_SCRIPT_SIZE",
+        live=True,
+    )
+    response_store_items: int = _setting(
+        100, "Responses kept for one session.", low=1, high=100_000, live=True
+    )
+    response_store_bytes: int = _setting(
+        32 * MIB, "Bytes of responses kept for one session.", low=MIB, size=True, live=True
+    )
+    response_store_ttl_s: float = _setting(
+        300.0,
+        "How long a response is kept.",
+        low=1,
+        high=_LONGEST_S,
+        alias="RESPONSE_STORE_TTL",
+        alias_unit=0.001,
+        live=True,
+    )
+    response_body_bytes: int = _setting(
+        4 * MIB, "Largest body of a response that is kept.", size=True, live=True
+    )
+    console_messages: int = _setting(
+        1000, "Console messages kept for one session.", low=1, high=100_000, live=True
+    )
+    download_bytes: int = _setting(
+        100 * MIB, "Largest download; one that grows over it is cancelled.", size=True, live=True
+    )
+    ping_interval_s: float = _setting(
+        30.0,
+        "Pause between WebSocket pings; a client silent for two is dropped; 0 is never.",
+        high=86400,
+        live=True,
+    )
+    health_interval_s: float = _setting(
+        30.0, "Pause between health checks of each Chrome.", low=0.1, high=86400, live=True
+    )
+    health_timeout_s: float = _setting(
+        10.0, "Time a Chrome has to answer a health check.", low=0.1, high=3600, live=True
+    )
+    canary_interval_s: float = _setting(
+        0.0, "Pause between canaries; 0 is never.", high=86400, live=True
+    )
+    alert_memory_percent: float = _setting(
+        80.0, "Percent of pool_memory_bytes that raise an alert.", low=20, high=100, live=True
+    )
+    alert_sessions_percent: float = _setting(
+        80.0, "Percent of max_sessions that raise an alert.", low=20, high=100, live=True
+    )
+    alert_crashes: int = _setting(
+        5, "Sessions that crash within five minutes before an alert is raised.", low=1, live=True
+    )
+    webhook_url: str = _setting("", "http(s) URL that alerts are sent to.", live=True)
+    webhook_secret_file: str = _setting(
+        "", "File with the key that what is sent to webhook_url is signed with.", live=True
+    )
+    dynamic_limits: bool = _setting(
+        False, "Let the load decide how many sessions are admitted, and how many wait.", live=True
+    )
+    dynamic_floor: int = _setting(
+        1, "Sessions admitted at least, with dynamic_limits.", low=1, high=10_000, live=True
+    )
+    warm_most: int = _setting(
+        5, "Chromes started ahead at most, with dynamic_limits.", high=1000, live=True
+    )
+    journal: bool = _setting(True, "Keep a journal of sessions and events, on disk.")
+    journal_sessions: int = _setting(10_000, "Sessions in it.", low=1, high=1_000_000, live=True)
+    journal_days: float = _setting(30.0, "Days they are in it.", low=0.01, high=3650, live=True)
     log_level: str = _setting("info", "debug, info, warning or error.", live=True)
 
     @property

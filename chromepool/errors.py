@@ -134,6 +134,12 @@ class StoreFull(ChromepoolError):
     code = "store_full"
 
 
+class HistoryUnavailable(ChromepoolError):
+    """The journal is off, or cannot be read now."""
+
+    code = "history_unavailable"
+
+
 class TooManyClients(ChromepoolError):
     """The session has as many WebSockets as it may have."""
 

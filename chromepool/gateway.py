@@ -17,17 +17,21 @@ import socket
 import prctl
 from aiohttp import web
 
-from chromepool import wire
+from chromepool import canary, structured, wire
 from chromepool.api.control import Control
 from chromepool.api.devtools import DevTools
 from chromepool.api.identity import by_credentials
+from chromepool.api.scrape import measure
 from chromepool.config import Settings
-from chromepool.model import Host
+from chromepool.monitor.health import Health
+from chromepool.monitor.metrics import Metrics
+from chromepool.monitor.watch import Watch
+from chromepool.monitor.webhook import Webhook
+from chromepool.pool.chronicle import Chronicle
 from chromepool.pool.creation import Creator
 from chromepool.pool.link import Link
 from chromepool.pool.manager import Manager
 from chromepool.pool.sweeper import Sweeper
-from chromepool.supervisor.daemon import set_up_logging
 from chromepool.supervisor.gateway_process import CONTROL_FD, DEVTOOLS_FD, WIRE_FD
 
 try:
@@ -35,19 +39,23 @@ try:
 except ImportError:  # not on every platform; the loop of the standard library serves as well
     uvloop = None  # type: ignore[assignment]
 
-log = logging.getLogger("chromepool.gateway")
+log = structured.get("chromepool.gateway")
 
+_NO_CANARY_S = 60.0
+"""How often it is looked whether canaries are wanted by now."""
 _HANDLERS_S = 2.0
 """Time the last requests have once every session has ended."""
+_JOURNAL_S = 1.0
+"""Of that, the time to write the last of the journal."""
 
 
-def welcome(sock: socket.socket) -> tuple[Settings, Host, dict[str, str]]:
-    """The supervisor's first message: settings, machine, tokens' digests."""
+def welcome(sock: socket.socket) -> tuple[Settings, wire.Welcome]:
+    """The supervisor's first message, and the settings in it."""
     received = wire.receive(sock)
     if received is None or not isinstance(received[0], wire.Welcome):
         raise SystemExit("the supervisor did not send its welcome")
     message = received[0]
-    return Settings(**message.settings), message.host, message.tokens
+    return Settings(**message.settings), message
 
 
 def drop_root(uid: int) -> None:
@@ -84,7 +92,8 @@ _LINE_BYTES = 32768
 def _without_content(record: logging.LogRecord) -> bool:
     """What aiohttp logs of a request that it cannot read quotes the request, token and all."""
     error = record.exc_info[1] if record.exc_info else None
-    record.msg, record.args = "a request could not be read: %s", (type(error).__name__,)
+    record.msg, record.args = "request.unreadable", ()
+    record.__dict__["fields"] = {"error": type(error).__name__}
     record.exc_info = record.exc_text = None
     record.levelno, record.levelname = logging.DEBUG, "DEBUG"  # anybody can send them
     return logging.getLogger("aiohttp.server").isEnabledFor(logging.DEBUG)
@@ -105,14 +114,13 @@ async def _start_site(app: web.Application, sock: socket.socket) -> web.AppRunne
     return runner
 
 
-async def serve(
-    sock: socket.socket, settings: Settings, host: Host, tokens: dict[str, str]
-) -> None:
+async def serve(sock: socket.socket, settings: Settings, told: wire.Welcome) -> None:
     """Serves until the supervisor says stop, then ends every session and returns."""
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(structured.on_loop_fault)
     stop: asyncio.Future[float] = loop.create_future()
-    manager = Manager(settings, host)
-    manager.tokens = tokens
+    manager = Manager(settings, told.host)
+    manager.tokens, manager.webhook_secret = told.tokens, told.webhook_secret
     creator = Creator(manager)
 
     def on_shutdown(timeout_s: float) -> None:
@@ -129,30 +137,52 @@ async def serve(
         (Control(manager, creator, identify, authority_of(devtools)).app(), control),
         (DevTools(manager, creator).app(), devtools),
     )
+    health = Health(manager)
+    metrics = Metrics(manager, creator, told.restarts)
+    webhook = Webhook(lambda: (manager.settings.webhook_url, manager.webhook_secret))
+    for app, _ in apps:
+        measure(app, metrics)
+    chronicle = Chronicle(manager) if settings.journal else None
+    if chronicle is not None:
+        await chronicle.start()
     runners = [await _start_site(app, listener) for app, listener in apps]
     manager.link.ready()
-    sweeping = asyncio.create_task(Sweeper(manager, creator).run())
+    watching = [
+        asyncio.create_task(work)
+        for work in (
+            Sweeper(manager, creator).run(),
+            health.run(),
+            canary.fly_forever(manager),
+            metrics.lag.watch(),
+            Watch(manager, creator, webhook.send).run(),
+        )
+    ]
+    sending = asyncio.create_task(webhook.run())
     timeout_s = await stop
-    sweeping.cancel()
+    for task in watching:
+        task.cancel()
     try:
         # The supervisor has the last word at its deadline; a little before, it is told the truth.
         await manager.end_all(max(0.0, timeout_s - _HANDLERS_S))
     except TimeoutError:
-        log.error("not every session ended in %.0f s; the rest is killed", timeout_s)
+        log.error("gateway.sessions_left", within_s=timeout_s)
+    if chronicle is not None:
+        await chronicle.close(_JOURNAL_S)
     for runner in runners:
         await runner.cleanup()
+    sending.cancel()
     manager.link.close()
 
 
 def main() -> None:
     """Entry of the gateway's process."""
     sock = socket.socket(fileno=WIRE_FD)
-    settings, host, tokens = welcome(sock)
-    set_up_logging(settings.log_level)
+    settings, told = welcome(sock)
+    structured.set_up(settings.log_level)
     logging.getLogger("aiohttp.server").addFilter(_without_content)
     drop_root(settings.gateway_uid)
     raise_file_limit()
-    work = serve(sock, settings, host, tokens)
+    work = serve(sock, settings, told)
     if uvloop is None:
         asyncio.run(work)
     else:

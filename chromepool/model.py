@@ -65,6 +65,22 @@ class Usage:
     """Open file descriptors of all its processes."""
     oom_kills: int | None = None
     pids_refused: int | None = None
+    cpu_stall_s: float | None = None
+    """Seconds in which one of its processes or more waited for a CPU,"""
+    memory_stall_s: float | None = None
+    """for memory,"""
+    io_stall_s: float | None = None
+    """or for a disk (PSI, cgroup v2)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class File:
+    """A file that a session has downloaded."""
+
+    name: str
+    size: int
+    modified: float
+    """Seconds of the day (mtime)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

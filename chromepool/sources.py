@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import urllib.parse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -109,6 +110,16 @@ def _from_environment(environ: Mapping[str, str], sources: dict[str, str]) -> di
     return values
 
 
+def _is_web(url: str) -> bool:
+    """Whether it is an http(s) URL, or empty."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # no port, no IPv6 address
+        return False
+    return not url or bool(known and url.isprintable() and " " not in url)
+
+
 def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
     """What no single value tells; the error names where the guilty one was set."""
 
@@ -129,6 +140,9 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
         refuse("warm_sessions", f"is more than max_sessions = {settings.max_sessions}")
     if settings.idle_timeout_s > settings.longest_idle_timeout_s:
         refuse("idle_timeout_s", "is more than longest_idle_timeout_s")
+    if not _is_web(settings.webhook_url):  # it may hold a password, and is not shown
+        where = sources.get("webhook_url", "default")
+        raise ConfigError(f"{where}: webhook_url is no http:// or https:// URL.")
     for name in ("require_token", "control_tcp"):
         if getattr(settings, name) and not settings.tokens_file:
             refuse(name, "needs a tokens_file")

@@ -1,4 +1,4 @@
-"""Bearer tokens: who may come over TCP.
+"""Bearer tokens: who may come over TCP; and the key of the webhook.
 
 The file has one ``name token`` pair a line; a line that begins with ``#`` is a comment. The
 supervisor reads it, since the gateway may not, and passes on digests only: a token is nowhere in
@@ -17,6 +17,8 @@ from pathlib import Path
 from chromepool.errors import ConfigError
 
 SHORTEST = 16
+_LONGEST_SECRET = 1024
+"""It goes over the wire with the settings."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 
 
@@ -49,18 +51,33 @@ def parse(text: str, path: str) -> dict[str, str]:
 
 def load(path: str) -> dict[str, str]:
     """The tokens in a file; none for an empty path. Raises :class:`ConfigError`."""
+    return parse(_read(path, "tokens_file"), path) if path else {}
+
+
+def load_secret(path: str) -> str:
+    """The key in the webhook's file; empty for an empty path. Raises :class:`ConfigError`."""
     if not path:
-        return {}
+        return ""
+    secret = _read(path, "webhook_secret_file").strip()
+    if not SHORTEST <= len(secret) <= _LONGEST_SECRET:
+        raise ConfigError(
+            f"webhook_secret_file {path}: a key has {SHORTEST} to {_LONGEST_SECRET} characters.",
+            remedy="Make one with: openssl rand -hex 32",
+        )
+    return secret
+
+
+def _read(path: str, setting: str) -> str:
     file = Path(path)
     try:
         if file.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
             raise ConfigError(
                 f"{path} can be read or written by everybody.", remedy=f"chmod o= {path}"
             )
-        return parse(file.read_text(), path)
+        return file.read_text()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or no UTF-8 in the file
         why = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise ConfigError(f"tokens_file {path}: {why}.") from error
+        raise ConfigError(f"{setting} {path}: {why}.") from error
 
 
 def owner_of(token: str, tokens: Mapping[str, str]) -> str | None:

@@ -18,7 +18,7 @@ import typing
 from typing import Any
 
 from chromepool.errors import WireError
-from chromepool.model import Exit, Host, Launch, Limits, Usage
+from chromepool.model import Exit, File, Host, Launch, Limits, Usage
 
 PACKET_BYTES = 128 * 1024
 """Largest message; well under the default socket buffer (net.core.wmem_default, 208 KiB)."""
@@ -33,6 +33,9 @@ class Welcome:
     host: Host
     tokens: dict[str, str]
     """Name → digest."""
+    webhook_secret: str = dataclasses.field(default="", repr=False)
+    restarts: int = 0
+    """How many gateways of this supervisor's there were before."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Reload:
 
     settings: dict[str, Any]
     tokens: dict[str, str]
+    webhook_secret: str = dataclasses.field(default="", repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,6 +122,28 @@ class Inspected:
     key: int
     usage: Usage
     stderr: str
+    process: str = ""
+    """State of Chrome's main process, as /proc/pid/stat has it: S sleeps, R runs, T is stopped."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileRequest:
+    """Gateway to supervisor: a session's downloads: ``list`` them, ``open`` or ``remove`` one."""
+
+    number: int
+    """Of the request, to find its answer by."""
+    key: int
+    verb: str
+    name: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileAnswer:
+    """Supervisor to gateway: the answer, with a descriptor where one was to be opened."""
+
+    number: int
+    files: tuple[File, ...] = ()
+    error: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -156,6 +182,8 @@ Message = (
     | Stop
     | Inspect
     | Inspected
+    | FileRequest
+    | FileAnswer
     | Exited
     | Gone
     | Shutdown

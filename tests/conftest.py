@@ -112,3 +112,11 @@ def site() -> Iterator[Site]:
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that every user can get to, as they can to /run; pytest's own are closed."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="chromepool-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)

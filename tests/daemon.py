@@ -95,7 +95,10 @@ class Daemon:
         flags = []
         for name, value in self._settings.items():
             flag = "--" + name.replace("_", "-")
-            flags += [flag] if value is True else [flag, str(value)]
+            if isinstance(value, bool):
+                flags.append(flag if value else "--no-" + flag[2:])
+            else:
+                flags += [flag, str(value)]
         return [sys.executable, "-m", "chromepool.cli.main", "serve", *flags]
 
     def start(self) -> Self:
@@ -187,8 +190,9 @@ class Daemon:
     def cgroups(self) -> list[Path]:
         """Control groups of the daemon's that exist."""
         name = instance_name(str(self.state_dir))
-        root = Path("/sys/fs/cgroup")
-        return [p for p in root.glob(f"**/{name}") if p.is_dir()] if root.is_dir() else []
+        # os.walk: groups of others may vanish while they are looked through.
+        walk = os.walk("/sys/fs/cgroup")
+        return [Path(folder) / name for folder, below, _ in walk if name in below]
 
     def leaves(self) -> list[Path]:
         """Control groups of its sessions."""

@@ -18,6 +18,8 @@ class Site(http.server.ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.pages_are_gone = False
+        """Whether every page is 404 from now on."""
         self.on_visit: Callable[[], None] = lambda: None
         """Called before a page under ``/stop`` is given out."""
 
@@ -33,6 +35,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path == "/stop":
             self.server.on_visit()
         pages = {"/page": PAGE, "/stop": PAGE, "/frames": FRAMES}
+        if self.server.pages_are_gone:
+            pages = {}
         body = pages.get(path, "").replace("{port}", str(self.server.server_port)).encode()
         self.send_response(200 if body else 404)
         self.send_header("Content-Type", "text/html")

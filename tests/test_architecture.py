@@ -12,14 +12,16 @@ import chromepool
 
 ROOT = Path(chromepool.__file__).parent
 FLOORS = (
-    ("ground", {"errors", "model", "config", "launch", "sources", "tokens", "wire"}),
+    ("ground", {"errors", "model", "config", "launch", "logs", "sources", "tokens", "wire"}),
     ("supervisor", {"supervisor"}),
+    ("structlog", {"structured"}),
     ("cdp", {"cdp"}),
     ("browser", {"browser"}),
     ("store", {"store"}),
     ("pool", {"pool"}),
+    ("monitor", {"monitor"}),
     ("api", {"api"}),
-    ("top", {"cli", "gateway", "client"}),
+    ("top", {"cli", "gateway", "client", "canary"}),
 )
 """From the ground up. The package's own ``__init__`` holds the version and lies below all."""
 SUPERVISORS_OWN = {"prctl", "psutil", "chromepool"}

@@ -162,7 +162,7 @@ def test_sigkill_of_the_daemon_leaves_no_chrome_alive(tmp_path: Path) -> None:
     with Daemon(tmp_path, port=0) as reborn:  # finds the groups and profiles, and removes them
         assert not reborn.leaves()
         assert not reborn.profiles()
-        assert "an earlier life left" in reborn.text
+        assert "leftovers.removed" in reborn.text
         reborn.delete(reborn.new()["id"])
 
 

@@ -138,7 +138,7 @@ def test_operations_that_say_so_take_no_caller_without_a_token(
     asked: Daemon, headers: dict[str, str]
 ) -> None:
     for operation in openapi.OPERATIONS:
-        path = operation.path.format(id="0" * 32)
+        path = operation.path.format(id="0" * 32, name="x", number="1")
         answer = asked.get(path, operation.method.upper(), headers)
         told = json.loads(openapi.document())["paths"][operation.path][operation.method]
         if "401" in told["responses"]:
@@ -168,8 +168,7 @@ def fuzz(folder: Path, daemon: Daemon, settings: Path) -> dict[str, Any]:
             "run",
             f"{daemon.http_url}/openapi.json",
             f"--report-json-path={report}",
-            "--report=ndjson",
-            "--report-ndjson-path=/tmp/hn/x.ndjson",
+            "--exclude-path=/v1/events",  # it never ends; tests/test_events.py has it
             "--no-color",
         ],
         cwd=folder,  # it keeps notes in a folder there
@@ -198,17 +197,17 @@ def test_a_fuzzer_finds_the_daemon_as_its_document_has_it(fuzzed: Daemon, tmp_pa
     fuzz(tmp_path, fuzzed, settings)
 
     assert fuzzed.gateway.pid == gateway
-    assert "a handler failed" not in fuzzed.text
+    assert "request.failed" not in fuzzed.text
 
     assert fuzzed.show(other)["state"] == "ready"
     assert fuzzed.delete(other) == 204
-    assert_it_created_and_deleted(fuzzed)
+    assert_it_created(fuzzed)
     wait_for(lambda: fuzzed.get("/readyz").status == 200, "there is room again")
 
 
-def assert_it_created_and_deleted(daemon: Daemon) -> None:
+def assert_it_created(daemon: Daemon) -> None:
     """Or it would have seen nothing but refusals."""
     sessions = daemon.get("/v1/sessions?all=1", headers=bearer()).json["sessions"]
     ends = {session["exit"]["reason"] for session in sessions if session["exit"]}
     assert len(sessions) > PLACES
-    assert {"idle_timeout", "deleted"} <= ends
+    assert "idle_timeout" in ends

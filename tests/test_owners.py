@@ -6,8 +6,7 @@ import grp
 import json
 import os
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
@@ -20,14 +19,6 @@ from tests.daemon import Answer, Daemon
 ALICE, BOB, STAFF = 60451, 60452, 60453
 TOKENS = {"alice": "a" * 32, "bob": "b" * 32}
 Ask = Callable[..., Answer]
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder that every user can get to, as they can to /run; pytest's own are closed."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="chromepool-test-") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
 
 
 @pytest.fixture

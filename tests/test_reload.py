@@ -46,7 +46,7 @@ def test_settings_that_can_change_do_and_sessions_go_on(tmp_path: Path) -> None:
         session = daemon.new()
         pid = daemon.gateway.pid
         daemon.write(max_sessions=1, idle_timeout_s=77, session_memory_bytes="256MiB")
-        daemon.reload("read again")
+        daemon.reload("settings.reloaded")
         wait_for(lambda: _max(daemon) == 1, "the gateway has it")
         assert daemon.ask("POST", "/v1/sessions").json["code"] == "pool_full"
         assert daemon.show(session["id"])["state"] == "ready"
@@ -68,7 +68,7 @@ def test_the_warm_pool_follows(tmp_path: Path) -> None:
     with daemon:
         wait_for(lambda: warm() == 2, "two wait")
         daemon.write(warm_sessions=1)
-        daemon.reload("read again")
+        daemon.reload("settings.reloaded")
         wait_for(lambda: len(daemon.chromes()) == 1, "one of them is let go")
         ended = daemon.ask("GET", "/v1/sessions?all=1").json["sessions"]
         assert [s["exit"]["reason"] for s in ended if s["exit"]] == ["drained"]
@@ -93,7 +93,7 @@ def test_what_only_a_restart_changes_is_named(tmp_path: Path) -> None:
     daemon.write(max_sessions=3)
     with daemon:
         daemon.write(max_sessions=4, pool_memory_bytes="2GiB")
-        daemon.reload("only a restart changes pool_memory_bytes")
+        daemon.reload('"settings": ["pool_memory_bytes"]')
         wait_for(lambda: _max(daemon) == 4, "the rest is taken")
 
 
@@ -112,7 +112,7 @@ def test_tokens_are_read_again(tmp_path: Path) -> None:
     with daemon:
         assert (status("o"), status("n")) == (200, 401)
         tokens.write_text(f"new {'n' * 32}\n")
-        daemon.reload("read again")
+        daemon.reload("settings.reloaded")
         wait_for(lambda: (status("o"), status("n")) == (401, 200), "the new ones count")
 
 
@@ -122,6 +122,6 @@ def test_the_next_gateway_has_them_too(tmp_path: Path) -> None:
     daemon.write(max_sessions=3)
     with daemon:
         daemon.write(max_sessions=5)
-        daemon.reload("read again")
+        daemon.reload("settings.reloaded")
         daemon.gateway.kill()
         wait_for(lambda: _max(daemon) == 5, "the next gateway has them")

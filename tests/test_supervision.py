@@ -189,11 +189,11 @@ def test_a_second_signal_stops_at_once(misbehaving: Misbehaving) -> None:
     with misbehaving("ignore-close", "ignore-term", shutdown_timeout_s=3600) as daemon:
         daemon.new()
         daemon.process.send_signal(signal.SIGTERM)
-        wait_for(lambda: "stopping within" in daemon.text, "it has begun to stop")
+        wait_for(lambda: "daemon.stopping" in daemon.text, "it has begun to stop")
         assert daemon.process.poll() is None
         daemon.process.send_signal(signal.SIGTERM)
         assert daemon.process.wait(60) == 0
-        assert "at once" in daemon.text
+        assert "daemon.stopping_at_once" in daemon.text
 
 
 def test_a_caller_that_hangs_up_while_chrome_starts_takes_no_place(

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from chromepool import wire
 from chromepool.config import Settings
 from chromepool.errors import StartFailed, WireError
-from chromepool.model import Exit, Host, Launch, Limits, Usage
+from chromepool.model import Exit, File, Host, Launch, Limits, Usage
 from chromepool.supervisor.nursery import check_limits
 from chromepool.supervisor.wire_end import WireEnd
 
@@ -77,6 +77,9 @@ ONE_OF_EACH: list[wire.Message] = [
     wire.Stop(1, 2.5),
     wire.Inspect(1),
     wire.Inspected(1, Usage(), "\x1b[31mred\ud800 \U0001f600\0"),
+    wire.FileRequest(1, 2, "open", "a b.txt"),
+    wire.FileAnswer(1, (File("a", 2, 3.5),)),
+    wire.FileAnswer(1, (), "no such file"),
     wire.Exited(1, Exit(None, "SIGKILL", 3, "words")),
     wire.Gone(1, Usage(1, 2, 3.5, 4, 5, 6)),
     wire.Shutdown(30.0),

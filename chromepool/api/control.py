@@ -9,8 +9,13 @@ from aiohttp import web
 
 from chromepool import __version__
 from chromepool.api import openapi, orders, schema
+from chromepool.api.history import History, status_of
 from chromepool.api.identity import Identify, Identity
-from chromepool.api.problems import problems
+from chromepool.api.kept import Kept
+from chromepool.api.page import Page
+from chromepool.api.problems import NUMBER, problems
+from chromepool.api.scrape import serve_metrics
+from chromepool.api.stream import Stream
 from chromepool.api.views import json_response, show
 from chromepool.errors import InvalidRequest
 from chromepool.model import Reason, State, Usage
@@ -46,11 +51,14 @@ class Control:
         app.router.add_get("/v1/sessions/{id}", self.show)
         app.router.add_delete("/v1/sessions/{id}", self.delete)
         app.router.add_post("/v1/sessions/{id}/keepalive", self.keepalive)
+        for part in (Kept, Page, Stream, History):
+            part(self._manager, self._identify).add_routes(app)
         app.router.add_get("/v1/queue", self.queue)
         app.router.add_get("/v1/status", self.status)
         app.router.add_get("/openapi.json", self.openapi)
         app.router.add_get("/healthz", self.healthz)
         app.router.add_get("/readyz", self.readyz)
+        app.router.add_get("/metrics", self.metrics)
 
     async def _view(self, request: web.Request, session: Session) -> schema.SessionView:
         return self._show(request, session, await self._manager.usage(session))
@@ -60,7 +68,9 @@ class Control:
 
     def _find(self, request: web.Request) -> Session:
         identity = self._identify(request)
-        return identity.find(self._manager, request.match_info["id"])
+        session = identity.find(self._manager, request.match_info["id"])
+        request[NUMBER] = session.key
+        return session
 
     async def create(self, request: web.Request) -> web.Response:
         """``POST /v1/sessions``: 201 and the session, ready to be driven."""
@@ -132,6 +142,19 @@ class Control:
         """``GET /v1/queue``: who waits for a place; place 1 is the next."""
         return json_response(self._waiters(self._identify(request)))
 
+    def _clients(self) -> schema.ClientsStatus:
+        browsers = [s.browser for s in self._manager.chromes if s.browser is not None]
+        dropped = self._manager.dropped
+        now = sum(len(browser.clients) for browser in browsers)
+        return schema.ClientsStatus(now, dropped["dead"], dropped["slow"])
+
+    def _places(self) -> schema.SessionPlaces:
+        creator, settings = self._creator, self._manager.settings
+        places = schema.SessionPlaces(creator.occupied, settings.max_sessions)
+        if settings.dynamic_limits:
+            places.admitted, places.why = creator.places, creator.scaling.why
+        return places
+
     async def status(self, request: web.Request) -> web.Response:
         """``GET /v1/status``: the daemon and what it found on this machine."""
         self._identify(request)
@@ -141,16 +164,26 @@ class Control:
         return json_response(
             schema.StatusView(
                 version=__version__,
-                sessions=schema.PlacesView(creator.occupied, settings.max_sessions),
+                sessions=self._places(),
                 queue=schema.PlacesView(creator.admission.waiting, settings.queue_length),
                 warm=schema.WarmView(
-                    creator.warm.waiting, settings.warm_sessions, creator.warm.taken
+                    creator.warm.waiting, creator.warm.wanted(), creator.warm.taken
                 ),
                 breaker=schema.BreakerView(breaker.is_open, round(pause_s, 3), breaker.words),
                 limits=schema.LimitsStatus(host.cgroup, list(host.enforced)),
                 host=host,
                 stopping=manager.stopping,
                 gateway=schema.GatewayStatus(len(asyncio.all_tasks())),
+                clients=self._clients(),
+                canaries=schema.CanariesStatus(**manager.canaries),
+                health=schema.HealthStatus(
+                    manager.health.rounds, manager.health.checks, manager.health.failures
+                ),
+                journal=status_of(manager.journal),
+                alerts=[
+                    schema.AlertView(a.name, a.severity, a.since, a.text)
+                    for a in manager.alerts.values()
+                ],
             )
         )
 
@@ -166,3 +199,10 @@ class Control:
         """``GET /readyz``: 200 when one more session would be taken, else the refusal."""
         self._creator.check_room()
         return json_response(schema.Health("ready"))
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """``GET /metrics``: numbers of all sessions together, or by slot, and of no owner: they are
+        for everybody who may open the socket, and over TCP without a token if so configured."""
+        if not self._manager.settings.metrics_tcp:
+            self._identify(request)
+        return await serve_metrics(request)

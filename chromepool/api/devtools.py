@@ -14,7 +14,8 @@ from chromepool.api.control import Control
 from chromepool.api.gatekeeper import gatekeeper, host_name
 from chromepool.api.identity import by_token, by_token_or_address
 from chromepool.api.port import WebSocketPort
-from chromepool.api.problems import problems
+from chromepool.api.problems import NUMBER, problems
+from chromepool.api.scrape import serve_metrics
 from chromepool.api.views import json_response
 from chromepool.browser.browser import Browser
 from chromepool.errors import (
@@ -78,6 +79,8 @@ class DevTools:
         add("GET", "/sessions/{id}/json/version{slash:/?}", self.version)
         if manager.settings.control_tcp:
             Control(manager, self._creator, by_token(manager)).add_routes(app)
+        elif manager.settings.metrics_tcp:
+            add("GET", "/metrics", serve_metrics)
         return app
 
     def _add_session_routes(self, app: web.Application, base: str) -> None:
@@ -101,7 +104,9 @@ class DevTools:
             )
         if self._manager.settings.require_token:
             self._check_token(request, session_id)
-        return self._manager.live(session_id)
+        session, browser = self._manager.live(session_id)
+        request[NUMBER] = session.key
+        return session, browser
 
     def _check_token(self, request: web.Request, session_id: str) -> None:
         """A session of a token's needs that token; for any other its id and some token will do."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -10,6 +9,9 @@ import msgspec
 
 from chromepool import __version__, errors
 from chromepool.api import schema
+from chromepool.api.history_operations import HISTORY
+from chromepool.api.kept_operations import KEPT
+from chromepool.api.operation import ID, Operation
 from chromepool.api.problems import STATUSES
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -21,13 +23,6 @@ _ADMISSION = (
     errors.CircuitOpen,
     errors.ShuttingDown,
 )
-_ID = {
-    "name": "id",
-    "in": "path",
-    "required": True,
-    "description": "A session's id.",
-    "schema": {"type": "string"},
-}
 _ALL = {
     "name": "all",
     "in": "query",
@@ -49,23 +44,10 @@ _PREFER = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Operation:
-    """One route, as the document tells it."""
-
-    method: str
-    path: str
-    summary: str
-    answer: type | None
-    status: int = 200
-    body: type | None = None
-    parameters: tuple[dict[str, Any], ...] = ()
-    refusals: tuple[type[errors.ChromepoolError], ...] = ()
-    """What it may raise beyond what every route may."""
-
-
 _LOST = (errors.SessionNotFound,)
 OPERATIONS = (
+    *KEPT,
+    *HISTORY,
     Operation(
         "post",
         "/v1/sessions",
@@ -82,7 +64,10 @@ OPERATIONS = (
             errors.BrowserGone,
             errors.NoAnswer,
             errors.CommandFailed,
+            errors.StoreFull,
+            errors.ScriptExists,
         ),
+        body_needed=False,
     ),
     Operation(
         "get",
@@ -97,7 +82,7 @@ OPERATIONS = (
         "/v1/sessions/{id}",
         "Show a session",
         schema.SessionView,
-        parameters=(_ID,),
+        parameters=(ID,),
         refusals=_LOST,
     ),
     Operation(
@@ -106,7 +91,7 @@ OPERATIONS = (
         "End a session: answered when nothing of it is left",
         None,
         204,
-        parameters=(_ID,),
+        parameters=(ID,),
         refusals=_LOST,
     ),
     Operation(
@@ -114,7 +99,7 @@ OPERATIONS = (
         "/v1/sessions/{id}/keepalive",
         "Begin its idle timeout anew",
         schema.SessionView,
-        parameters=(_ID,),
+        parameters=(ID,),
         refusals=_LOST,
     ),
     Operation("get", "/v1/queue", "Who waits for a place", schema.QueueView),
@@ -128,16 +113,16 @@ OPERATIONS = (
         schema.Health,
         refusals=_ADMISSION,
     ),
+    Operation("get", "/metrics", "Metrics for Prometheus", None, media="text/plain"),
 )
 _OPEN = {"/openapi.json", "/healthz", "/readyz"}
 """Routes that ask nobody who they are."""
 
 
 def _json(kind: type | None, media: str = "application/json") -> dict[str, Any]:
-    reference: dict[str, Any] = (
-        {"type": "object"} if kind is None else {"$ref": _REFERENCE.format(name=kind.__name__)}
-    )
-    return {media: {"schema": reference}}
+    if kind is not None:
+        return {media: {"schema": {"$ref": _REFERENCE.format(name=kind.__name__)}}}
+    return {media: {"schema": {"type": "object"} if media.endswith("json") else {}}}
 
 
 def _refusals(operation: Operation) -> dict[str, Any]:
@@ -162,17 +147,20 @@ def _refusals(operation: Operation) -> dict[str, Any]:
 def _describe(operation: Operation) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": operation.summary}
     if operation.status != 204:
-        answer["content"] = _json(operation.answer)
+        answer["content"] = _json(operation.answer, operation.media)
     told: dict[str, Any] = {
         "summary": operation.summary,
         "operationId": f"{operation.method}_{operation.path.strip('/').replace('/', '_')}",
         "parameters": list(operation.parameters),
-        "responses": {str(operation.status): answer, **_refusals(operation)},
+        "responses": {
+            **{str(status): answer for status in (operation.status, *operation.also)},
+            **_refusals(operation),
+        },
     }
     if operation.path in _OPEN:
         told["security"] = []
     if operation.body is not None:
-        told["requestBody"] = {"required": False, "content": _json(operation.body)}
+        told["requestBody"] = {"required": operation.body_needed, "content": _json(operation.body)}
     return told
 
 

@@ -14,12 +14,15 @@ import msgspec
 from multidict import MultiMapping
 
 from chromepool import launch as launches
+from chromepool.api.kept_schema import make_wanted
 from chromepool.api.schema import CreateSession, LimitsRequest
 from chromepool.browser.emulation import Emulation, Viewport
 from chromepool.config import Settings
 from chromepool.errors import InvalidRequest
 from chromepool.model import Launch, Limits
+from chromepool.pool.keeping import Wishes
 from chromepool.pool.order import Order
+from chromepool.store.scripts import Script, Scripts
 
 _LIMITS = set(LimitsRequest.__struct_fields__)
 _PLAIN = {
@@ -33,6 +36,7 @@ _PLAIN = {
     "ignore_certificate_errors",
     "profile",
     "downloads",
+    "console",
 }
 _ELSEWHERE = {"token", "wait", "keepalive"}
 """Parameters that are not of the session itself."""
@@ -225,6 +229,14 @@ def _emulation(body: CreateSession) -> Emulation:
     )
 
 
+def _wishes(body: CreateSession, settings: Settings) -> Wishes:
+    scripts = Scripts(settings.max_scripts, settings.max_script_bytes)
+    for script in body.scripts:  # here, before there is a Chrome
+        scripts.add(Script(script.name, script.source, script.world))
+    capture = None if body.capture is None else make_wanted(body.capture)
+    return Wishes(tuple(scripts.all()), capture, body.console)
+
+
 def _within(name: str, asked: float | None, standard: float, most: float) -> float:
     """What is asked for, or the standard; raises above ``most``, where 0 is no limit."""
     if asked is None:
@@ -248,11 +260,12 @@ def make_order(
         labels=body.labels,
         launch=_launch(body, owner, settings),
         emulation=_emulation(body),
+        wishes=_wishes(body, settings),
         downloads=body.downloads or "",
         idle_timeout_s=idle_s,
         max_age_s=_within("max_age_s", body.max_age_s, most_s, most_s),
         grace_s=grace_s,
-        options={n: v for n, v in options.items() if n not in ("labels", "limits")},
+        options={n: v for n, v in options.items() if n not in ("labels", "limits", "scripts")},
     )
 
 

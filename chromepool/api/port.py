@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from aiohttp import web
 
@@ -13,14 +12,14 @@ from chromepool.browser.browser import Browser
 from chromepool.pool.manager import Manager
 from chromepool.pool.session import Session
 
-log = logging.getLogger("chromepool.api")
-
 _TEXT = int(Opcode.TEXT)
 _HIGH_WATER_BYTES = 4 << 20
 """From here on a client reads too slowly; Chrome waits for it if nobody else is attached."""
 _LOW_WATER_BYTES = 1 << 20
 _LINGER_S = 5.0
 """How long a client has to read the close frame that says why, and to answer it."""
+_MISSED = 2
+"""Pings without an answer that make a peer dead."""
 _WRITELINES_BYTES = 65536
 """Above this a message is not copied to be joined with its frame's head."""
 
@@ -41,6 +40,9 @@ class WebSocketPort(asyncio.Protocol):
         self._lost = asyncio.Event()
         self._unsent: list[bytes | memoryview] = []
         self._end: tuple[int, str] | None = None
+        self._missed = 0
+        """Pings since it was last heard of."""
+        self._beat: asyncio.TimerHandle | None = None
 
     @property
     def buffered_bytes(self) -> int:
@@ -65,6 +67,7 @@ class WebSocketPort(asyncio.Protocol):
             return
         # What is judged is the client's backlog, not the message: one of 100 MB is no fault of its.
         if transport.get_write_buffer_size() > self._limit:
+            self._manager.dropped["slow"] += 1
             self.end(frames.POLICY, f"too slow: {self.buffered_bytes} bytes unread")
         elif len(unsent) == 3 and len(unsent[1]) >= _WRITELINES_BYTES:
             transport.writelines(unsent)
@@ -111,15 +114,39 @@ class WebSocketPort(asyncio.Protocol):
         self._transport = transport
         transport.set_protocol(self)
         transport.set_write_buffer_limits(_HIGH_WATER_BYTES, _LOW_WATER_BYTES)
+        self._ping_later()
         if self._end is not None:
             self._say_end()
         elif self._browser.pressed:
             self.hold(True)
         await self._lost.wait()
 
+    def _ping_later(self) -> None:
+        interval_s = self._manager.settings.ping_interval_s
+        if interval_s:
+            loop = asyncio.get_running_loop()
+            self._beat = loop.call_later(interval_s, self._ping)
+
+    def _ping(self) -> None:
+        """A client that is silent for two pings is dead: behind a cable that was pulled, a
+        firewall that forgot it. One that only reads slowly has not got them yet."""
+        if self._transport is None or self._transport.is_closing() or self._end is not None:
+            return
+        if self._missed >= _MISSED and not self.buffered_bytes:
+            self._manager.dropped["dead"] += 1
+            self.end(frames.GOING_AWAY, "no answer to pings")
+            self._transport.abort()
+            return
+        if self.buffered_bytes < _HIGH_WATER_BYTES:
+            self._missed += 1
+            self._transport.write(frames.control(Opcode.PING, b""))
+        self._ping_later()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport's: nothing more comes or goes. aiohttp ends its handler by it."""
         assert self._before is not None
+        if self._beat is not None:
+            self._beat.cancel()
         try:
             self._browser.detach(self)
         finally:
@@ -130,6 +157,7 @@ class WebSocketPort(asyncio.Protocol):
         """The transport's: frames of the client's."""
         if self._transport is None or self._transport.is_closing():
             return
+        self._missed = 0
         try:
             messages = self._reader.feed(data)
         except FrameError as error:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Awaitable, Callable
 
 import msgspec
 from aiohttp import web
 
-from chromepool import errors
+from chromepool import errors, structured
 from chromepool.api.schema import Problem
 
-log = logging.getLogger("chromepool.api")
+log = structured.get("chromepool.api")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+PROBLEM = web.ResponseKey("problem", str)
+"""On a response that is a problem document: its code."""
+NUMBER = web.RequestKey("number", int)
+"""On a request: the number of the session that it is about, for the log."""
 
 STATUSES: dict[type[errors.ChromepoolError], int] = {
     errors.InvalidRequest: 400,
@@ -23,6 +26,10 @@ STATUSES: dict[type[errors.ChromepoolError], int] = {
     errors.SessionNotFound: 404,
     errors.TargetNotFound: 404,
     errors.ProfileInUse: 409,
+    errors.ScriptExists: 409,
+    errors.StoreFull: 409,
+    errors.ScriptNotFound: 404,
+    errors.ItemNotFound: 404,
     errors.RateLimited: 429,
     errors.CommandFailed: 502,
     errors.BrowserGone: 410,
@@ -34,6 +41,7 @@ STATUSES: dict[type[errors.ChromepoolError], int] = {
     errors.CircuitOpen: 503,
     errors.ShuttingDown: 503,
     errors.TooManyClients: 503,
+    errors.HistoryUnavailable: 503,
 }
 _HTTP_CODES = {
     400: "invalid_request",
@@ -49,11 +57,13 @@ def respond(status: int, code: str, detail: str, remedy: str = "") -> web.Respon
     """A problem document as a response."""
     title = code.replace("_", " ").capitalize()
     problem = Problem(f"urn:chromepool:problem:{code}", title, status, code, detail, remedy)
-    return web.Response(
+    response = web.Response(
         status=status,
         body=msgspec.json.encode(problem),
         content_type="application/problem+json",
     )
+    response[PROBLEM] = code
+    return response
 
 
 def _from_error(error: errors.ChromepoolError) -> web.Response:
@@ -85,5 +95,10 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             raise
         return _from_http(error)
     except Exception:
-        log.exception("a handler failed")
+        log.exception(
+            "request.failed",
+            method=request.method,
+            route=resource.canonical if (resource := request.match_info.route.resource) else "",
+            session=request.get(NUMBER),
+        )
         return respond(500, "internal", "The daemon has a fault; its log says more.")

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from chromepool.api.history_schema import JournalStatus
+from chromepool.api.kept_schema import AddScript, CaptureRequest
 from chromepool.launch import MAX_FLAGS, PROFILE_NAME
 from chromepool.model import Host, Reason, State
 
@@ -108,6 +110,9 @@ class CreateSession(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
         | None
     ) = None
     downloads: Literal["allow", "deny"] | None = None
+    scripts: Annotated[list[AddScript], Meta(max_length=1000)] = []
+    capture: CaptureRequest | None = None
+    console: Annotated[bool, Meta(description="Keep what its pages say.")] = False
 
 
 class LimitsView(msgspec.Struct):
@@ -132,6 +137,9 @@ class UsageView(msgspec.Struct):
     files: int | None
     oom_kills: int | None
     pids_refused: int | None
+    cpu_stall_s: float | None
+    memory_stall_s: float | None
+    io_stall_s: float | None
     cdp_messages_in: int
     cdp_messages_out: int
     cdp_bytes_in: int
@@ -161,6 +169,7 @@ class SessionView(msgspec.Struct):
     """A session as the API shows it."""
 
     id: str
+    number: int
     state: State
     webSocketDebuggerUrl: str
     devtools_url: str
@@ -208,6 +217,24 @@ class PlacesView(msgspec.Struct):
     max: int
 
 
+class SessionPlaces(msgspec.Struct, omit_defaults=True):
+    """Places for sessions; with ``dynamic_limits`` also how many are admitted now, and why."""
+
+    now: int
+    max: int
+    admitted: int | None = None
+    why: str = ""
+
+
+class AlertView(msgspec.Struct):
+    """Something an operator should look at."""
+
+    name: str
+    severity: Literal["warning", "critical"]
+    since: datetime.datetime
+    text: str
+
+
 class WarmView(msgspec.Struct):
     """Chromes that wait for an owner."""
 
@@ -231,6 +258,31 @@ class LimitsStatus(msgspec.Struct):
     enforced: list[str]
 
 
+class ClientsStatus(msgspec.Struct):
+    """WebSockets of all sessions."""
+
+    now: int
+    dropped_dead: int
+    """Closed since they did not answer pings."""
+    dropped_slow: int
+    """Closed since they did not read what was for them."""
+
+
+class HealthStatus(msgspec.Struct):
+    """Health checks since the gateway started."""
+
+    rounds: int
+    checks: int
+    failures: int
+
+
+class CanariesStatus(msgspec.Struct):
+    """Canaries on a schedule since the gateway started."""
+
+    passed: int
+    failed: int
+
+
 class GatewayStatus(msgspec.Struct):
     """The gateway itself."""
 
@@ -241,7 +293,7 @@ class StatusView(msgspec.Struct):
     """``GET /v1/status``."""
 
     version: str
-    sessions: PlacesView
+    sessions: SessionPlaces
     queue: PlacesView
     warm: WarmView
     breaker: BreakerView
@@ -249,6 +301,11 @@ class StatusView(msgspec.Struct):
     host: Host
     stopping: bool
     gateway: GatewayStatus
+    clients: ClientsStatus
+    health: HealthStatus
+    canaries: CanariesStatus
+    journal: JournalStatus
+    alerts: list[AlertView]
 
 
 class Health(msgspec.Struct):

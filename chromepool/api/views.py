@@ -51,6 +51,7 @@ def show(session: Session, usage: Usage, host: Host, authority: str) -> SessionV
     crashes = browser.crashes if browser else session.crashes
     return SessionView(
         id=session.id,
+        number=session.key,
         state=session.state,
         webSocketDebuggerUrl=f"ws://{base}/devtools/browser/{session.guid}",
         devtools_url=f"http://{base}",

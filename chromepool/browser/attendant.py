@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -19,8 +18,6 @@ import msgspec
 from chromepool.browser.browser import Browser
 from chromepool.cdp import message as cdp
 from chromepool.errors import CommandFailed, NoAnswer
-
-log = logging.getLogger("chromepool.browser")
 
 Command = tuple[str, dict[str, Any]]
 OnAnswer = Callable[[cdp.Incoming], None]
@@ -106,6 +103,11 @@ class Attendant:
         async with self._lock:
             await self._settle(lambda: self._tell_all(duty))
 
+    def tell_one(self, duty: Duty, target: Target) -> None:
+        """Tells one target a duty's commands again."""
+        if target.session in self._targets:
+            self._tell(duty, target)
+
     async def _settle(self, begin: Callable[[], None]) -> None:
         """Waits for the answers to everything that ``begin`` leads to."""
         self._batch, failures = set(), list[str]()
@@ -162,7 +164,7 @@ class Attendant:
         try:
             incoming = cdp.decode(bytes(head) + tail)
         except msgspec.DecodeError as error:
-            log.error("a message for the daemon itself could not be read: %s", error)
+            self._browser.log.error("attendant.message_dropped", error=error)
             return
         if incoming.id is not None:
             self._on_answer(incoming.id, incoming)

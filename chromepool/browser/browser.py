@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
-import logging
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
 import msgspec
 
+from chromepool import structured
+from chromepool.browser.durations import SAMPLED, Delays
 from chromepool.browser.pipe import Pipe
 from chromepool.cdp import message as cdp
 from chromepool.cdp.mux import Mux, Port
 from chromepool.errors import BrowserGone, CommandFailed, NoAnswer
 from chromepool.model import Reason
 
-log = logging.getLogger("chromepool.browser")
+log = structured.get("chromepool.browser")
 
 
 _ANSWER_S = 30.0
@@ -66,11 +69,22 @@ class Client(Port, Protocol):
 class Browser:
     """Chrome behind its pipe."""
 
-    def __init__(self, commands: int, events: int, on_end: Callable[[], None]) -> None:
-        """Takes over both descriptors. ``on_end`` is called once, when Chrome closes its end."""
+    def __init__(
+        self,
+        commands: int,
+        events: int,
+        on_end: Callable[[], None],
+        delays: Delays | None = None,
+    ) -> None:
+        """Takes over both descriptors. ``on_end`` is called once, when Chrome closes its end;
+        ``delays`` takes the gateway's own time, which browsers may share."""
+        self._delays = delays or Delays()
+        self._to_sample = self._from_sample = SAMPLED
         self._mux = Mux()
         self._mux.on_event = self._on_event
         self._on_end = on_end
+        self.log = log
+        """With the session's number bound, once it is one's."""
         self._waiting: set[asyncio.Future[cdp.Incoming]] = set()
         self._unflushed: list[Client] = []
         self._pipe = Pipe(
@@ -79,13 +93,17 @@ class Browser:
             self._on_message,
             self._on_pipe_end,
             self._on_pressure,
-            on_pause=self.flush,
+            on_pause=self._flush_read,
         )
         self._gone = "The session's Chrome is gone."
         self.clients: list[Client] = []
         self._full: set[Client] = set()
         self._sent = self._sent_bytes = 0
         self.crashes: list[Crash] = []
+        self.pages: list[str] = []
+        """Target ids of its pages, the newest last."""
+        self.on_download: Callable[[dict[str, Any]], None] = lambda params: None
+        """Told how a download goes on, where the session may download."""
         self.on_crash: Callable[[Crash], None] = lambda crash: None
         self.version: dict[str, Any] = {}
         """What it answered to the first ``Browser.getVersion``."""
@@ -97,15 +115,16 @@ class Browser:
         method: str,
         params: dict[str, Any] | None = None,
         *,
+        session: str | None = None,
         timeout_s: float = _ANSWER_S,
     ) -> dict[str, Any]:
-        """A command's result.
+        """A command's result; ``session`` is a CDP session of the daemon's own.
 
         Raises :class:`CommandFailed`, :class:`BrowserGone`, and in the end :class:`NoAnswer`:
         Chrome hangs, or has much to say to an only client that does not read.
         """
         answer = self._answer()
-        self._pipe.write(self._mux.command(method, params or {}, _settle(answer)))
+        self._pipe.write(self._mux.command(method, params or {}, _settle(answer), session))
         return self._result(method, await self._wait(method, answer, timeout_s))
 
     @property
@@ -113,6 +132,22 @@ class Browser:
         """What was said so far."""
         read, read_bytes = self._pipe.read_messages, self._pipe.read_bytes
         return Traffic(self._sent, read, self._sent_bytes, read_bytes)
+
+    @contextlib.asynccontextmanager
+    async def page(self, target: str) -> AsyncIterator[str]:
+        """A CDP session of the daemon's own on a page, for :meth:`call`; raises what it raises."""
+        params = {"targetId": target, "flatten": True}
+        session = str((await self.call("Target.attachToTarget", params))["sessionId"])
+        try:
+            yield session
+        finally:
+            with contextlib.suppress(CommandFailed, BrowserGone, NoAnswer):  # it went by itself
+                await self.call("Target.detachFromTarget", {"sessionId": session})
+
+    @property
+    def paused(self) -> bool:
+        """Whether Chrome has to wait, for a client that does not read."""
+        return self._pipe.paused
 
     @property
     def pressed(self) -> bool:
@@ -165,12 +200,17 @@ class Browser:
 
     def forward(self, client: Client, messages: list[bytes]) -> None:
         """Passes a client's messages on, in one write."""
+        began = time.perf_counter()
         routed = [self._mux.from_client(client, message) for message in messages]
         data = b"".join(message for message in routed if message is not None)
         if data:
             self._pipe.write(data)
         self._sent += len(messages)
         self._sent_bytes += len(data)
+        self._to_sample -= 1
+        if not self._to_sample:
+            self._to_sample = SAMPLED
+            self._delays.to_chrome.add(time.perf_counter() - began)
         self.flush()
 
     def flush_later(self, client: Client) -> None:
@@ -181,6 +221,13 @@ class Browser:
         """Lets the clients send what was delivered: one write for all the messages of one read."""
         while self._unflushed:
             self._unflushed.pop().flush()
+
+    def _flush_read(self) -> None:
+        self.flush()
+        self._from_sample -= 1
+        if not self._from_sample:
+            self._from_sample = SAMPLED
+            self._delays.to_client.add(time.perf_counter() - self._pipe.read_at)
 
     def throttle(self, client: Client, *, full: bool) -> None:
         """A client reads too slowly (``full``), or has caught up."""
@@ -236,14 +283,21 @@ class Browser:
         try:
             self._mux.from_chrome(message)
         except (msgspec.DecodeError, KeyError, AttributeError) as error:
-            log.error("a message of Chrome's could not be read and was dropped: %s", error)
+            self.log.error("browser.message_dropped", error=error)
 
     def _on_event(self, event: cdp.Incoming) -> None:
-        if event.method == "Target.targetCrashed" and len(self.crashes) < _CRASHES:
+        target_id = str((event.params.get("targetInfo") or event.params).get("targetId", ""))
+        if event.method == "Target.targetCreated" and target_id not in self.pages:
+            self.pages.append(target_id)
+        elif event.method == "Target.targetDestroyed" and target_id in self.pages:
+            self.pages.remove(target_id)
+        elif event.method == "Target.targetCrashed" and len(self.crashes) < _CRASHES:
             target, status = event.params.get("targetId", ""), event.params.get("status", "")
             crash = Crash(str(target), str(status))
             self.crashes.append(crash)
             self.on_crash(crash)
+        elif event.method in ("Browser.downloadWillBegin", "Browser.downloadProgress"):
+            self.on_download(event.params)
 
     def _on_pressure(self, pressed: bool) -> None:
         for client in self.clients:

@@ -6,6 +6,7 @@ import asyncio
 import collections
 import itertools
 import os
+import time
 from collections.abc import Callable
 
 from chromepool.cdp.framing import Splitter
@@ -45,6 +46,8 @@ class Pipe:
         self._backlog: collections.deque[memoryview] = collections.deque()
         self._backlog_bytes = 0
         self.read_messages = self.read_bytes = 0
+        self.read_at = 0.0
+        """When the last was read (``time.perf_counter``)."""
         self._pressed = False
         self._reading = False
         self._closed = False
@@ -61,6 +64,11 @@ class Pipe:
     def pressed(self) -> bool:
         """Whether Chrome is far behind in reading."""
         return self._pressed
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is read."""
+        return not self._reading
 
     @property
     def closed(self) -> bool:
@@ -136,6 +144,7 @@ class Pipe:
         if not count:
             self._end()
             return
+        self.read_at = time.perf_counter()
         try:
             messages = self._splitter.feed(_view[:count].tobytes())
         except ChromepoolError:

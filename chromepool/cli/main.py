@@ -63,7 +63,10 @@ def _setting_flags(command: Callable[..., None]) -> Callable[..., None]:
         switch: dict[str, Any] = {}
         if isinstance(field.default, bool):
             switch = {"is_flag": True, "default": None}
-        option = click.option(config.flag_of(name), name, help=text + default, **switch)
+        flag = config.flag_of(name)
+        if field.default is True:
+            flag, default = f"{flag}/--no-{flag[2:]}", " [on]"
+        option = click.option(flag, name, help=text + default, **switch)
         command = option(command)
     return command
 
@@ -96,6 +99,12 @@ def _print_json(value: object) -> None:
     import msgspec
 
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def _print_line(value: object) -> None:
+    import msgspec
+
+    click.echo(msgspec.json.encode(value))
 
 
 def _pairs(values: tuple[str, ...]) -> dict[str, str]:
@@ -217,6 +226,55 @@ def queue(ctx: click.Context, as_json: bool) -> None:
         _print_json(waiting)
     else:
         tables.print_queue(waiting)
+
+
+@cli.command()
+@click.argument("session_id", required=False)
+@click.option("--since", help="Those that ended in the last 90s, 15m, 2h, 7d.")
+@click.option("--owner", help="Of this owner only.")
+@click.option("--reason", help="Those that ended for this reason, such as crashed.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@_json
+@click.pass_context
+def history(ctx: click.Context, /, session_id: str | None, as_json: bool, **asked: Any) -> None:
+    """List sessions of the past, the newest first, or show what happened to SESSION_ID."""
+    from chromepool.cli import tables
+
+    if session_id is not None:
+        past = _ask(ctx, lambda client: client.past(session_id))
+        return _print_json(past) if as_json else tables.print_past(past)
+    given = {name: value for name, value in asked.items() if value is not None}
+    page = _ask(ctx, lambda client: client.history(**given))
+    return _print_json(page.sessions) if as_json else tables.print_history(page)
+
+
+@cli.command()
+@_json
+@click.pass_context
+def canary(ctx: click.Context, as_json: bool) -> None:
+    """Go the whole way a user goes: create, connect, load, evaluate, delete."""
+    from chromepool.canary import Canary
+    from chromepool.cli import tables
+
+    flight = _ask(ctx, lambda client: Canary(client).fly())
+    if as_json:
+        _print_json(flight.as_dict())
+    else:
+        tables.print_flight(flight)
+    sys.exit(not flight.ok)
+
+
+@cli.command()
+@click.option("--after", type=int, help="Number of the last event that is known.")
+@click.pass_context
+def events(ctx: click.Context, after: int | None) -> None:
+    """Follow what happens to sessions, a line of JSON each, until Ctrl-C."""
+
+    async def follow(client: Client) -> None:
+        async for event in client.events(after):
+            _print_line(event)
+
+    _ask(ctx, follow)
 
 
 @cli.command()

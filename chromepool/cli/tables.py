@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from chromepool.api.history_schema import HistoryPage, PastSession, PastSessionWithEvents
 from chromepool.api.schema import SessionView, StatusView, WaiterView
+from chromepool.canary import Flight
 from chromepool.cli.doctor import Finding
 
 _MIB = 1024 * 1024
@@ -28,7 +31,11 @@ def _plain(text: str) -> str:
 
 
 def _age(then: datetime.datetime) -> str:
-    seconds = int((datetime.datetime.now(datetime.UTC) - then).total_seconds())
+    return _duration((datetime.datetime.now(datetime.UTC) - then).total_seconds())
+
+
+def _duration(value: float) -> str:
+    seconds = int(value)
     if seconds < 120:
         return f"{seconds} s"
     return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
@@ -85,6 +92,7 @@ def print_session(session: SessionView) -> None:
     expires = session.expires_at.isoformat() if session.expires_at else "never"
     rows = {
         "id": session.id,
+        "number": str(session.number),
         "state": _state(session),
         "WebSocket": session.webSocketDebuggerUrl,
         "HTTP": session.devtools_url,
@@ -117,6 +125,10 @@ def print_status(status: StatusView) -> None:
     }
     if breaker.open:
         rows["starts"] = f"fail; next try in {breaker.pause_s:.0f} s: {breaker.failure}"
+    if status.sessions.admitted is not None:
+        rows["sessions"] += f", {status.sessions.admitted} admitted"
+    for alert in status.alerts:
+        rows[f"alert {alert.name}"] = f"{alert.severity}: {alert.text}"
     for number, warning in enumerate(status.host.warnings, 1):
         rows[f"warning {number}"] = warning
     _print_rows(rows)
@@ -131,6 +143,54 @@ def print_queue(waiting: Sequence[WaiterView]) -> None:
     _console().print(table)
 
 
+def _span(session: PastSession) -> str:
+    """How long it lived."""
+    if session.ended_at is None:
+        return "-"
+    return _duration((session.ended_at - session.created_at).total_seconds())
+
+
+def _used(session: PastSession, name: str) -> Any:
+    return (session.usage or {}).get(name)
+
+
+def print_history(page: HistoryPage) -> None:
+    """One line each."""
+    table = _columns("ID", "CREATED", "LIVED", "REASON", "OWNER", "PEAK", "CPU", "LABELS")
+    for session in page.sessions:
+        cpu_s = _used(session, "cpu_s")
+        table.add_row(
+            session.id,
+            session.created_at.isoformat(timespec="seconds"),
+            _span(session),
+            session.reason or "-",
+            _plain(session.owner),
+            _mebibytes(_used(session, "memory_peak_bytes")),
+            "-" if cpu_s is None else f"{cpu_s:.2f} s",
+            _labels(session.labels),
+        )
+    _console().print(table)
+    if page.next:
+        print("There are more: raise --limit, or say --since.", file=sys.stderr)
+
+
+def print_past(session: PastSessionWithEvents) -> None:
+    """All of one, and what happened to it."""
+    rows = {
+        "id": session.id,
+        "owner": session.owner,
+        "labels": ",".join(f"{name}={value}" for name, value in session.labels.items()),
+        "created": session.created_at.isoformat() + (" (warm)" if session.warm else ""),
+        "ended": session.ended_at.isoformat() if session.ended_at else "-",
+        "why": f"{session.reason}: {session.detail}" if session.reason else "-",
+        "peak": _mebibytes(_used(session, "memory_peak_bytes")),
+    }
+    for event in session.events:
+        told = [f"{name}={value}" for name, value in event.fields.items() if name != "usage"]
+        rows[event.at.isoformat()] = f"{event.name} {', '.join(told)}"
+    _print_rows(rows)
+
+
 def print_findings(findings: list[Finding]) -> None:
     """One line each, and the remedy below what needs one."""
     console = _console()
@@ -141,3 +201,12 @@ def print_findings(findings: list[Finding]) -> None:
         )
         if finding.remedy:
             console.print(f"      -> {finding.remedy}")
+
+
+def print_flight(flight: Flight) -> None:
+    """A canary's steps."""
+    console = _console()
+    for step, seconds in flight.steps_s.items():
+        console.print(f"[green]  ok[/green]  {step}: {seconds * 1000:.1f} ms")
+    if not flight.ok:
+        console.print(f"[red]fail[/red]  {flight.step}: {_plain(flight.error)}")

@@ -38,9 +38,12 @@ class Admission:
         settings: Callable[[], Settings],
         clock: Callable[[], float],
         refusal: Callable[[Order], ChromepoolError | None],
+        on_waited: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        """``refusal(order)`` says why there is no place for it now, None when there is one."""
+        """``refusal(order)`` says why there is no place for it now, None when there is one;
+        ``on_waited`` is told how long each caller was in the queue."""
         self._settings, self._clock, self._refusal = settings, clock, refusal
+        self._on_waited = on_waited
         self._buckets = Buckets()
         self._queue: collections.deque[Waiter] = collections.deque()
         self._numbers = itertools.count(1)
@@ -112,6 +115,7 @@ class Admission:
                 self.leave()
             raise
         finally:
+            self._on_waited(self._clock() - waiter.since)
             if waiter in self._queue:
                 self._queue.remove(waiter)
                 self.pump()  # who was behind it may need less than it did

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import tenacity
 
+from chromepool import structured
 from chromepool.config import Settings
 from chromepool.errors import (
     BrowserGone,
@@ -25,10 +25,12 @@ from chromepool.pool.admission import Admission
 from chromepool.pool.breaker import Breaker
 from chromepool.pool.manager import Manager
 from chromepool.pool.order import Order
+from chromepool.pool.scaling import Scaling
 from chromepool.pool.session import POOL, Session
+from chromepool.pool.tally import Tally
 from chromepool.pool.warm import WarmPool
 
-log = logging.getLogger("chromepool.pool")
+log = structured.get("chromepool.pool")
 
 _RETRY_S = 5.0
 _STOPPING_S = 30.0
@@ -43,8 +45,13 @@ class Creator:
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
         self.breaker = Breaker()
-        self.admission = Admission(lambda: self.settings, manager.clock, self.refusal)
+        self.tally = Tally()
+        self.admission = Admission(
+            lambda: self.settings, manager.clock, self.refusal, self.tally.waited.add
+        )
+        self.scaling = Scaling()
         self.warm = WarmPool(manager, self.start, self.may_start_ahead, self.crowded)
+        self.warm.wanted = self.reserve
         self.on_change: Callable[[], None] = lambda: None
         """Told when there may be a new deadline."""
         manager.on_end = self.warm.forget
@@ -60,6 +67,16 @@ class Creator:
         """Places taken, those of creations under way included."""
         return self._manager.occupied + self.admission.held
 
+    @property
+    def places(self) -> int:
+        """Sessions that may be there at once: ``max_sessions``, or fewer where the load is high and
+        ``dynamic_limits`` is on."""
+        return self.scaling.admitted(self.settings)
+
+    def reserve(self) -> int:
+        """Chromes that are wanted ahead."""
+        return self.scaling.reserve(self.occupied, self.settings, self._manager.clock())
+
     def _on_gone(self) -> None:
         self.admission.pump()
         self.warm.refill()
@@ -68,13 +85,17 @@ class Creator:
 
     def refusal(self, order: Order) -> ChromepoolError | None:
         """Why there is no room for a session now; None where there is."""
-        if not self._manager.stopping and self.occupied >= self.settings.max_sessions:
-            return PoolFull(
-                f"All {self.settings.max_sessions} sessions are in use.",
-                remedy="Delete one, wait for one (?wait=30), or try again later.",
-                retry_after_s=_RETRY_S,
-            )
+        if not self._manager.stopping and self.occupied >= self.places:
+            return self._full()
         return self._no_start(suited=self.warm.suits(order), room=bool(self.warm.waiting))
+
+    def _full(self) -> PoolFull:
+        most, places = self.settings.max_sessions, self.places
+        said = f"All {most} sessions are in use."
+        if self.occupied < most:
+            said = f"{places} of {most} sessions are admitted now, since {self.scaling.why}."
+        remedy = "Delete one, wait for one (?wait=30), or try again later."
+        return PoolFull(said, remedy=remedy, retry_after_s=_RETRY_S)
 
     def _no_start(
         self, *, suited: bool = False, room: bool = False, own: int = 0
@@ -116,7 +137,7 @@ class Creator:
 
     def may_start_ahead(self) -> bool:
         """Whether there is a place and the memory for a Chrome that nobody has asked for."""
-        room = len(self._manager.chromes) + self.admission.held < self.settings.max_sessions
+        room = len(self._manager.chromes) + self.admission.held < self.places
         calm = (
             not self._manager.stopping and not self.admission.waiting and not self.breaker.is_open
         )
@@ -125,7 +146,7 @@ class Creator:
     def crowded(self) -> bool:
         """Whether more Chromes run, or are about to, than there are places."""
         starting = self.admission.held - sum(s.held for s in self._manager.chromes)
-        return len(self._manager.chromes) + starting > self.settings.max_sessions
+        return len(self._manager.chromes) + starting > self.places
 
     # -- creating --
 
@@ -137,7 +158,16 @@ class Creator:
         :class:`ShuttingDown`; then :class:`StartFailed` when Chrome doesn't come up,
         :class:`ProfileInUse`, :class:`InvalidRequest`; nothing of it is left then.
         """
-        await self.admission.enter(order, wait_s)
+        with self.tally.refusals():
+            await self.admission.enter(order, wait_s)
+            began = self._manager.clock()
+            self.scaling.note_creation(began)
+            session = await self._create(order)
+        self.tally.created(self._manager.clock() - began, warm=session.warm)
+        return session
+
+    async def _create(self, order: Order) -> Session:
+        """It has a place, which is let go in the end."""
         session = None
         try:
             session = await self._wake(order) or await self._start_trying(order)
@@ -161,9 +191,7 @@ class Creator:
                 await self._manager.discard(session, error.detail)
                 raise
             except ChromepoolError as error:
-                log.warning(
-                    "session %d: it was of no use when it was woken: %s", session.key, error
-                )
+                log.warning("session.not_woken", session=session.key, error=error)
             except BaseException:  # its caller hung up
                 self._manager.abandon(session)
                 raise
@@ -205,9 +233,7 @@ class Creator:
 
     async def _make_place(self) -> None:
         """Ends Chromes that wait, where a place or their memory is needed."""
-        while len(self._manager.chromes) >= self.settings.max_sessions or not self._has_memory(
-            own=1
-        ):
+        while len(self._manager.chromes) >= self.places or not self._has_memory(own=1):
             session = self.warm.take_any()
             if session is None:
                 return
@@ -216,9 +242,10 @@ class Creator:
     async def start(self, order: Order) -> Session:
         """One try: a session that is ready. Raises :class:`StartFailed`, :class:`ProfileInUse`,
         :class:`InvalidRequest`; nothing of it is left then."""
-        session = self._manager.add(order, held=order.owner != POOL)
+        session, began = self._manager.add(order, held=order.owner != POOL), self._manager.clock()
         try:
             await self._start(session)
+            self.scaling.note_start(self._manager.clock() - began)
         except InvalidRequest as error:
             await self._manager.discard(session, error.detail)
             raise

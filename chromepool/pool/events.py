@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import datetime
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from chromepool.store.ring import Ring
 
@@ -29,6 +29,19 @@ class Event:
     owner: str | None = None
     """Whose it is to know, beside administrators; None: theirs alone."""
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+Severity = Literal["warning", "critical"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Alert:
+    """Something an operator should look at, for as long as it lasts."""
+
+    name: str
+    severity: Severity
+    since: datetime.datetime
+    text: str
 
 
 class Listener:
@@ -72,6 +85,10 @@ class Events:
         """How many listen."""
         return len(self._listeners)
 
+    def number_on(self, last: int) -> None:
+        """The next events come after ``last``: clients of an earlier life know numbers up to it."""
+        self._last = max(self._last, last)
+
     def watch(self, watcher: Callable[[Event], None]) -> None:
         """``watcher`` is called with each event, for as long as the gateway lives."""
         self._watchers.append(watcher)
@@ -90,7 +107,7 @@ class Events:
 
     def listen(self, after: int | None) -> Listener:
         """Listens from now on, or from the event after that number, if it is kept still."""
-        missed = [] if after is None else [e for number, e in self._kept if number > after]
+        missed = [] if after is None else [e for _, e in self._kept if e.number > after]
         listener = Listener(missed)
         self._listeners.append(listener)
         return listener

@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 import collections
 import dataclasses
-import logging
+import itertools
 import os
 import socket
 from typing import Any, Protocol
 
-from chromepool import wire
+from chromepool import structured, wire
 from chromepool.errors import (
     BrowserGone,
     ChromepoolError,
     InvalidRequest,
+    ItemNotFound,
     ProfileInUse,
     StartFailed,
     WireError,
 )
-from chromepool.model import Exit, Launch, Limits, Usage
+from chromepool.model import Exit, File, Launch, Limits, Usage
 
-log = logging.getLogger("chromepool.pool")
+log = structured.get("chromepool.pool")
 
 
 class Watcher(Protocol):
@@ -33,7 +34,9 @@ class Watcher(Protocol):
     def gone(self, key: int, usage: Usage) -> None:
         """Nothing of the session is left."""
 
-    def reloaded(self, settings: dict[str, Any], tokens: dict[str, str]) -> None:
+    def reloaded(
+        self, settings: dict[str, Any], tokens: dict[str, str], webhook_secret: str
+    ) -> None:
         """The settings were read again."""
 
     def shutdown(self, timeout_s: float) -> None:
@@ -68,6 +71,8 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._unsent: collections.deque[wire.Message] = collections.deque()
         self._spawning: dict[int, asyncio.Future[Spawned]] = {}
+        self._files: dict[int, asyncio.Future[tuple[tuple[File, ...], int]]] = {}
+        self._numbers = itertools.count(1)
         self._inspecting: dict[int, asyncio.Future[wire.Inspected]] = {}
         self._loop.add_reader(sock.fileno(), self._read)
 
@@ -88,7 +93,9 @@ class Link:
                 self._loop.add_writer(self._sock.fileno(), self._flush)
                 return
             except OSError as error:  # _read sees the end as well, and tells the watcher
-                log.error("the supervisor does not hear %s: %s", self._unsent[0], error)
+                message = self._unsent[0]
+                session, kind = getattr(message, "key", None), type(message).__name__
+                log.error("wire.unsent", session=session, message=kind, error=error)
             self._unsent.popleft()
         self._loop.remove_writer(self._sock.fileno())
 
@@ -128,6 +135,36 @@ class Link:
             self._send(wire.Inspect(key))
         return await asyncio.shield(answer)
 
+    async def list_files(self, key: int) -> tuple[File, ...]:
+        """What a session has downloaded; raises :class:`ItemNotFound`."""
+        return (await self._ask_files(key, "list", ""))[0]
+
+    async def open_file(self, key: int, name: str) -> int:
+        """A descriptor of one of those files, the caller's to close; raises
+        :class:`ItemNotFound`."""
+        return (await self._ask_files(key, "open", name))[1]
+
+    async def remove_file(self, key: int, name: str) -> None:
+        """Removes one; raises :class:`ItemNotFound`."""
+        await self._ask_files(key, "remove", name)
+
+    async def _ask_files(self, key: int, verb: str, name: str) -> tuple[tuple[File, ...], int]:
+        number = next(self._numbers)
+        answer: asyncio.Future[tuple[tuple[File, ...], int]] = self._loop.create_future()
+        self._files[number] = answer
+        self._send(wire.FileRequest(number, key, verb, name))
+        return await answer
+
+    def _on_files(self, message: wire.FileAnswer, fds: list[int]) -> None:
+        answer = self._files.pop(message.number)
+        if answer.done():  # its caller hung up
+            for fd in fds:
+                os.close(fd)
+        elif message.error:
+            answer.set_exception(ItemNotFound(f"There is no such download: {message.error}."))
+        else:
+            answer.set_result((message.files, fds[0] if fds else -1))
+
     def close(self) -> None:
         """Lets go of the wire."""
         self._loop.remove_reader(self._sock.fileno())
@@ -140,7 +177,7 @@ class Link:
         except BlockingIOError:
             return
         except (OSError, WireError) as error:
-            log.critical("the wire to the supervisor broke: %s", error)
+            log.critical("wire.broken", error=error)
             received = None
         if received is None:
             self._loop.remove_reader(self._sock.fileno())
@@ -154,6 +191,8 @@ class Link:
                 self._on_spawned(message, fds)
             case wire.SpawnFailed():
                 self._on_failure(message)
+            case wire.FileAnswer():
+                self._on_files(message, fds)
             case wire.Inspected(key=key):
                 self._settle_inspection(key, message)
             case wire.Exited(key=key, exit=exit):
@@ -161,8 +200,8 @@ class Link:
             case wire.Gone(key=key, usage=usage):
                 self._settle_inspection(key, None)
                 self._watcher.gone(key, usage)
-            case wire.Reload(settings=settings, tokens=tokens):
-                self._watcher.reloaded(settings, tokens)
+            case wire.Reload(settings=settings, tokens=tokens, webhook_secret=secret):
+                self._watcher.reloaded(settings, tokens, secret)
             case wire.Shutdown(timeout_s=timeout_s):
                 self._watcher.shutdown(timeout_s)
             case _:

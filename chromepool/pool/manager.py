@@ -6,21 +6,26 @@ import asyncio
 import collections
 import dataclasses
 import itertools
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from chromepool import structured
 from chromepool.browser.browser import Browser, Crash
+from chromepool.browser.durations import Delays
 from chromepool.config import Settings
 from chromepool.errors import BrowserGone, CommandFailed, NoAnswer, SessionNotFound
+from chromepool.logs import set_level
 from chromepool.model import Exit, Host, Reason, State, Usage
-from chromepool.pool.events import Events
+from chromepool.pool.downloads import Downloads
+from chromepool.pool.events import Alert, Events
+from chromepool.pool.keeping import Keeping
 from chromepool.pool.link import Link
 from chromepool.pool.order import Order
 from chromepool.pool.session import POOL, Session, explain_exit
+from chromepool.store.journal import Journal
 
-log = logging.getLogger("chromepool.pool")
+log = structured.get("chromepool.pool")
 
 _KEPT = 100
 """Ended sessions that stay visible,"""
@@ -28,6 +33,15 @@ _KEPT_S = 3600.0
 """and for how long at most."""
 GOING_AWAY, INTERNAL_ERROR = 1001, 1011
 """WebSocket close codes (RFC 6455, 7.4.1): ended on purpose, ended by a fault."""
+
+
+@dataclasses.dataclass(slots=True)
+class HealthCounts:
+    """Health checks since the gateway started."""
+
+    rounds: int = 0
+    checks: int = 0
+    failures: int = 0
 
 
 class Manager:
@@ -38,7 +52,17 @@ class Manager:
     ) -> None:
         self.settings, self.host, self.clock = settings, host, clock
         self.tokens: dict[str, str] = {}
+        self.webhook_secret = ""
+        self.alerts: dict[str, Alert] = {}
+        """Those that are raised now; the monitor keeps them."""
         self.events = Events(clock)
+        self.journal: Journal | None = None
+        """None where the operator wants none."""
+        self.dropped = {"dead": 0, "slow": 0}
+        """Clients whose WebSocket was closed for that."""
+        self.health = HealthCounts()
+        self.canaries = {"passed": 0, "failed": 0}
+        self.delays = Delays()
         self.link: Link
         self._sessions: dict[str, Session] = {}
         self._by_key: dict[int, Session] = {}
@@ -113,9 +137,12 @@ class Manager:
 
     def watch(self, session: Session, commands: int, events: int) -> Browser:
         """The browser of a session whose Chrome runs; takes over both descriptors."""
-        browser = Browser(commands, events, lambda: self._on_pipe_end(session))
+        browser = Browser(commands, events, lambda: self._on_pipe_end(session), self.delays)
+        browser.log = browser.log.bind(session=session.key)
         browser.on_crash = lambda crash: self.later(self._explain_crash(session, crash))
+        browser.on_download = Downloads(self, session, browser).heard
         session.browser = browser
+        session.keeping = Keeping(self.settings, self.clock, session.attendant)
         return browser
 
     def not_spawned(self, session: Session) -> None:
@@ -170,10 +197,10 @@ class Manager:
                 try:
                     await browser.call("Browser.close")
                 except (BrowserGone, CommandFailed, NoAnswer) as error:
-                    log.debug("session %d: Browser.close: %s", session.key, error)
+                    log.debug("session.close_refused", session=session.key, error=error)
                 await session.is_gone.wait()
         except TimeoutError:
-            log.warning("session %d: Chrome does not close; SIGTERM", session.key)
+            log.warning("session.close_late", session=session.key)
             return False
         return True
 
@@ -203,6 +230,7 @@ class Manager:
     async def end_all(self, timeout_s: float) -> None:
         """Ends every session for the daemon's shutdown, within ``timeout_s``."""
         self.stopping = True
+        self.events.emit("daemon.stopping")
         self.on_gone()  # those who wait for a place are told
         async with asyncio.timeout(timeout_s):
             await asyncio.gather(
@@ -220,8 +248,8 @@ class Manager:
         if killed > session.oom_kills_seen or crash.status == "oom":
             crash.reason = Reason.OUT_OF_MEMORY
         session.oom_kills_seen = max(killed, session.oom_kills_seen)
-        log.warning("session %d: a tab ended: %s (%s)", session.key, crash.reason, crash.status)
         fields = {"reason": crash.reason, "status": crash.status}
+        log.warning("session.tab_crashed", session=session.key, **fields)
         self.events.emit("session.tab_crashed", session.id, session.owner, **fields)
 
     def _on_pipe_end(self, session: Session) -> None:
@@ -256,21 +284,24 @@ class Manager:
     def _keep(self, session: Session) -> None:
         if session.browser is not None:
             session.crashes, session.traffic = session.browser.crashes, session.browser.traffic
-            session.browser = None
+            session.browser = session.keeping = None
         self._ended.append(session)
         if len(self._ended) > _KEPT:
             self._sessions.pop(self._ended.popleft().id, None)
 
-    def reloaded(self, settings: dict[str, Any], tokens: dict[str, str]) -> None:
+    def reloaded(
+        self, settings: dict[str, Any], tokens: dict[str, str], webhook_secret: str = ""
+    ) -> None:
         self.settings, self.tokens = Settings(**settings), tokens
-        logging.getLogger().setLevel(self.settings.log_level.upper())
+        self.webhook_secret = webhook_secret
+        set_level(self.settings.log_level)
         self.on_reload()
 
     def shutdown(self, timeout_s: float) -> None:
         self.on_shutdown(timeout_s)
 
     def orphaned(self) -> None:
-        log.critical("the supervisor is gone")
+        log.critical("supervisor.gone")
         self.on_shutdown(0.0)
 
     # -- for others --

@@ -26,18 +26,46 @@ def _keys(path: Path) -> dict[str, int]:
     return {pair[0].rstrip(":"): int(pair[1]) for pair in known}
 
 
-def group_left(group: Path) -> int | None:
-    """Bytes until a group's cap, what can be dropped at once (page cache) counted as free.
+def group_use(group: Path) -> int | None:
+    """Bytes that a group uses, what can be dropped at once (page cache) not counted.
 
-    None where the group has no cap. The files of v2 and of v1 have different names.
+    The files of v2 and of v1 have different names.
     """
     v2 = (group / "memory.current").exists()
-    cap = _number(group / ("memory.max" if v2 else "memory.limit_in_bytes"))
     used = _number(group / ("memory.current" if v2 else "memory.usage_in_bytes"))
-    if cap is None or used is None or cap >= _UNLIMITED:
+    if used is None:
         return None
     cache = _keys(group / "memory.stat").get("inactive_file" if v2 else "total_inactive_file", 0)
-    return cap - max(0, used - cache)
+    return max(0, used - cache)
+
+
+def group_cap(group: Path) -> int | None:
+    """The most it may use; None where it has no cap."""
+    v2 = (group / "memory.current").exists()
+    cap = _number(group / ("memory.max" if v2 else "memory.limit_in_bytes"))
+    return None if cap is None or cap >= _UNLIMITED else cap
+
+
+def group_left(group: Path) -> int | None:
+    """Bytes until a group's cap; None where it has none."""
+    cap, used = group_cap(group), group_use(group)
+    return None if cap is None or used is None else cap - used
+
+
+def share(group: str) -> float | None:
+    """How much of its cap a group uses, 1 is all; None where nothing can tell."""
+    cap, used = group_cap(Path(group)), group_use(Path(group))
+    return used / cap if group and cap and used is not None else None
+
+
+def leaves(group: str) -> tuple[int, ...]:
+    """Bytes that each group in a group uses: each Chrome of the pool's."""
+    try:
+        folders = [entry for entry in Path(group).iterdir() if entry.is_dir()] if group else []
+    except OSError:
+        return ()
+    found = [group_use(folder) for folder in folders]  # one that has just gone tells nothing
+    return tuple(used for used in found if used is not None)
 
 
 def machine_left(meminfo: Path = Path("/proc/meminfo")) -> int | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from chromepool.browser.emulation import Emulation
 from chromepool.model import Launch, Limits
+from chromepool.pool.keeping import Wishes
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Order:
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
     launch: Launch = dataclasses.field(default_factory=Launch)
     emulation: Emulation = dataclasses.field(default_factory=Emulation)
+    wishes: Wishes = dataclasses.field(default_factory=Wishes)
     downloads: str = ""
     """``allow``, ``deny``, or empty: as this Chrome does."""
     idle_timeout_s: float = 0.0

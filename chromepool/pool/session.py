@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime
-import logging
 import secrets
 import uuid
 from collections.abc import Callable
 
+from chromepool import structured
 from chromepool.browser.attendant import Attendant
 from chromepool.browser.browser import Browser, Crash, Traffic
 from chromepool.errors import BrowserGone
 from chromepool.model import Exit, Limits, Reason, State, Usage
+from chromepool.pool.keeping import Keeping
 from chromepool.pool.order import Order
 
-log = logging.getLogger("chromepool.pool")
+log = structured.get("chromepool.pool")
 
+LAST_WORDS = "; last words: "
+"""What stands in a detail before words of Chrome's."""
 POOL = "pool"
 """The owner of a Chrome that waits for one. No client is ever called that."""
 
@@ -78,6 +81,8 @@ class Session:
         self.began = self.last_active = self.clock()
         self.ended = 0.0
         self._attendant: Attendant | None = None
+        self.keeping: Keeping | None = None
+        """What is kept of it, while it lives."""
         self.moved: Callable[[Session, State], None] = lambda session, before: None
         """Told of each move, with the state before it."""
         self.left: float | None = None
@@ -123,12 +128,16 @@ class Session:
         """The one place where the state changes."""
         if state not in MOVES[self.state]:
             raise AssertionError(f"session {self.key} cannot go from {self.state} to {state}")
-        log.info("session %d: %s -> %s%s", self.key, self.state, state, self._why())
+        self._log_move(state)
         before, self.state = self.state, state
         self.moved(self, before)
 
-    def _why(self) -> str:
-        return f" ({self.reason}: {self.detail})" if self.reason else ""
+    def _log_move(self, after: State) -> None:
+        fields = {"owner": self.owner, "before": self.state, "after": after}
+        if self.reason:  # what Chrome said last may be of its pages, which are not for the log
+            detail = self.detail.partition(LAST_WORDS)[0]
+            fields |= {"reason": self.reason, "detail": detail}
+        log.info("session.moved", session=self.key, **fields)
 
     def begin_end(self, reason: Reason, detail: str) -> bool:
         """Closing from here on, with the first reason that was given; False if it was already."""

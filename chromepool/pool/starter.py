@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
+from chromepool import structured
 from chromepool.browser.browser import Browser
 from chromepool.browser.emulation import Emulation, EmulationDuty
 from chromepool.config import Settings
@@ -13,7 +13,7 @@ from chromepool.pool.link import Link
 from chromepool.pool.order import Order
 from chromepool.pool.session import Session
 
-log = logging.getLogger("chromepool.pool")
+log = structured.get("chromepool.pool")
 
 _DISCOVERY = {"discover": True, "filter": [{"type": "page"}, {"exclude": True}]}
 _CHECK_S = 2.0
@@ -32,7 +32,7 @@ async def check(browser: Browser) -> bool:
     try:
         await browser.call("Browser.getVersion", timeout_s=_CHECK_S)
     except (BrowserGone, CommandFailed, NoAnswer) as error:
-        log.warning("a Chrome that waited does not answer: %s", error)
+        browser.log.warning("session.no_answer", error=error)
         return False
     return True
 
@@ -46,6 +46,8 @@ async def dress(session: Session, browser: Browser, order: Order) -> None:
         if order.emulation != Emulation():
             user_agent = str(browser.version.get("userAgent", ""))
             await session.attendant().take_on(EmulationDuty(order.emulation, user_agent))
+        if session.keeping is not None:
+            await session.keeping.begin(order.wishes)
     except CommandFailed as error:
         raise InvalidRequest(f"Chrome refuses an option: {error.detail}.") from error
 
@@ -54,7 +56,8 @@ def download_behaviour(session: Session, order: Order) -> dict[str, Any]:
     """Parameters of ``Browser.setDownloadBehavior``."""
     if order.downloads == "deny":
         return {"behavior": "deny"}
-    return {"behavior": "allow", "downloadPath": f"{session.profile}/Downloads"}
+    path = f"{session.profile}/Downloads"
+    return {"behavior": "allow", "downloadPath": path, "eventsEnabled": True}
 
 
 async def spawn(link: Link, session: Session, order: Order) -> tuple[int, int]:

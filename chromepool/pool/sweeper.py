@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
+from chromepool import structured
 from chromepool.model import Reason
 from chromepool.pool.creation import Creator
 from chromepool.pool.manager import Manager
 from chromepool.pool.session import Session
 
-log = logging.getLogger("chromepool.pool")
+log = structured.get("chromepool.pool")
 
 SWEEP_S = 60.0
 _QUEUE_S = 1.0
@@ -42,6 +42,8 @@ class Sweeper:
             over = overdue(session, now)
             if over is not None:
                 manager.later(manager.end(session, *over))
+            if session.keeping is not None:
+                session.keeping.trim()
         manager.forget_old()
         self._creator.admission.sweep()
         while surplus := warm.surplus():
@@ -67,7 +69,7 @@ class Sweeper:
             try:
                 self.sweep()
             except Exception:  # or nothing would ever time out again
-                log.exception("a sweep failed")
+                log.exception("sweep.failed")
             self._changed.clear()
             pause_s = max(_SHORTEST_S, self.next_due() - self._manager.clock())
             try:

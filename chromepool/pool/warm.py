@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import logging
 from collections.abc import Awaitable, Callable
 
+from chromepool import structured
 from chromepool.errors import ChromepoolError
 from chromepool.model import Reason, State
 from chromepool.pool import starter
@@ -14,7 +14,7 @@ from chromepool.pool.manager import Manager
 from chromepool.pool.order import Order
 from chromepool.pool.session import POOL, Session
 
-log = logging.getLogger("chromepool.pool")
+log = structured.get("chromepool.pool")
 
 SETTLE_S = 1.0
 """From the start until it is frozen: frozen any sooner, a Chrome has its start to finish when it
@@ -25,7 +25,7 @@ has just begun."""
 
 
 class WarmPool:
-    """Keeps ``warm_sessions`` Chromes ready."""
+    """Keeps Chromes ready: ``warm_sessions``, or as many as :attr:`wanted` says."""
 
     def __init__(
         self,
@@ -41,6 +41,8 @@ class WarmPool:
         self._may_start, self._crowded = may_start, crowded
         self._waiting: collections.deque[Session] = collections.deque()
         self._filling = False
+        self.wanted: Callable[[], int] = lambda: manager.settings.warm_sessions
+        """How many there are to be."""
         self.taken = 0
         """How many sessions began with one of them."""
 
@@ -93,13 +95,13 @@ class WarmPool:
         return False
 
     def surplus(self) -> Session | None:
-        """One more than the settings want (any longer), taken out to be ended."""
+        """One more than is wanted (any longer), taken out to be ended."""
         settings = self._manager.settings
         stale = [s for s in self._waiting if s.limits != settings.session_limits]
         if stale:
             self._waiting.remove(stale[0])
             return stale[0]
-        return self.take_any() if len(self._waiting) > settings.warm_sessions else None
+        return self.take_any() if len(self._waiting) > self.wanted() else None
 
     def refill(self, pause_s: float = REFILL_S) -> None:
         """Starts what is missing, in the background, one after the other."""
@@ -108,7 +110,7 @@ class WarmPool:
             self._manager.later(self._fill(pause_s))
 
     def _lacks(self) -> bool:
-        return self.waiting < self._manager.settings.warm_sessions and self._may_start()
+        return self.waiting < self.wanted() and self._may_start()
 
     async def _fill(self, pause_s: float) -> None:
         try:
@@ -116,7 +118,7 @@ class WarmPool:
             while self._lacks():
                 self._park(await self._start(self.standard()))
         except ChromepoolError as error:  # the next sweep tries again
-            log.warning("no Chrome could be started ahead: %s", error)
+            log.warning("warm.not_started", error=error)
         finally:
             self._filling = False
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from chromepool.browser.attendant import Command, Target
 from chromepool.cdp import message as cdp
 from chromepool.store.scripts import Script, Scripts
@@ -20,8 +22,14 @@ class ScriptingDuty:
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
         self._identifiers: dict[Target, list[str]] = {}
+        self._unanswered: dict[Target, int] = {}
+        self._moved: set[Target] = set()
+        self.repeat: Callable[[Target], None] = lambda target: None
+        """Has a target told :meth:`commands` again."""
         self.run_now = ""
         """Name of a script that is to run in the open documents as well, once."""
+        self.runtime_in_use = False
+        """Whether another duty has the Runtime domain on for good."""
 
     def commands(self, target: Target) -> list[Command]:
         """From what the target has to what it is to have."""
@@ -31,11 +39,17 @@ class ScriptingDuty:
         known = self._identifiers.get(target)
         if known is None:  # the list is of no effect in a page that is not listened to
             found.append(("Page.enable", {}))
-        for identifier in known or []:
+        for identifier in _to_remove(known or []):
             found.append((_REMOVE, {"identifier": identifier}))
         at_once = target.paused and known is None  # its first, empty document is there already
         self._identifiers[target] = []
-        return found + [(_ADD, self._params(each, at_once)) for each in self._scripts.all()]
+        if (at_once or self.run_now) and not self.runtime_in_use:
+            # A document without a script of its own has no world to run in yet. Made by running
+            # the script in it, it would at once run what every new one runs: the script, twice.
+            found += [("Runtime.enable", {}), ("Runtime.disable", {})]
+        adds = [(_ADD, self._params(each, at_once)) for each in self._scripts.all()]
+        self._unanswered[target] = len(adds)
+        return found + adds
 
     def _params(self, script: Script, at_once: bool) -> dict[str, object]:
         params: dict[str, object] = {"source": script.source}
@@ -47,15 +61,33 @@ class ScriptingDuty:
 
     def answered(self, target: Target, method: str, answer: cdp.Incoming) -> str:
         """Remembers what Chrome calls a script."""
-        if answer.error is not None:
-            return answer.error.message if method == _ADD else ""
-        if method == _ADD and target in self._identifiers:
+        if method != _ADD or target not in self._identifiers:
+            return ""
+        if answer.error is None:
             self._identifiers[target].append(str(answer.result.get("identifier")))
-        return ""
+        self._unanswered[target] -= 1
+        if not self._unanswered[target] and target in self._moved:
+            self._moved.discard(target)
+            self.repeat(target)
+        return "" if answer.error is None else answer.error.message
 
     def heard(self, target: Target, event: cdp.Incoming) -> None:
-        """Nothing is listened to."""
+        """A page that goes elsewhere, maybe to another process, while its list is being made: what
+        the old process has not answered Chrome asks the new one again, and the list may then have
+        a script twice. So it is made once more."""
+        if event.method == "Page.frameNavigated" and self._unanswered.get(target):
+            self._moved.add(target)
 
     def gone(self, target: Target) -> None:
         """Its list went with it."""
         self._identifiers.pop(target, None)
+        self._unanswered.pop(target, None)
+        self._moved.discard(target)
+
+
+def _to_remove(known: list[str]) -> list[str]:
+    """Identifiers to take out: those that are known, and a few that a doubled list may have."""
+    numbers = [int(identifier) for identifier in known if identifier.isdigit()]
+    if not numbers:
+        return known
+    return [str(number) for number in range(min(numbers), max(numbers) + len(numbers) + 1)]

@@ -90,6 +90,9 @@ class V2Leaf:
             files=cgroup.count_files(pids),
             oom_kills=cgroup.read_key(self._folder / "memory.events", "oom_kill"),
             pids_refused=cgroup.read_key(self._folder / "pids.events", "max"),
+            cpu_stall_s=cgroup.read_stall_s(self._folder / "cpu.pressure"),
+            memory_stall_s=cgroup.read_stall_s(self._folder / "memory.pressure"),
+            io_stall_s=cgroup.read_stall_s(self._folder / "io.pressure"),
         )
 
     def remove(self) -> None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import logging
 import os
 import signal
 import time
 from pathlib import Path
 
 from chromepool.errors import StartFailed
+from chromepool.logs import Log
 from chromepool.model import Exit, Limits, Usage
 from chromepool.supervisor.cgroup import Leaf
 from chromepool.supervisor.reaper import split_status
 from chromepool.supervisor.spawn import Plan, spawn
 
-log = logging.getLogger("chromepool.supervisor")
+log = Log("chromepool.supervisor")
 
 _STDERR_BYTES = 8192
 RETRY_S = 0.2
@@ -85,7 +85,7 @@ class Child:
             try:
                 self.leaf.freeze(True)
             except OSError as error:  # it goes on, and costs a little more
-                log.warning("%s cannot be frozen: %s", self.name, error)
+                log.warning("session.not_frozen", session=self.key, error=error)
 
     def thaw(self, limits: Limits) -> None:
         """Lets it go on, under ``limits``. Raises OSError."""
@@ -159,7 +159,7 @@ class Child:
         try:
             self.remover = spawn(Plan(remove_argv([self.profile]), {}, {}), lambda pid: None)
         except StartFailed as error:
-            log.error("%s is not removed yet: %s", self.profile, error)
+            log.error("profile.not_removed", session=self.key, path=self.profile, error=error)
             self.deadline = time.monotonic() + RETRY_S
 
     def cleared(self) -> None:
@@ -169,7 +169,7 @@ class Child:
             self.deadline = time.monotonic() + RETRY_S
             return
         if self.profile.exists():
-            log.error("%s could not be removed; the next start tries again", self.profile)
+            log.error("profile.left", session=self.key, path=self.profile)
         self.phase = Phase.GONE
 
 

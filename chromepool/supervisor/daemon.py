@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import os
 import signal
 import socket
@@ -15,25 +14,18 @@ import prctl
 
 from chromepool import tokens
 from chromepool.config import Settings
+from chromepool.logs import Log, set_up_logging
 from chromepool.supervisor import host as hosts
 from chromepool.supervisor import listeners
 from chromepool.supervisor.cgroup import Tree
 from chromepool.supervisor.gateway_process import GatewayProcess
 from chromepool.supervisor.guardian import Guardian
+from chromepool.supervisor.journal_folder import make_journal_folder
 from chromepool.supervisor.loop import Supervisor
 from chromepool.supervisor.nursery import Nursery
 from chromepool.supervisor.reconcile import reconcile
 
-log = logging.getLogger("chromepool.supervisor")
-
-
-def set_up_logging(level: str) -> None:
-    """Lines on stderr, as the journal and a terminal both like them."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+log = Log("chromepool.supervisor")
 
 
 def serve(read_settings: Callable[[], Settings]) -> None:
@@ -45,6 +37,7 @@ def serve(read_settings: Callable[[], Settings]) -> None:
     settings = read_settings()
     set_up_logging(settings.log_level)
     known = tokens.load(settings.tokens_file)
+    secret = tokens.load_secret(settings.webhook_secret_file)
     listeners.find_group(settings.group)
     listeners.make_folders(settings)
     with contextlib.ExitStack() as stack:
@@ -52,18 +45,19 @@ def serve(read_settings: Callable[[], Settings]) -> None:
             stack.callback(os.close, listeners.lock(folder))
         if os.geteuid() == 0:
             stack.callback(os.close, listeners.lock_uids(settings))
+        make_journal_folder(settings)
         tree = hosts.open_tree(settings)
         stack.callback(_remove, tree)
         host = hosts.examine(settings, tree)
         for warning in host.warnings:
-            log.warning("%s", warning)
+            log.warning("host.lacking", detail=warning)
         reconcile(settings, tree)
         control = stack.enter_context(listeners.listen_control(settings))
         stack.callback(settings.control_socket.unlink, missing_ok=True)
         devtools = stack.enter_context(listeners.listen_devtools(settings))
         prctl.set_child_subreaper(1)
         prctl.set_name("chromepool")
-        gateway = GatewayProcess(settings, known, host, (control, devtools))
+        gateway = GatewayProcess(settings, known, host, (control, devtools), secret)
         Supervisor(
             settings,
             nursery=Nursery(settings, host, tree),
@@ -73,12 +67,13 @@ def serve(read_settings: Callable[[], Settings]) -> None:
             reload=functools.partial(_reload, read_settings),
         ).run()
         signal.set_wakeup_fd(-1)
-    log.info("stopped; nothing is left")
+    log.info("daemon.stopped")
 
 
-def _reload(read_settings: Callable[[], Settings]) -> tuple[Settings, dict[str, str]]:
+def _reload(read_settings: Callable[[], Settings]) -> tuple[Settings, dict[str, str], str]:
     settings = read_settings()
-    return settings, tokens.load(settings.tokens_file)
+    secret = tokens.load_secret(settings.webhook_secret_file)
+    return settings, tokens.load(settings.tokens_file), secret
 
 
 def _remove(tree: Tree) -> None:
@@ -86,7 +81,7 @@ def _remove(tree: Tree) -> None:
     try:
         tree.remove()
     except OSError as error:
-        log.error("control groups are left: %s", error)
+        log.error("cgroup.left", error=error)
 
 
 def _announce(settings: Settings, devtools: socket.socket) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import socket
 import sys
@@ -15,8 +14,6 @@ from chromepool.config import Settings
 from chromepool.model import Host
 from chromepool.supervisor.spawn import Plan, spawn
 from chromepool.supervisor.wire_end import WireEnd
-
-log = logging.getLogger("chromepool.supervisor")
 
 WIRE_FD, CONTROL_FD, DEVTOOLS_FD = 3, 4, 5
 _LONGEST_PAUSE_S = 30.0
@@ -33,9 +30,10 @@ class GatewayProcess:
         tokens: dict[str, str],
         host: Host,
         listeners: Sequence[socket.socket],
+        webhook_secret: str = "",
     ) -> None:
         """``tokens`` are names and digests, as :mod:`chromepool.tokens` reads them."""
-        self.configure(settings, tokens)
+        self.configure(settings, tokens, webhook_secret)
         self._host = host
         self._listeners = listeners
         self.wire: WireEnd | None = None
@@ -46,9 +44,9 @@ class GatewayProcess:
         self.start_at = 0.0
         """When the next start is due (monotonic)."""
 
-    def configure(self, settings: Settings, tokens: dict[str, str]) -> None:
+    def configure(self, settings: Settings, tokens: dict[str, str], webhook_secret: str) -> None:
         """What the next gateway is told when it starts."""
-        self._settings, self._tokens = settings, tokens
+        self._settings, self._tokens, self._secret = settings, tokens, webhook_secret
 
     def start(self) -> WireEnd:
         """Starts a gateway: a fresh interpreter, so that it also takes up new code.
@@ -75,7 +73,10 @@ class GatewayProcess:
         self._started_at = time.monotonic()
         self.wire = WireEnd(ours)
         settings = dataclasses.asdict(self._settings)
-        self.wire.send(wire.Welcome(settings, self._host, self._tokens))
+        restarts = self.starts - 1
+        self.wire.send(
+            wire.Welcome(settings, self._host, self._tokens, self._secret, restarts=restarts)
+        )
         return self.wire
 
     @staticmethod
@@ -84,7 +85,7 @@ class GatewayProcess:
 
     @staticmethod
     def _environment() -> dict[str, str]:
-        kept = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONTRACEMALLOC")
+        kept = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONTRACEMALLOC", "JOURNAL_STREAM")
         return {name: os.environ[name] for name in kept if name in os.environ}
 
     def died(self) -> float:

@@ -10,7 +10,6 @@ is left in its groups.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import time
@@ -18,8 +17,6 @@ import time
 import prctl
 
 from chromepool.supervisor.cgroup import Tree
-
-log = logging.getLogger("chromepool.supervisor")
 
 NAME = "chromepool-guard"
 _TIMEOUT_S = 10.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import selectors
 import signal
@@ -20,14 +19,16 @@ from chromepool.errors import (
     StartFailed,
     WireError,
 )
-from chromepool.model import Limits
+from chromepool.logs import Log, set_level
+from chromepool.model import File, Limits
+from chromepool.supervisor import downloads
 from chromepool.supervisor.child import Child, Phase
 from chromepool.supervisor.gateway_process import GatewayProcess
 from chromepool.supervisor.guardian import Guardian
 from chromepool.supervisor.nursery import Nursery, check_limits
-from chromepool.supervisor.reaper import reap, split_status
+from chromepool.supervisor.reaper import process_state, reap, split_status
 
-log = logging.getLogger("chromepool.supervisor")
+log = Log("chromepool.supervisor")
 
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _IDLE_S = 30.0
@@ -47,10 +48,11 @@ class Supervisor:
         gateway: GatewayProcess,
         guardian: Guardian,
         on_ready: Callable[[], None],
-        reload: Callable[[], tuple[Settings, dict[str, str]]],
+        reload: Callable[[], tuple[Settings, dict[str, str], str]],
     ) -> None:
         """``on_ready`` is called each time a gateway has begun to serve; ``reload`` on SIGHUP: the
-        settings and tokens as they are written now, or a :class:`ChromepoolError`."""
+        settings, tokens and the webhook's secret as they are written now, or a
+        :class:`ChromepoolError`."""
         self._settings, self._on_ready, self._reload = settings, on_ready, reload
         self._nursery, self._gateway, self._guardian = nursery, gateway, guardian
         self._children: list[Child] = []
@@ -96,26 +98,26 @@ class Supervisor:
 
     def _on_reload(self) -> None:
         try:
-            written, tokens = self._reload()
+            written, tokens, secret = self._reload()
         except ChromepoolError as error:
-            log.error("SIGHUP: everything stays as it is: %s", error)
+            log.error("settings.refused", error=error)
             return
         self._settings, fixed = merge_live(self._settings, written)
         self._nursery.settings = self._settings
-        self._gateway.configure(self._settings, tokens)
-        logging.getLogger().setLevel(self._settings.log_level.upper())
-        self._tell(wire.Reload(dataclasses.asdict(self._settings), tokens))
-        log.info("SIGHUP: the settings were read again")
+        self._gateway.configure(self._settings, tokens, secret)
+        set_level(self._settings.log_level)
+        self._tell(wire.Reload(dataclasses.asdict(self._settings), tokens, secret))
+        log.info("settings.reloaded")
         if fixed:
-            log.warning("only a restart changes %s", ", ".join(fixed))
+            log.warning("settings.need_restart", settings=fixed)
 
     def _on_stop_signal(self) -> None:
         if self._stop_at is None:
-            log.info("stopping within %.0f s", self._settings.shutdown_timeout_s)
+            log.info("daemon.stopping", within_s=self._settings.shutdown_timeout_s)
             self._stop_at = time.monotonic() + self._settings.shutdown_timeout_s
             self._tell(wire.Shutdown(self._settings.shutdown_timeout_s))
         else:
-            log.warning("second signal: stopping at once")
+            log.warning("daemon.stopping_at_once")
             self._stop_at = time.monotonic()
 
     # -- the gateway --
@@ -127,7 +129,7 @@ class Supervisor:
         try:
             end = gateway.start()
         except (StartFailed, OSError) as error:  # no process, no descriptor: there may be again
-            log.error("the gateway cannot start: %s; next try in %.1f s", error, gateway.died())
+            log.error("gateway.not_started", error=error, pause_s=gateway.died())
             return
         self._selector.register(end.sock, selectors.EVENT_READ, self._on_wire)
 
@@ -151,7 +153,7 @@ class Supervisor:
         wire_end = self._gateway.wire
         if wire_end is None or wire_end.sock.fileno() < 0:
             return
-        log.error("the gateway %s", why) if self._stop_at is None else None
+        log.error("gateway.dropped", why=why) if self._stop_at is None else None
         self._selector.unregister(wire_end.sock)
         wire_end.close()
         if self._gateway.pid and self._stop_at is None:
@@ -178,7 +180,10 @@ class Supervisor:
                 self._by_key[key].terminate(grace_s)
             case wire.Inspect(key=key) if key in self._by_key:
                 child = self._by_key[key]
-                self._tell(wire.Inspected(key, child.leaf.usage(), child.words))
+                state = process_state(child.pid)
+                self._tell(wire.Inspected(key, child.leaf.usage(), child.words, state))
+            case wire.FileRequest():
+                self._on_file_request(message)
             case wire.Freeze(key=key) if key in self._by_key:
                 self._by_key[key].freeze()
             case wire.Thaw(key=key, limits=limits) if key in self._by_key:
@@ -188,13 +193,32 @@ class Supervisor:
             case _:
                 raise WireError(f"the gateway does not send {type(message).__name__}.")
 
+    def _on_file_request(self, request: wire.FileRequest) -> None:
+        fds: tuple[int, ...] = ()
+        files: tuple[File, ...] = ()
+        try:
+            if request.key not in self._by_key:
+                raise FileNotFoundError(request.name)
+            child = self._by_key[request.key]
+            if request.verb == "list":
+                files = downloads.list_files(child.profile, child.uid)
+            elif request.verb == "open":
+                fds = (downloads.open_file(child.profile, child.uid, request.name),)
+            else:
+                downloads.remove_file(child.profile, request.name)
+        except OSError as error:
+            said = error.strerror or "no such file"
+            self._tell(wire.FileAnswer(request.number, error=said))
+            return
+        self._tell(wire.FileAnswer(request.number, files), fds)
+
     def _thaw(self, child: Child, limits: Limits) -> None:
         """A session that waited goes to its owner, with limits that may be lower."""
         try:
             check_limits(limits, self._settings)
             child.thaw(limits)
         except (OSError, StartFailed) as error:
-            log.error("session %d cannot have its limits: %s", child.key, error)
+            log.error("session.limits_refused", session=child.key, error=error)
             child.kill()
 
     def _on_gateway_death(self, status: int) -> None:
@@ -206,12 +230,7 @@ class Supervisor:
             child.kill()
         self._by_key.clear()
         if self._stop_at is None:
-            log.error(
-                "the gateway died (exit %s, signal %s); its sessions end; next start in %.1f s",
-                code,
-                name,
-                pause,
-            )
+            log.error("gateway.died", code=code, signal=name, pause_s=pause)
 
     # -- children --
 
@@ -246,7 +265,7 @@ class Supervisor:
                 self._on_gateway_death(status)
                 continue
             if pid == self._guardian.pid:
-                log.error("the guardian died; another one takes its place")
+                log.error("guardian.died")
                 self._guardian.start()
                 continue
             for child in self._children:

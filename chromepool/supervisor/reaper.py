@@ -32,3 +32,12 @@ def split_status(status: int) -> tuple[int | None, str | None]:
         return None, signal.Signals(-code).name
     except ValueError:  # real-time signals have no name of their own
         return None, f"signal {-code}"
+
+
+def process_state(pid: int) -> str:
+    """The letter for what a process does (proc(5)); "" when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:  # the name before it may have spaces and brackets
+            return file.read().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""

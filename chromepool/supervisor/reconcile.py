@@ -7,17 +7,17 @@ nobody that lives.
 from __future__ import annotations
 
 import contextlib
-import logging
 import subprocess
 import time
 from pathlib import Path
 
 from chromepool.config import Settings
+from chromepool.logs import Log
 from chromepool.supervisor import cgroup
 from chromepool.supervisor.cgroup import Leaf, Tree
 from chromepool.supervisor.child import remove_argv
 
-log = logging.getLogger("chromepool.supervisor")
+log = Log("chromepool.supervisor")
 
 _TIMEOUT_S = 10.0
 
@@ -30,7 +30,7 @@ def _end(leaf: Leaf, deadline: float) -> None:
                 leaf.remove()
                 return
         if time.monotonic() > deadline:
-            log.error("a leftover control group does not empty: %s", leaf.pids())
+            log.error("cgroup.left", error="it does not empty", pids=leaf.pids())
             return
         time.sleep(0.01)
 
@@ -64,11 +64,9 @@ def reconcile(settings: Settings, tree: Tree) -> None:
         _end(leaf, time.monotonic() + _TIMEOUT_S)
     profiles = list(settings.profiles_dir.iterdir())
     if profiles:
-        subprocess.run(remove_argv(profiles), check=False)
+        subprocess.run(remove_argv(profiles), check=False, stderr=subprocess.DEVNULL)
     for profile in profiles:
         if profile.exists():
-            log.error("%s could not be removed", profile)
+            log.error("profile.left", path=profile)
     if leaves or profiles:
-        log.warning(
-            "removed what an earlier life left: %d groups, %d profiles", len(leaves), len(profiles)
-        )
+        log.warning("leftovers.removed", groups=len(leaves), profiles=len(profiles))

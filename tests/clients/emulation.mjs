@@ -6,7 +6,7 @@ const probe = `({
   timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
   locale: Intl.NumberFormat().resolvedOptions().locale,
   language: navigator.language, agent: navigator.userAgent,
-  width: innerWidth, ratio: devicePixelRatio })`;
+  width: innerWidth, ratio: devicePixelRatio, mark: globalThis.kept_mark })`;
 const early = `<script>window.early = ${probe}</script>`;
 const thread = `new Promise((resolve) => {
   const code = 'postMessage({timezone: Intl.DateTimeFormat().resolvedOptions().timeZone,'

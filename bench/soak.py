@@ -1,0 +1,480 @@
+"""``make soak``: a day in an hour. Thousands of sessions, each used in one of many ways, several at
+a time, on one daemon; then the books: nothing may be left of them, and nothing may have grown.
+
+``SESSIONS=200 make soak`` makes it shorter. The ledger goes to ``bench/results/``, outside git, and
+the exit code tells whether every bound was kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import concurrent.futures
+import contextlib
+import datetime
+import json
+import os
+import re
+import signal
+import socket
+import statistics
+import struct
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+
+from bench.capture import serving
+from tests.cdp import Cdp, connect, run
+from tests.daemon import Answer, Daemon, wait_for
+from tests.site import Site
+
+_RESULTS = Path(__file__).parent / "results"
+_SESSIONS = 2000
+_WORKERS = 4
+_EVERY_S = 0.5
+_GROWTH = 1.1
+"""What the last tenth of the sessions may take of the second's memory."""
+_MOST_ERRORS = 20
+_SETTINGS: dict[str, object] = {
+    "warm_sessions": 1,
+    "creations_per_minute": 0,
+    "breaker_failures": 1000,  # a start that nobody waits for any more is no fault of Chrome's
+    "pool_memory_bytes": "4GiB",
+}
+_SAVE = (
+    "(() => { const a = document.createElement('a'); a.download = 'saved.txt';"
+    "a.href = URL.createObjectURL(new Blob(['saved'])); a.click(); })()"
+)
+_REASON = re.compile(r'^chromepool_sessions_ended_total\{reason="(\w+)"\} (\d+)', re.MULTILINE)
+
+Json = dict[str, Any]
+
+
+def vanish(client: Cdp) -> None:
+    """Its connection is reset, without a word."""
+    transport = client.socket._writer.transport
+    linger = struct.pack("ii", 1, 0)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    transport.abort()
+
+
+class _Visitor:
+    """Those who use the daemon; each method makes one session, uses it and ends it."""
+
+    def __init__(self, daemon: Daemon, site: Site) -> None:
+        self._daemon, self._site = daemon, site
+
+    def kinds(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        return [
+            self.opens_pages,
+            self.has_only_curl,
+            self.reads_what_was_captured,
+            self.has_scripts,
+            self.reads_the_console,
+            self.connects_and_goes,
+            self.vanishes,
+            self.loses_its_chrome,
+            self.loses_a_tab,
+            self.closes_the_browser,
+            self.vanishes_for_a_while,
+            self.hangs_up,
+            self.is_idle,
+            self.downloads,
+            self.wants_a_chrome_of_its_own,
+            self.asks_for_what_there_is_not,
+            self.listens,
+        ]
+
+    def _ask(self, session: Json, path: str, method: str = "GET", body: object = None) -> Answer:
+        answer = self._daemon.ask(method, f"/v1/sessions/{session['id']}{path}", body)
+        assert answer.status in (200, 201, 204), (path, answer.body)
+        return answer
+
+    def _end(self, session: Json) -> None:
+        assert self._daemon.delete(session["id"]) == 204
+
+    async def _visit(self, client: Cdp, path: str) -> str:
+        _, page = await client.open_page()
+        await client.call("Page.enable", session=page)
+        await client.call("Page.navigate", {"url": self._site.url(path)}, page)
+        await client.wait_event("Page.loadEventFired")
+        return page
+
+    async def opens_pages(self) -> None:
+        session = self._daemon.new()
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            for path in ("/page", "/frames", "/page"):
+                page = await self._visit(client, path)
+                assert await client.evaluate("6*7", page) == 42
+                await client.call("Page.captureScreenshot", session=page)
+        self._end(session)
+
+    async def has_only_curl(self) -> None:
+        session = self._daemon.new()
+        base = f"/sessions/{session['id']}"
+        assert self._daemon.get(f"{base}/json/new?{self._site.url('/page')}", "PUT").status == 200
+        wait_for(lambda: b"A page" in self._ask(session, "/content").body, "it is loaded")
+        assert self._ask(session, "/screenshot?full=1").body.startswith(b"\x89PNG")
+        assert self._ask(session, "/pdf").body.startswith(b"%PDF")
+        assert self._daemon.get(f"{base}/json/list").status == 200
+        self._end(session)
+
+    async def reads_what_was_captured(self) -> None:
+        session = self._daemon.new(capture={})
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            await self._visit(client, "/frames")
+
+        def has_bodies() -> bool:
+            found = self._ask(session, "/responses").json["responses"]
+            return any(response["body_bytes"] for response in found)
+
+        wait_for(has_bodies, "bodies are kept")
+        assert self._ask(session, "/har").json["log"]["entries"]
+        self._end(session)
+
+    async def has_scripts(self) -> None:
+        script = {"name": "a", "source": "window.mark = 1"}
+        session = self._daemon.new(scripts=[script])
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            self._ask(session, "/scripts", "POST", {"name": "b", "source": "window.mark += 2"})
+            page = await self._visit(client, "/page")
+            assert await client.evaluate("window.mark", page) == 3
+            self._ask(session, "/scripts/b", "DELETE")
+        self._end(session)
+
+    async def reads_the_console(self) -> None:
+        session = self._daemon.new(console=True)
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            page = await self._visit(client, "/page")
+            say = "for (let n = 0; n < 200; n++) console.log('x'.repeat(2000)); 0"
+            await client.evaluate(say, page)
+        wait_for(lambda: self._ask(session, "/console").json["messages"], "it was said")
+        self._ask(session, "/stderr")
+        self._end(session)
+
+    async def connects_and_goes(self) -> None:
+        async with connect(self._daemon.ws_url) as client:
+            page = await self._visit(client, "/page")
+            assert await client.evaluate("document.title", page) == "chromepool"
+
+    async def vanishes(self) -> None:
+        """With requests that it holds, and answers on the way."""
+        async with connect(self._daemon.ws_url) as client:
+            _, page = await client.open_page()
+            await client.call("Fetch.enable", session=page)
+            await client.send("Page.navigate", {"url": self._site.url("/page")}, page)
+            await client.wait_event("Fetch.requestPaused")
+            for _ in range(20):
+                await client.send("Runtime.evaluate", {"expression": "'x'.repeat(9999)"}, page)
+            vanish(client)
+
+    async def loses_its_chrome(self) -> None:
+        session = self._daemon.new(capture={}, console=True)
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            await self._visit(client, "/page")
+            os.kill(session["pid"], signal.SIGKILL)
+            assert (await client.closed())[0] == 1011
+        assert self._daemon.wait_ended(session["id"])["exit"]["reason"] == "crashed"
+
+    async def loses_a_tab(self) -> None:
+        session = self._daemon.new()
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            page = await self._visit(client, "/page")
+            await client.call("Inspector.enable", session=page)
+            await client.send("Page.crash", session=page)
+            await client.wait_event("Inspector.targetCrashed")
+            await self._visit(client, "/page")
+        self._end(session)
+
+    async def closes_the_browser(self) -> None:
+        session = self._daemon.new()
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            await self._visit(client, "/page")
+            await client.send("Browser.close")
+            await client.closed()
+        assert self._daemon.wait_ended(session["id"])["exit"]["reason"] == "client_closed"
+
+    async def vanishes_for_a_while(self) -> None:
+        """And finds its session again, with a popup that nobody has let run."""
+        session = self._daemon.new(console=True)
+        wait = {"autoAttach": True, "waitForDebuggerOnStart": True, "flatten": True}
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            page = await self._visit(client, "/page")
+            await client.call("Target.setAutoAttach", wait, page)
+            await client.send("Runtime.evaluate", {"expression": "window.open('/page')"}, page)
+            await client.wait_event("Target.attachedToTarget")
+            vanish(client)
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            await self._visit(client, "/page")
+        self._end(session)
+
+    async def hangs_up(self) -> None:
+        """While its session is being made."""
+        connector = aiohttp.UnixConnector(str(self._daemon.control_socket))
+        patience = aiohttp.ClientTimeout(total=0.05)
+        body = {"flags": ["--lang=de"]}
+        async with aiohttp.ClientSession("http://localhost", connector=connector) as http:
+            with contextlib.suppress(TimeoutError):
+                await http.post("/v1/sessions", json=body, timeout=patience)
+
+    async def is_idle(self) -> None:
+        session = self._daemon.new(idle_timeout_s=0.5)
+        assert self._daemon.wait_ended(session["id"])["exit"]["reason"] == "idle_timeout"
+
+    async def downloads(self) -> None:
+        session = self._daemon.new(downloads="allow")
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            await client.evaluate(_SAVE, await self._visit(client, "/page"))
+        wait_for(lambda: self._ask(session, "/downloads").json["downloads"], "it is saved")
+        assert self._ask(session, "/downloads/saved.txt").body == b"saved"
+        self._end(session)
+
+    async def wants_a_chrome_of_its_own(self) -> None:
+        wishes = {"viewport": {"width": 800, "height": 600}, "locale": "de-DE"}
+        session = self._daemon.new(ignore_certificate_errors=True, **wishes)
+        page_url = self._daemon.get(f"/sessions/{session['id']}/json/list").json[0]
+        async with connect(page_url["webSocketDebuggerUrl"]) as client:
+            assert await client.evaluate("innerWidth") == 800
+            context = await self._leave_a_context(session)
+            assert context
+        self._end(session)
+
+    async def _leave_a_context(self, session: Json) -> str:
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            made = await client.call("Target.createBrowserContext", {"disposeOnDetach": True})
+            context: str = made["browserContextId"]
+            params = {"url": self._site.url("/page"), "browserContextId": context}
+            await client.call("Target.createTarget", params)
+            return context
+
+    async def asks_for_what_there_is_not(self) -> None:
+        answer = self._daemon.ask("POST", "/v1/sessions", {"timezone": "Moon/Crater"})
+        assert answer.status == 400, answer.body
+
+    async def listens(self) -> None:
+        connector = aiohttp.UnixConnector(str(self._daemon.control_socket))
+        async with (
+            aiohttp.ClientSession("http://localhost", connector=connector) as http,
+            http.get("/v1/events") as stream,
+        ):
+            session = await asyncio.to_thread(self._daemon.new)
+            await stream.content.readline()
+            await asyncio.to_thread(self._end, session)
+
+
+class Books:
+    """What there is of a daemon, beside one Chrome that waits."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self._supervisor, self._gateway = psutil.Process(daemon.pid), daemon.gateway
+        self.before: dict[str, int] = {}
+
+    def open(self) -> None:
+        """What is more later is left over against now."""
+        self._rest()
+        self.before = self.count()
+
+        def is_the_same() -> bool:
+            before, self.before = self.before, self.count()
+            return before == self.before
+
+        wait_for(is_the_same, "nothing changes any more", pause_s=1.0)
+
+    def _is_at_rest(self) -> bool:
+        sessions = self._daemon.ask("GET", "/v1/sessions?all=1").json["sessions"]
+        states = [s["state"] for s in sessions if s["state"] != "closed"]
+        return states in (["frozen"], ["ready"]) and len(self._daemon.chromes()) == 1
+
+    def _rest(self) -> None:
+        wait_for(self._is_at_rest, "one Chrome waits, and nothing else runs", pause_s=0.1)
+
+    def _processes(self) -> int:
+        """Those below the supervisor, but for what belongs to a living Chrome."""
+        below = set(self._supervisor.children(recursive=True))
+        for chrome in self._daemon.chromes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                below -= {chrome, *chrome.children(recursive=True)}
+        return len(below)
+
+    def sample(self) -> dict[str, int]:
+        """What may grow."""
+        status = self._daemon.ask("GET", "/v1/status").json
+        both = (("supervisor", self._supervisor), ("gateway", self._gateway))
+        found = {f"{name}_rss": process.memory_info().rss for name, process in both}
+        found |= {f"{name}_fds": process.num_fds() for name, process in both}
+        found |= {f"{name}_threads": process.num_threads() for name, process in both}
+        return found | {
+            "gateway_tasks": status["gateway"]["tasks"],
+            "cgroups": len(self._daemon.leaves()),
+            "profiles": len(self._daemon.profiles()),
+            "chromes": len(self._daemon.chromes()),
+            "clients": status["clients"]["now"],
+        }
+
+    def count(self) -> dict[str, int]:
+        """What is to be the same in the end."""
+        tree = self._supervisor.children(recursive=True)
+        folder = self._daemon.state_dir
+        counted = {name: n for name, n in self.sample().items() if not name.endswith("_rss")}
+        return counted | {
+            "processes": self._processes(),
+            "zombies": sum(_is_zombie(process) for process in tree),
+            "mounts": len(Path(f"/proc/{self._daemon.pid}/mountinfo").read_text().splitlines()),
+            "files": sum(1 for path in folder.iterdir() if path.is_file()),
+        }
+
+    def left_over(self) -> dict[str, list[int]]:
+        """What does not come down to what it was: before and now."""
+        with contextlib.suppress(AssertionError):
+            self._rest()
+            wait_for(lambda: not self._excess(), "all is as it was", pause_s=0.1)
+        return self._excess()
+
+    def _excess(self) -> dict[str, list[int]]:
+        now = self.count()
+        return {name: [n, now[name]] for name, n in self.before.items() if now[name] > n}
+
+    @property
+    def same_gateway(self) -> bool:
+        """Whether it has lived all the time."""
+        return self._gateway.is_running()
+
+
+def _is_zombie(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+class Soak:
+    """One run."""
+
+    def __init__(self, daemon: Daemon, site: Site, sessions: int) -> None:
+        self._daemon, self._sessions = daemon, sessions
+        self._kinds = _Visitor(daemon, site).kinds()
+        self._books = Books(daemon)
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._done = 0
+        self._took: dict[str, list[float]] = collections.defaultdict(list)
+        self._errors: list[str] = []
+        self._samples: list[dict[str, float]] = []
+
+    def run(self) -> Json:
+        """The ledger."""
+        for kind in self._kinds:  # what is loaded once is loaded before the count
+            run(kind())
+        self._books.open()
+        began = time.monotonic()
+        sampler = threading.Thread(target=self._sample, args=(began,))
+        sampler.start()
+        with concurrent.futures.ThreadPoolExecutor(_WORKERS) as workers:
+            list(workers.map(self._one, range(self._sessions)))
+        self._over.set()
+        sampler.join()
+        return self._ledger(time.monotonic() - began)
+
+    def _one(self, number: int) -> None:
+        kind = self._kinds[number % len(self._kinds)]
+        if len(self._errors) >= _MOST_ERRORS:
+            return
+        began = time.monotonic()
+        try:
+            run(kind())
+        except Exception:
+            self._errors.append(f"{kind.__name__}: {traceback.format_exc(limit=-3)}")
+        with self._lock:
+            self._done += 1
+            self._took[kind.__name__].append(time.monotonic() - began)
+
+    def _sample(self, began: float) -> None:
+        while not self._over.is_set():
+            try:
+                found = self._books.sample()
+            except (OSError, KeyError, psutil.Error) as error:
+                self._errors.append(f"no sample: {error!r}")
+                return
+            self._samples.append({"at_s": time.monotonic() - began, "done": self._done} | found)
+            self._over.wait(_EVERY_S)
+
+    # -- the ledger --
+
+    def _tenth(self, number: int, name: str) -> float:
+        """The median of one tenth of the sessions; the first is 1."""
+        low, high = (self._sessions * n / 10 for n in (number - 1, number))
+        taken = [s[name] for s in self._samples if low <= s["done"] < high]
+        return statistics.median(taken) if taken else 0.0
+
+    def _growth(self, name: str) -> float:
+        second = self._tenth(2, name)
+        return round(self._tenth(10, name) / second, 3) if second else 0.0
+
+    def _tenths(self, name: str) -> list[float]:
+        divide = 1 << 20 if name.endswith("_rss") else 1
+        return [round(self._tenth(number, name) / divide, 1) for number in range(1, 11)]
+
+    def _ledger(self, took_s: float) -> Json:
+        left = self._books.left_over()
+        names = [name for name in self._samples[0] if name not in ("at_s", "done")]
+        page = self._daemon.ask("GET", "/metrics").body.decode()
+        return {
+            "sessions": self._done,
+            "took_s": round(took_s, 1),
+            "sessions_per_minute": round(self._done / took_s * 60, 1),
+            "ended": {reason: int(count) for reason, count in _REASON.findall(page) if int(count)},
+            "median_s": {k: round(statistics.median(v), 2) for k, v in self._took.items()},
+            "gateway_rss_growth": self._growth("gateway_rss"),
+            "supervisor_rss_growth": self._growth("supervisor_rss"),
+            "tenths": {name: self._tenths(name) for name in names},
+            "most": {name: max(s[name] for s in self._samples) for name in names},
+            "before": self._books.before,
+            "left_over": left,
+            "gateway_restarted": not self._books.same_gateway,
+            "errors": self._errors,
+        }
+
+
+def broken(ledger: Json, growth: float = _GROWTH) -> list[str]:
+    """The bounds that were not kept."""
+    found = [f"{name} was {n[0]}, is {n[1]}" for name, n in ledger["left_over"].items()]
+    for name in ("gateway_rss_growth", "supervisor_rss_growth"):
+        if not 0 < ledger[name] <= growth:
+            found.append(f"{name} is {ledger[name]}, over {growth}")
+    if ledger["gateway_restarted"]:
+        found.append("the gateway died")
+    return found + list(ledger["errors"])
+
+
+def soak(folder: Path, sessions: int) -> Json:
+    """Runs it on a daemon of its own; the ledger."""
+    site = Site()
+    with serving(site), Daemon(folder, **_SETTINGS) as daemon:
+        return Soak(daemon, site, sessions).run()
+
+
+def main() -> None:
+    """Prints the ledger and keeps it."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        Path(folder).chmod(0o755)
+        ledger = soak(Path(folder), int(os.environ.get("SESSIONS", _SESSIONS)))
+    ledger["broken"] = broken(ledger)
+    text = json.dumps(ledger, indent=2)
+    _RESULTS.mkdir(exist_ok=True)
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    (_RESULTS / f"soak-{now}.json").write_text(text)
+    print(text)
+    sys.exit(1 if ledger["broken"] else 0)
+
+
+if __name__ == "__main__":
+    main()

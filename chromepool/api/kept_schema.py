@@ -1,0 +1,173 @@
+"""The JSON of what a session keeps, as types, like :mod:`chromepool.api.schema`."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import typing
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from chromepool.errors import InvalidRequest
+from chromepool.store.responses import Wanted
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)"
+_ScriptName = Annotated[str, Meta(pattern=NAME)]
+_World = Annotated[str, Meta(max_length=64, description="Isolated world; empty: the page's own.")]
+_Source = Annotated[str, Meta(min_length=1)]
+STATUS = r"^[1-5]([0-9]{2}|xx)$(?!\n)"
+_Status = Annotated[str, Meta(pattern=STATUS)]
+_Url = Annotated[str, Meta(min_length=1, max_length=2048, description="Pattern with * and ?.")]
+_Type = Literal[
+    "Document",
+    "Stylesheet",
+    "Image",
+    "Media",
+    "Font",
+    "Script",
+    "TextTrack",
+    "XHR",
+    "Fetch",
+    "Prefetch",
+    "EventSource",
+    "WebSocket",
+    "Manifest",
+    "SignedExchange",
+    "Ping",
+    "CSPViolationReport",
+    "Preflight",
+    "FedCM",
+    "Other",
+]
+"""CDP's Network.ResourceType."""
+TYPES: tuple[str, ...] = typing.get_args(_Type)
+
+
+class AddScript(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A persistent script: runs in every new document, before the page's own."""
+
+    name: _ScriptName
+    source: _Source
+    world: _World = ""
+    run_now: Annotated[bool, Meta(description="Once in the open documents, too.")] = False
+
+
+class PutScript(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The same, its name in the path."""
+
+    source: _Source
+    world: _World = ""
+    run_now: bool = False
+
+
+class ScriptView(msgspec.Struct):
+    """A persistent script."""
+
+    name: str
+    source: str
+    world: str
+
+
+class ScriptList(msgspec.Struct):
+    """In the order in which they run."""
+
+    scripts: list[ScriptView]
+
+
+class CaptureRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Which of the network's answers are kept; what is left out is every one."""
+
+    urls: Annotated[list[_Url], Meta(max_length=32)] = []
+    types: Annotated[list[_Type], Meta(max_length=32)] = []
+    statuses: Annotated[list[_Status], Meta(max_length=32)] = []
+    bodies: bool = True
+
+
+class ResponseView(msgspec.Struct):
+    """A response that is kept."""
+
+    number: int
+    url: str
+    method: str
+    status: int
+    status_text: str
+    type: str
+    mime_type: str
+    request_headers: dict[str, str]
+    response_headers: dict[str, str]
+    started_at: datetime.datetime
+    duration_ms: float | None
+    timing: dict[str, Any]
+    protocol: str
+    remote_address: str
+    encoded_bytes: int
+    body_bytes: int | None
+    body_error: str
+    error: str
+
+
+class ResponseList(msgspec.Struct):
+    """The oldest first."""
+
+    responses: list[ResponseView]
+    dropped: int
+    """How many have gone by themselves."""
+
+
+class ConsoleView(msgspec.Struct):
+    """Something a page said."""
+
+    number: int
+    at: datetime.datetime
+    level: str
+    text: str
+    url: str
+    line: int | None
+    target_id: str
+
+
+class ConsoleList(msgspec.Struct):
+    """The oldest first."""
+
+    messages: list[ConsoleView]
+    dropped: int
+
+
+class DownloadView(msgspec.Struct):
+    """A file that was downloaded."""
+
+    name: str
+    size: int
+    modified: float
+    """Seconds of the day."""
+
+
+class DownloadList(msgspec.Struct):
+    """The newest first."""
+
+    downloads: list[DownloadView]
+
+
+def check_script_name(name: str) -> None:
+    """Raises :class:`InvalidRequest` for what is no name."""
+    if not re.search(NAME, name):
+        raise InvalidRequest("A script's name is letters, digits, dots and dashes; up to 64.")
+
+
+def wanted(urls: Sequence[str], types: Sequence[str], statuses: Sequence[str]) -> Wanted:
+    """A filter of a query; raises :class:`InvalidRequest`."""
+    body = {"urls": list(urls), "types": list(types), "statuses": list(statuses)}
+    try:
+        return make_wanted(msgspec.convert(body, CaptureRequest))
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"This is no filter: {error}.") from error
+
+
+def make_wanted(request: CaptureRequest) -> Wanted:
+    """What a request asks for."""
+    return Wanted(
+        tuple(request.urls), tuple(request.types), tuple(request.statuses), request.bodies
+    )

@@ -1,0 +1,90 @@
+"""A canary: goes the whole way a user goes, and tells how far it got."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from typing import Any
+
+from chromepool.client import Client
+from chromepool.errors import ChromepoolError
+from chromepool.pool.manager import Manager
+
+_PAGE = "data:text/html,<title>canary</title><script>window.sum = 40 + 2</script>"
+_LABELS = {"chromepool": "canary"}
+_NOT_WANTED_S = 60.0
+"""How often it is looked whether canaries are wanted by now."""
+STEPS = ("create", "connect", "load", "evaluate", "delete")
+
+
+@dataclasses.dataclass(slots=True)
+class Flight:
+    """One canary's."""
+
+    ok: bool = False
+    step: str = ""
+    """The step that failed."""
+    error: str = ""
+    """In words."""
+    steps_s: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Seconds of each step it came through."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dataclasses.asdict(self)
+
+
+class Canary:
+    """Creates a session, connects with pyppeteer, loads a page, evaluates, deletes."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._flight = Flight()
+        self._began = 0.0
+
+    async def fly(self) -> Flight:
+        """Tries every step; raises nothing: what fails is in the flight. The session is ended
+        whatever happens."""
+        try:
+            self._step("create")
+            async with self._client.session(labels=_LABELS, idle_timeout_s=60) as session:
+                self._step("connect")
+                browser = await session.pyppeteer()
+                await self._visit(browser)
+                self._step("delete")
+            self._step("")
+            self._flight.ok = True
+        except Exception as error:  # whatever it is, it is what a user would have met
+            said = str(error) if isinstance(error, ChromepoolError) else repr(error)
+            self._flight.error = said[:500]
+        return self._flight
+
+    async def _visit(self, browser: Any) -> None:
+        self._step("load")
+        page = await browser.newPage()
+        await page.goto(_PAGE)
+        self._step("evaluate")
+        found = await page.evaluate("[document.title, window.sum]")
+        if found != ["canary", 42]:
+            raise ChromepoolError(f"The page says {found!r}.")
+
+    def _step(self, name: str) -> None:
+        """The step before is through; the next one begins."""
+        now = time.monotonic()
+        if self._flight.step:
+            self._flight.steps_s[self._flight.step] = round(now - self._began, 4)
+        self._flight.step, self._began = name, now
+
+
+async def fly_forever(manager: Manager) -> None:
+    """On a schedule, as often as ``canary_interval_s`` says; the outcome is counted and told."""
+    while True:
+        interval_s = manager.settings.canary_interval_s
+        await asyncio.sleep(interval_s or _NOT_WANTED_S)
+        if interval_s:
+            async with Client(manager.settings.control_socket) as client:
+                flight = await Canary(client).fly()
+            outcome = "passed" if flight.ok else "failed"
+            manager.canaries[outcome] += 1
+            manager.events.emit(f"canary.{outcome}", **flight.as_dict())

@@ -1,0 +1,1 @@
+"""What an operator sees: metrics, alerts, health. Reads snapshots of the pool."""

@@ -1,0 +1,197 @@
+"""How many sessions the machine can carry now, and how many Chromes are worth starting ahead.
+
+What decides is pure: snapshots and times come in, numbers go out. A limit may fall at once; it
+rises by one at a time, and only after there was room for more all the while.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from chromepool.config import Settings
+
+RISE_S = 10.0
+"""There must be room for so long before one more is admitted,"""
+LONGEST_RISE_S = 640.0
+"""and up to so long after rises that had to be taken back: each doubles it, and a rise after a rise
+that stood halves it again."""
+_MIB = 1 << 20
+_RECORD_S = 600.0
+"""How long a burst of creations keeps Chromes in reserve."""
+_RECORD = 1000
+_STARTS = 20
+_PAUSE_S = 0.5
+"""From a Chrome that was taken until the start of the one in its place."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Load:
+    """The machine at one moment."""
+
+    sessions: int
+    left_bytes: int | None
+    """Memory left, by the group and the machine; None: nothing can tell."""
+    uses: tuple[int, ...] = ()
+    """Memory of each Chrome."""
+    memory_pressure: float = 0.0
+    """Share of the time in which something waited for memory,"""
+    cpu_pressure: float = 0.0
+    """and for a CPU."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bounds:
+    """Between what the limit may move, and what one more Chrome needs at least."""
+
+    floor: int
+    most: int
+    need_bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Edge:
+    """What counts as full. To rise takes more room than not to fall: or the limit would tremble."""
+
+    slack: float
+    """Times what a session needs."""
+    memory: float
+    cpu: float
+
+
+FALL = Edge(slack=1.0, memory=0.10, cpu=0.80)
+RISE = Edge(slack=1.25, memory=0.05, cpu=0.60)
+
+
+def percentile(values: Sequence[int], share: float) -> int:
+    """The value that so many are not above; 0 of none."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)] if values else 0
+
+
+def by_memory(load: Load, bounds: Bounds, slack: float) -> int:
+    """Chromes there is memory for: one more takes what they take on average, and one of those that
+    are there may grow until it is as large as the largest."""
+    if load.left_bytes is None:
+        return bounds.most
+    mean = sum(load.uses) // len(load.uses) if load.uses else 0
+    need = max(bounds.need_bytes, mean) * slack
+    growth = max(0, percentile(load.uses, 0.95) - mean) * slack
+    left = load.left_bytes
+    spare = left - growth if left > growth else min(left, 0)
+    return max(len(load.uses), load.sessions) + math.floor(spare / max(need, 1))
+
+
+def fitting(load: Load, bounds: Bounds, edge: Edge) -> tuple[int, str]:
+    """Sessions that fit at this moment, and what keeps it from being more; pure."""
+    found = [(bounds.most, "")]
+    carried = by_memory(load, bounds, edge.slack)
+    if load.left_bytes is not None:
+        found.append((carried, f"{max(0, load.left_bytes) // _MIB} MiB of memory are left"))
+    if load.memory_pressure >= edge.memory:
+        said = f"memory is short ({load.memory_pressure:.0%} of the time something waits for it)"
+        found.append((load.sessions - 1, said))
+    if load.cpu_pressure >= edge.cpu:
+        said = f"the CPUs are busy ({load.cpu_pressure:.0%} of the time something waits for one)"
+        found.append((load.sessions, said))
+    number, why = min(found, key=lambda one: one[0])
+    return max(min(bounds.floor, bounds.most), min(number, bounds.most)), why
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limit:
+    """How many are admitted, and what is remembered of how it came to that."""
+
+    admitted: int
+    why: str = ""
+    since: float = 0.0
+    """Since when there has been room for more without a break."""
+    pause_s: float = RISE_S
+    rose: bool = False
+    """Whether it has risen since it last fell."""
+
+
+def follow(limit: Limit, load: Load, bounds: Bounds, now: float) -> Limit:
+    """The limit after one more look at the machine; pure."""
+    number, why = fitting(load, bounds, FALL)
+    if number < limit.admitted:
+        # A rise that has to be taken back was too soon: the next one waits longer.
+        pause_s = min(limit.pause_s * 2, LONGEST_RISE_S) if limit.rose else limit.pause_s
+        return Limit(number, why, now, pause_s)
+    roomy, why_not = fitting(load, bounds, RISE)
+    if roomy <= limit.admitted:
+        return dataclasses.replace(limit, since=now, why=why_not)
+    if now - limit.since < limit.pause_s:
+        return limit
+    pause_s = max(limit.pause_s / 2, RISE_S) if limit.rose else limit.pause_s
+    admitted = limit.admitted + 1
+    why = limit.why if admitted < bounds.most else ""
+    return Limit(admitted, why, now, pause_s, rose=True)
+
+
+def warm_size(
+    created: Sequence[float], start_s: float, now: float, *, least: int, most: int
+) -> int:
+    """Chromes to have in reserve: the most that were wanted, in the last ten minutes, within the
+    time that it takes to replace one; pure. ``created`` are times in order."""
+    recent = [at for at in created if now - at <= _RECORD_S]
+    window_s, first, peak = start_s + _PAUSE_S, 0, 0
+    for last, at in enumerate(recent):
+        while at - recent[first] > window_s:
+            first += 1
+        peak = max(peak, last - first + 1)
+    return min(most, max(least, peak))
+
+
+class Scaling:
+    """The limit and the reserve of now. Off, it says what the settings say."""
+
+    def __init__(self) -> None:
+        self._limit: Limit | None = None
+        self._created: collections.deque[float] = collections.deque(maxlen=_RECORD)
+        self._starts_s: collections.deque[float] = collections.deque(maxlen=_STARTS)
+        self.changes = 0
+        """How often the limit has changed."""
+
+    def note_creation(self, now: float) -> None:
+        """Somebody was admitted."""
+        self._created.append(now)
+
+    def note_start(self, took_s: float) -> None:
+        """A Chrome took so long until it was ready."""
+        self._starts_s.append(took_s)
+
+    def observe(self, load: Load | None, settings: Settings, now: float) -> bool:
+        """Takes a look at the machine into account, None where the limit is not to move; whether
+        the limit has changed."""
+        before = self._limit.admitted if self._limit else settings.max_sessions
+        if load is None:
+            self._limit = None
+            return before != settings.max_sessions
+        bounds = Bounds(settings.dynamic_floor, settings.max_sessions, settings.session_need_bytes)
+        limit = self._limit or Limit(settings.max_sessions, since=now)
+        self._limit = follow(limit, load, bounds, now)
+        changed = self._limit.admitted != before
+        self.changes += changed
+        return changed
+
+    def admitted(self, settings: Settings) -> int:
+        """Sessions admitted now."""
+        if self._limit is None or not settings.dynamic_limits:
+            return settings.max_sessions
+        return min(self._limit.admitted, settings.max_sessions)
+
+    @property
+    def why(self) -> str:
+        """What keeps it from being more; empty where nothing does."""
+        return self._limit.why if self._limit else ""
+
+    def reserve(self, occupied: int, settings: Settings, now: float) -> int:
+        """Chromes to have in reserve now: none that could not become anybody's."""
+        if not settings.dynamic_limits:
+            return settings.warm_sessions
+        start_s = sum(self._starts_s) / len(self._starts_s) if self._starts_s else 1.0
+        least, most = min(1, settings.warm_sessions), settings.warm_most
+        size = warm_size(self._created, start_s, now, least=least, most=most)
+        return min(size, max(0, self.admitted(settings) - occupied))

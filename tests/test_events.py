@@ -1,0 +1,171 @@
+"""Server-sent events, pings, health: with real daemons."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.cdp import connect, run
+from tests.conftest import Misbehaving
+from tests.daemon import Daemon, wait_for
+
+
+def _visit(daemon: Daemon) -> aiohttp.ClientSession:
+    connector = aiohttp.UnixConnector(str(daemon.control_socket), limit=0)
+    return aiohttp.ClientSession("http://localhost", connector=connector)
+
+
+def _status(daemon: Daemon) -> dict[str, Any]:
+    status: dict[str, Any] = daemon.ask("GET", "/v1/status").json
+    return status
+
+
+class _Stream:
+    """Reads events."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    async def next(self) -> tuple[int, str, dict[str, Any]]:
+        number, name = 0, ""
+        while True:
+            line = (await asyncio.wait_for(self._answer.content.readline(), 60)).decode().rstrip()
+            kind, _, value = line.partition(": ")
+            if kind == "id":
+                number = int(value)
+            elif kind == "event":
+                name = value
+            elif kind == "data":
+                return number, name, json.loads(value)
+
+    async def until(self, name: str) -> tuple[int, dict[str, Any]]:
+        while True:
+            number, found, data = await self.next()
+            if found == name:
+                return number, data
+
+
+def test_everything_that_happens_to_a_session_in_order(shared_daemon: Daemon) -> None:
+    async def scenario() -> None:
+        async with _visit(shared_daemon) as http, http.get("/v1/events") as answer:
+            assert answer.content_type == "text/event-stream"
+            stream = _Stream(answer)
+            session = await asyncio.to_thread(shared_daemon.new, labels={"job": "1"})
+            number, created = await stream.until("session.created")
+            assert created["session_id"] == session["id"]
+            assert created["labels"] == {"job": "1"}
+            await asyncio.to_thread(shared_daemon.delete, session["id"])
+            later, closing = await stream.until("session.closing")
+            assert closing["reason"] == "deleted"
+            last, closed = await stream.until("session.closed")
+            assert closed["usage"]["cpu_s"] > 0
+            assert number < later < last
+
+        missed = {"Last-Event-ID": str(number)}
+        async with (
+            _visit(shared_daemon) as http,
+            http.get("/v1/events", headers=missed) as answer,
+        ):
+            again = await _Stream(answer).next()
+            assert again[:2] == (number + 1, "session.closing")
+
+    run(scenario())
+
+
+def test_a_number_that_is_none_is_refused(shared_daemon: Daemon) -> None:
+    assert shared_daemon.ask("GET", "/v1/events?after=x").json["code"] == "invalid_request"
+
+
+def test_listeners_that_leave_are_forgotten_and_the_daemon_stops_under_them(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+
+    async def scenario(daemon: Daemon) -> None:
+        tasks = daemon.ask("GET", "/v1/status").json["gateway"]["tasks"]
+        for _ in range(3):
+            async with _visit(daemon) as http, http.get("/v1/events") as answer:
+                await answer.content.readline()
+        wait_for(lambda: _status(daemon)["gateway"]["tasks"] <= tasks, "nothing of them is left")
+        async with _visit(daemon) as http, http.get("/v1/events") as answer:
+            stream = _Stream(answer)
+            daemon.process.terminate()
+            await stream.until("daemon.stopping")
+            assert (await answer.content.read()).strip() == b""
+
+    with Daemon(tmp_path) as daemon:
+        run(scenario(daemon))
+
+
+def test_a_dead_peer_is_dropped_and_a_living_one_is_not(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with Daemon(tmp_path, ping_interval_s=0.3) as daemon:
+        session = daemon.new()
+
+        async def scenario() -> None:
+            url = session["webSocketDebuggerUrl"]
+            async with connect(url) as living, aiohttp.ClientSession() as http:
+                dead = await http.ws_connect(url, autoping=False)
+                reading = asyncio.create_task(living.socket.receive())
+                while True:
+                    frame = await dead.receive(timeout=60)
+                    if frame.type is not aiohttp.WSMsgType.PING:
+                        break
+                assert frame.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+                assert not reading.done()
+                reading.cancel()
+                assert daemon.show(session["id"])["clients"] == 1
+                await dead.close()
+
+        run(scenario())
+        assert daemon.ask("GET", "/v1/status").json["clients"]["dropped_dead"] == 1
+
+
+def test_a_stopped_chrome_is_found_and_ended_with_evidence(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    settings = {"health_interval_s": 0.3, "health_timeout_s": 0.3, "close_timeout_s": 0.2}
+    with Daemon(tmp_path, **settings) as daemon:
+        well, ill = daemon.new(), daemon.new()
+        os.kill(ill["pid"], signal.SIGSTOP)
+        ended = daemon.wait_ended(ill["id"])["exit"]
+        assert ended["reason"] == "unhealthy"
+        assert "is stopped" in ended["detail"]
+        assert "processes" in ended["detail"]
+        assert daemon.show(well["id"])["state"] == "ready"
+
+
+def test_one_missed_check_is_forgiven(misbehaving: Misbehaving) -> None:
+    with misbehaving(health_interval_s=2, health_timeout_s=0.3) as daemon:
+        session = daemon.new()
+
+        def health() -> dict[str, int]:
+            found: dict[str, int] = daemon.ask("GET", "/v1/status").json["health"]
+            return found
+
+        os.kill(session["pid"], signal.SIGSTOP)
+        wait_for(lambda: health()["failures"] == 1, "a check was missed")
+        os.kill(session["pid"], signal.SIGCONT)
+        rounds = health()["rounds"]
+        wait_for(lambda: health()["rounds"] >= rounds + 2, "it was asked again, and again")
+        assert health()["failures"] == 1
+        assert daemon.show(session["id"])["state"] == "ready"
+
+
+def test_a_frozen_one_is_left_alone(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with Daemon(tmp_path, warm_sessions=1, health_interval_s=0.1, health_timeout_s=0.1) as daemon:
+
+        def waiting() -> list[dict[str, Any]]:
+            sessions = daemon.ask("GET", "/v1/sessions?all=1").json["sessions"]
+            return [s for s in sessions if s["state"] == "frozen"]
+
+        frozen = wait_for(waiting, "one is frozen")[0]
+        checks = daemon.ask("GET", "/v1/status").json["health"]["rounds"]
+        wait_for(
+            lambda: _status(daemon)["health"]["rounds"] > checks + 5, "some rounds have passed"
+        )
+        assert waiting()[0]["id"] == frozen["id"]
