@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import structlog
 
 from chromepool.browser.browser import Traffic
 from chromepool.config import Settings
@@ -42,6 +43,7 @@ class FakeBrowser:
         self.version: dict[str, Any] = {}
         self.traffic = Traffic()
         self.asked_to_close = False
+        self.log = structlog.stdlib.get_logger("test")
 
     async def call(self, method: str, *_: Any, **__: Any) -> dict[str, Any]:
         if method in self._fails:

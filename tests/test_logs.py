@@ -30,6 +30,9 @@ from hypothesis import strategies as st
 import chromepool
 from chromepool import logs, structured
 from chromepool.errors import CommandFailed
+from chromepool.model import Limits, Reason
+from chromepool.pool.order import Order
+from chromepool.pool.session import LAST_WORDS, Session
 from tests.cdp import connect, run
 from tests.daemon import Daemon, wait_for
 from tests.site import Site
@@ -338,6 +341,27 @@ def test_nobody_who_reads_is_no_fault() -> None:
     said(write, {})
 
 
+# -- sessions --
+
+
+def test_what_chrome_said_last_is_in_the_detail_but_not_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    session = Session(7, Order("uid:0", Limits(1, 1, 1, 1.0, 1, 1)), lambda: 0.0)
+    session.begin_end(Reason.UNHEALTHY, f"it is stopped{LAST_WORDS}page text")
+    line = as_json(caplog.records[0])
+    assert session.detail.endswith("page text")
+    assert {name: line[name] for name in line if name not in HEAD} == {
+        "session": 7,
+        "owner": "uid:0",
+        "before": "starting",
+        "after": "closing",
+        "reason": "unhealthy",
+        "detail": "it is stopped",
+    }
+
+
 # -- the code and the page of the reference --
 
 
@@ -376,7 +400,7 @@ def test_every_event_is_listed_with_its_level_and_fields() -> None:
         before[1].update(fields)
     rows = re.findall(r"^\| `([a-z_.]+)` \| (\w+) \| (.*?) ?\| .+ \|$", PAGE, re.MULTILINE)
     listed = {event: (level, set(re.findall(r"`(\w+)`", fields))) for event, level, fields in rows}
-    bound = {"session.no_answer", "browser.message_dropped", "attendant.message_dropped"}
+    bound = {"browser.message_dropped", "attendant.message_dropped"}
     for event in bound:  # by the logger
         found[event][1].add("session")
     assert listed == found

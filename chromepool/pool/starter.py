@@ -27,12 +27,12 @@ async def greet(browser: Browser, settings: Settings) -> None:
     await browser.call("Target.setDiscoverTargets", _DISCOVERY, timeout_s=timeout_s)
 
 
-async def check(browser: Browser) -> bool:
+async def check(session: Session, browser: Browser) -> bool:
     """Whether a Chrome that waited still answers."""
     try:
         await browser.call("Browser.getVersion", timeout_s=_CHECK_S)
     except (BrowserGone, CommandFailed, NoAnswer) as error:
-        browser.log.warning("session.no_answer", error=error)
+        log.warning("session.no_answer", session=session.key, error=error)
         return False
     return True
 

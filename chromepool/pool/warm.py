@@ -86,7 +86,7 @@ class WarmPool:
             return False
         # At the same time: the supervisor counts while Chrome gets to its feet.
         session.usage, alive = await asyncio.gather(
-            self._manager.usage(session), starter.check(session.browser)
+            self._manager.usage(session), starter.check(session, session.browser)
         )
         if alive and session.state is State.READY:
             session.claim(order)
