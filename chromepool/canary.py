@@ -13,8 +13,6 @@ from chromepool.pool.manager import Manager
 
 _PAGE = "data:text/html,<title>canary</title><script>window.sum = 40 + 2</script>"
 _LABELS = {"chromepool": "canary"}
-_NOT_WANTED_S = 60.0
-"""How often it is looked whether canaries are wanted by now."""
 STEPS = ("create", "connect", "load", "evaluate", "delete")
 
 
@@ -77,14 +75,22 @@ class Canary:
         self._flight.step, self._began = name, now
 
 
+def preload() -> None:
+    """Imports what a flight needs, while the code can be read: before root is dropped."""
+    import importlib.metadata  # what websockets looks up when it is first used
+
+    import pyppeteer
+
+    importlib.metadata.version(pyppeteer.__name__)
+
+
 async def fly_forever(manager: Manager) -> None:
     """On a schedule, as often as ``canary_interval_s`` says; the outcome is counted and told."""
-    while True:
-        interval_s = manager.settings.canary_interval_s
-        await asyncio.sleep(interval_s or _NOT_WANTED_S)
-        if interval_s:
-            async with Client(manager.settings.control_socket) as client:
-                flight = await Canary(client).fly()
-            outcome = "passed" if flight.ok else "failed"
-            manager.canaries[outcome] += 1
-            manager.events.emit(f"canary.{outcome}", **flight.as_dict())
+    interval_s = manager.settings.canary_interval_s
+    while interval_s:
+        await asyncio.sleep(interval_s)
+        async with Client(manager.settings.control_socket) as client:
+            flight = await Canary(client).fly()
+        outcome = "passed" if flight.ok else "failed"
+        manager.canaries[outcome] += 1
+        manager.events.emit(f"canary.{outcome}", **flight.as_dict())

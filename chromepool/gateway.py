@@ -180,6 +180,8 @@ def main() -> None:
     settings, told = welcome(sock)
     structured.set_up(settings.log_level)
     logging.getLogger("aiohttp.server").addFilter(_without_content)
+    if settings.canary_interval_s:
+        canary.preload()
     drop_root(settings.gateway_uid)
     raise_file_limit()
     work = serve(sock, settings, told)

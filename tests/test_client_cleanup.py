@@ -141,15 +141,14 @@ def test_a_popup_that_it_paused_runs(
             _, page = await _opened(stays)
             await _load(stays, page, site.url("/page"))
             async with connect(session["webSocketDebuggerUrl"]) as leaves:
+                before = await _targets(stays)
                 only_tabs = {"filter": [{"type": "page", "exclude": True}, {}]} if by_tab else {}
                 await leaves.call("Target.setAutoAttach", WAIT | only_tabs)
                 # No answer is waited for: a popup of the same site shares the page's process.
                 call = f"window.open('{site.url('/frames')}', '_blank', '{features}'); 0"
                 await stays.send("Runtime.evaluate", {"expression": call}, page)
-                if by_tab:
-                    tab, _ = await _met(leaves, "tab")
-                    await leaves.call("Target.setAutoAttach", WAIT, tab)
-                _, paused = await _met(leaves, "page")
+                await _met(leaves, "tab" if by_tab else "page")
+                (paused,) = set(await _targets(stays)) - set(before)
                 vanish(leaves)
             popup = await stays.attach(paused)
             await _until(lambda: _is_titled(stays, popup, "frames"), "it runs")
@@ -157,12 +156,12 @@ def test_a_popup_that_it_paused_runs(
     run(scenario())
 
 
-async def _met(client: Cdp, kind: str) -> tuple[str, str]:
-    """A session and its target, of the next one that waits for this client."""
+async def _met(client: Cdp, kind: str) -> None:
+    """One of this kind waits for this client."""
     while True:
         params = (await client.wait_event("Target.attachedToTarget"))["params"]
         if params["targetInfo"]["type"] == kind and params["waitingForDebugger"]:
-            return params["sessionId"], params["targetInfo"]["targetId"]
+            return
 
 
 async def _is_titled(client: Cdp, page: str, title: str) -> bool:
