@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,11 @@ def vanish(client: Cdp) -> None:
     transport.abort()
 
 
+class _Site(Site):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Visitors that vanish are what this is about."""
+
+
 class _Visitor:
     """Those who use the daemon; each method makes one session, uses it and ends it."""
 
@@ -100,8 +105,15 @@ class _Visitor:
         assert answer.status in (200, 201, 204), (path, answer.body)
         return answer
 
-    def _end(self, session: Json) -> None:
-        assert self._daemon.delete(session["id"]) == 204
+    @contextlib.contextmanager
+    def _session(self, **wishes: object) -> Iterator[Json]:
+        """A session, ended after this block whatever has become of it."""
+        session = self._daemon.new(**wishes)
+        try:
+            yield session
+        finally:
+            status = self._daemon.delete(session["id"])
+        assert status == 204
 
     async def _visit(self, client: Cdp, path: str) -> str:
         _, page = await client.open_page()
@@ -111,59 +123,56 @@ class _Visitor:
         return page
 
     async def opens_pages(self) -> None:
-        session = self._daemon.new()
-        async with connect(session["webSocketDebuggerUrl"]) as client:
-            for path in ("/page", "/frames", "/page"):
-                page = await self._visit(client, path)
-                assert await client.evaluate("6*7", page) == 42
-                await client.call("Page.captureScreenshot", session=page)
-        self._end(session)
+        with self._session() as session:
+            async with connect(session["webSocketDebuggerUrl"]) as client:
+                for path in ("/page", "/frames", "/page"):
+                    page = await self._visit(client, path)
+                    assert await client.evaluate("6*7", page) == 42
+                    await client.call("Page.captureScreenshot", session=page)
 
     async def has_only_curl(self) -> None:
-        session = self._daemon.new()
-        base = f"/sessions/{session['id']}"
-        assert self._daemon.get(f"{base}/json/new?{self._site.url('/page')}", "PUT").status == 200
-        wait_for(lambda: "chromepool" in self._titles(base), "it is loaded")
-        assert b"A page" in self._ask(session, "/content").body
-        assert self._ask(session, "/screenshot?full=1").body.startswith(b"\x89PNG")
-        assert self._ask(session, "/pdf").body.startswith(b"%PDF")
-        self._end(session)
+        with self._session() as session:
+            base = f"/sessions/{session['id']}"
+            assert (
+                self._daemon.get(f"{base}/json/new?{self._site.url('/page')}", "PUT").status == 200
+            )
+            wait_for(lambda: "chromepool" in self._titles(base), "it is loaded")
+            assert b"A page" in self._ask(session, "/content").body
+            assert self._ask(session, "/screenshot?full=1").body.startswith(b"\x89PNG")
+            assert self._ask(session, "/pdf").body.startswith(b"%PDF")
 
     def _titles(self, base: str) -> list[str]:
         return [target["title"] for target in self._daemon.get(f"{base}/json/list").json]
 
     async def reads_what_was_captured(self) -> None:
-        session = self._daemon.new(capture={})
-        async with connect(session["webSocketDebuggerUrl"]) as client:
-            await self._visit(client, "/frames")
+        with self._session(capture={}) as session:
+            async with connect(session["webSocketDebuggerUrl"]) as client:
+                await self._visit(client, "/frames")
 
-        def has_bodies() -> bool:
-            found = self._ask(session, "/responses").json["responses"]
-            return any(response["body_bytes"] for response in found)
+            def has_bodies() -> bool:
+                found = self._ask(session, "/responses").json["responses"]
+                return any(response["body_bytes"] for response in found)
 
-        wait_for(has_bodies, "bodies are kept")
-        assert self._ask(session, "/har").json["log"]["entries"]
-        self._end(session)
+            wait_for(has_bodies, "bodies are kept")
+            assert self._ask(session, "/har").json["log"]["entries"]
 
     async def has_scripts(self) -> None:
         script = {"name": "a", "source": "window.mark = 1"}
-        session = self._daemon.new(scripts=[script])
-        async with connect(session["webSocketDebuggerUrl"]) as client:
-            self._ask(session, "/scripts", "POST", {"name": "b", "source": "window.mark += 2"})
-            page = await self._visit(client, "/page")
-            assert await client.evaluate("window.mark", page) == 3
-            self._ask(session, "/scripts/b", "DELETE")
-        self._end(session)
+        with self._session(scripts=[script]) as session:
+            async with connect(session["webSocketDebuggerUrl"]) as client:
+                self._ask(session, "/scripts", "POST", {"name": "b", "source": "window.mark += 2"})
+                page = await self._visit(client, "/page")
+                assert await client.evaluate("window.mark", page) == 3
+                self._ask(session, "/scripts/b", "DELETE")
 
     async def reads_the_console(self) -> None:
-        session = self._daemon.new(console=True)
-        async with connect(session["webSocketDebuggerUrl"]) as client:
-            page = await self._visit(client, "/page")
-            say = "for (let n = 0; n < 200; n++) console.log('x'.repeat(2000)); 0"
-            await client.evaluate(say, page)
-        wait_for(lambda: self._ask(session, "/console").json["messages"], "it was said")
-        self._ask(session, "/stderr")
-        self._end(session)
+        with self._session(console=True) as session:
+            async with connect(session["webSocketDebuggerUrl"]) as client:
+                page = await self._visit(client, "/page")
+                say = "for (let n = 0; n < 200; n++) console.log('x'.repeat(2000)); 0"
+                await client.evaluate(say, page)
+            wait_for(lambda: self._ask(session, "/console").json["messages"], "it was said")
+            self._ask(session, "/stderr")
 
     async def connects_and_goes(self) -> None:
         async with connect(self._daemon.ws_url) as client:
@@ -182,44 +191,46 @@ class _Visitor:
             vanish(client)
 
     async def loses_its_chrome(self) -> None:
-        session = self._daemon.new(capture={}, console=True)
-        async with connect(session["webSocketDebuggerUrl"]) as client:
-            await self._visit(client, "/page")
-            os.kill(session["pid"], signal.SIGKILL)
-            assert (await client.closed())[0] == 1011
-        assert self._daemon.wait_ended(session["id"])["exit"]["reason"] == "crashed"
+        with self._session(capture={}, console=True) as session:
+            async with connect(session["webSocketDebuggerUrl"]) as client:
+                await self._visit(client, "/page")
+                os.kill(session["pid"], signal.SIGKILL)
+                assert (await client.closed())[0] == 1011
+            assert self._daemon.wait_ended(session["id"])["exit"]["reason"] == "crashed"
 
     async def loses_a_tab(self) -> None:
-        session = self._daemon.new()
-        async with connect(session["webSocketDebuggerUrl"]) as client:
-            page = await self._visit(client, "/page")
-            await client.call("Inspector.enable", session=page)
-            await client.send("Page.crash", session=page)
-            await client.wait_event("Inspector.targetCrashed")
-            await self._visit(client, "/page")
-        self._end(session)
+        with self._session() as session:
+            async with connect(session["webSocketDebuggerUrl"]) as client:
+                page = await self._visit(client, "/page")
+                await client.call("Inspector.enable", session=page)
+                await client.send("Page.crash", session=page)
+                await client.wait_event("Inspector.targetCrashed")
+                await self._visit(client, "/page")
 
     async def closes_the_browser(self) -> None:
-        session = self._daemon.new()
-        async with connect(session["webSocketDebuggerUrl"]) as client:
-            await self._visit(client, "/page")
-            await client.send("Browser.close")
-            await client.closed()
-        assert self._daemon.wait_ended(session["id"])["exit"]["reason"] == "client_closed"
+        with self._session() as session:
+            async with connect(session["webSocketDebuggerUrl"]) as client:
+                await self._visit(client, "/page")
+                await client.send("Browser.close")
+                await client.closed()
+            assert self._daemon.wait_ended(session["id"])["exit"]["reason"] == "client_closed"
 
     async def vanishes_for_a_while(self) -> None:
         """And finds its session again, with a popup that nobody has let run."""
-        session = self._daemon.new(console=True)
-        wait = {"autoAttach": True, "waitForDebuggerOnStart": True, "flatten": True}
-        async with connect(session["webSocketDebuggerUrl"]) as client:
-            page = await self._visit(client, "/page")
-            await client.call("Target.setAutoAttach", wait, page)
-            await client.send("Runtime.evaluate", {"expression": "window.open('/page')"}, page)
-            await client.wait_event("Target.attachedToTarget")
-            vanish(client)
-        async with connect(session["webSocketDebuggerUrl"]) as client:
-            await self._visit(client, "/page")
-        self._end(session)
+        with self._session(console=True) as session:
+            wait = {"autoAttach": True, "waitForDebuggerOnStart": True, "flatten": True}
+            async with connect(session["webSocketDebuggerUrl"]) as client:
+                page = await self._visit(client, "/page")
+                client.events.clear()
+                await client.call("Target.setAutoAttach", wait)
+                await client.send("Runtime.evaluate", {"expression": "window.open('/page')"}, page)
+                while not (await client.wait_event("Target.attachedToTarget"))["params"][
+                    "waitingForDebugger"
+                ]:
+                    """Those that were there already."""
+                vanish(client)
+            async with connect(session["webSocketDebuggerUrl"]) as client:
+                await self._visit(client, "/page")
 
     async def hangs_up(self) -> None:
         """While its session is being made."""
@@ -231,34 +242,29 @@ class _Visitor:
                 await http.post("/v1/sessions", json=body, timeout=patience)
 
     async def is_idle(self) -> None:
-        session = self._daemon.new(idle_timeout_s=0.5)
-        assert self._daemon.wait_ended(session["id"])["exit"]["reason"] == "idle_timeout"
+        with self._session(idle_timeout_s=0.5) as session:
+            assert self._daemon.wait_ended(session["id"])["exit"]["reason"] == "idle_timeout"
 
     async def downloads(self) -> None:
-        session = self._daemon.new(downloads="allow")
-        async with connect(session["webSocketDebuggerUrl"]) as client:
-            await client.evaluate(_SAVE, await self._visit(client, "/page"))
-        wait_for(lambda: self._ask(session, "/downloads").json["downloads"], "it is saved")
-        assert self._ask(session, "/downloads/saved.txt").body == b"saved"
-        self._end(session)
+        with self._session(downloads="allow") as session:
+            async with connect(session["webSocketDebuggerUrl"]) as client:
+                await client.evaluate(_SAVE, await self._visit(client, "/page"))
+            wait_for(lambda: self._ask(session, "/downloads").json["downloads"], "it is listed")
+            # Its name is there before it is: Chrome keeps the place with an empty file.
+            path = "/downloads/saved.txt"
+            wait_for(lambda: self._ask(session, path).body == b"saved", "it is saved")
 
     async def wants_a_chrome_of_its_own(self) -> None:
-        wishes = {"viewport": {"width": 800, "height": 600}, "locale": "de-DE"}
-        session = self._daemon.new(ignore_certificate_errors=True, **wishes)
-        page_url = self._daemon.get(f"/sessions/{session['id']}/json/list").json[0]
-        async with connect(page_url["webSocketDebuggerUrl"]) as client:
-            assert await client.evaluate("innerWidth") == 800
-            context = await self._leave_a_context(session)
-            assert context
-        self._end(session)
-
-    async def _leave_a_context(self, session: Json) -> str:
-        async with connect(session["webSocketDebuggerUrl"]) as client:
-            made = await client.call("Target.createBrowserContext", {"disposeOnDetach": True})
-            context: str = made["browserContextId"]
-            params = {"url": self._site.url("/page"), "browserContextId": context}
-            await client.call("Target.createTarget", params)
-            return context
+        """Some options cannot be had from one that waits; and it leaves a context behind."""
+        size = {"width": 800, "height": 600}
+        with self._session(ignore_certificate_errors=True, viewport=size) as session:
+            first = self._daemon.get(f"/sessions/{session['id']}/json/list").json[0]
+            async with connect(first["webSocketDebuggerUrl"]) as client:
+                assert await client.evaluate("innerWidth") == 800
+            async with connect(session["webSocketDebuggerUrl"]) as client:
+                context = await client.call("Target.createBrowserContext")
+                params = {"url": self._site.url("/page")} | context
+                await client.call("Target.createTarget", params)
 
     async def asks_for_what_there_is_not(self) -> None:
         answer = self._daemon.ask("POST", "/v1/sessions", {"timezone": "Moon/Crater"})
@@ -272,7 +278,7 @@ class _Visitor:
         ):
             session = await asyncio.to_thread(self._daemon.new)
             await stream.content.readline()
-            await asyncio.to_thread(self._end, session)
+            assert await asyncio.to_thread(self._daemon.delete, session["id"]) == 204
 
 
 class Books:
@@ -463,7 +469,7 @@ def broken(ledger: Json) -> list[str]:
 
 def soak(folder: Path, sessions: int) -> Json:
     """Runs it on a daemon of its own; the ledger."""
-    site = Site()
+    site = _Site()
     with serving(site), Daemon(folder, **_SETTINGS) as daemon:
         return Soak(daemon, site, sessions).run()
 

@@ -129,12 +129,9 @@ def test_what_a_page_fetched_goes_on_with_nobody_there(
     run(look(target))
 
 
-@pytest.mark.parametrize("by_tab", [False, True], ids=["page", "tab"])
 @pytest.mark.parametrize("features", ["", "noopener"])
-def test_a_popup_that_it_paused_runs(
-    session: Session, site: Site, by_tab: bool, features: str
-) -> None:
-    """Paused as Playwright does it, or by its tab as Puppeteer does."""
+def test_a_popup_that_it_paused_runs(session: Session, site: Site, features: str) -> None:
+    """Paused as Playwright does it."""
 
     async def scenario() -> None:
         async with connect(session["webSocketDebuggerUrl"]) as stays:
@@ -142,12 +139,11 @@ def test_a_popup_that_it_paused_runs(
             await _load(stays, page, site.url("/page"))
             async with connect(session["webSocketDebuggerUrl"]) as leaves:
                 before = await _targets(stays)
-                only_tabs = {"filter": [{"type": "page", "exclude": True}, {}]} if by_tab else {}
-                await leaves.call("Target.setAutoAttach", WAIT | only_tabs)
+                await leaves.call("Target.setAutoAttach", WAIT)
                 # No answer is waited for: a popup of the same site shares the page's process.
                 call = f"window.open('{site.url('/frames')}', '_blank', '{features}'); 0"
                 await stays.send("Runtime.evaluate", {"expression": call}, page)
-                await _met(leaves, "tab" if by_tab else "page")
+                await _met(leaves, "page")
                 (paused,) = set(await _targets(stays)) - set(before)
                 vanish(leaves)
             popup = await stays.attach(paused)

@@ -59,11 +59,11 @@ class World:
         return sum(len(table) for table in tables)
 
     def write(self, data: bytes | None) -> None:
-        """To Chrome: always one frame."""
+        """To Chrome: whole frames, one, or at the end of a client some more."""
         if data is not None:
             assert data.endswith(b"\0")
-            assert data.count(b"\0") == 1
-            self.said.extend(self.chrome.take(data[:-1]))
+            for frame in data[:-1].split(b"\0"):
+                self.said.extend(self.chrome.take(frame))
 
     def hear(self, count: int | None = None) -> None:
         """The mux hears what Chrome has said."""

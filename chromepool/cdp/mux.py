@@ -95,13 +95,24 @@ class Mux:
         return self.command("Target.attachToTarget", params, on_answer)
 
     def detach(self, port: Port) -> bytes | None:
-        """The command that ends all a client had in Chrome, None when it had nothing (any more)."""
+        """The commands that end all a client had in Chrome, None when it had nothing (any more).
+
+        What it has paused is let go first: Chrome itself leaves a popup paused that was opened
+        while its client waited for it (measured).
+        """
         root = self._roots.get(port)
         if root is None:
             return None
+        below = self.sessions_of(port) - {root}
         self._drop(root)
+        released = b"".join(self._release(session.decode()) for session in below)
         params = {"sessionId": root.decode()}
-        return self.command("Target.detachFromTarget", params, lambda incoming: None)
+        return released + self.command("Target.detachFromTarget", params, lambda incoming: None)
+
+    def _release(self, session: str) -> bytes:
+        """Nobody waits for the answer: its session may be gone before there is one."""
+        self._last_id += 1
+        return cdp.command(self._last_id, "Runtime.runIfWaitingForDebugger", {}, session)
 
     # -- the hot paths --
 
