@@ -536,7 +536,8 @@ def test_a_whole_life_is_json_and_tells_no_secret(folder: Path, site: Site) -> N
     tokens = folder / "tokens"
     tokens.touch(mode=0o600)
     tokens.write_text(f"alice {TOKEN}\n")
-    settings = {"health_interval_s": 0.5, "health_timeout_s": 0.5, "close_timeout_s": 0.5}
+    # A busy machine must not make the others look ill.
+    settings = {"health_interval_s": 0.5, "health_timeout_s": 5, "close_timeout_s": 0.5}
     daemon = Logged(folder, tokens_file=tokens, control_tcp=True, warm_sessions=1, **settings)
     daemon._settings["log_level"] = "debug"
     secrets = [TOKEN, COOKIE, "5ecret"]
