@@ -458,7 +458,8 @@ class Logged(Daemon):
     def lines(self) -> list[dict[str, Any]]:
         """Every line, each of which is a JSON object of the right shape."""
         found = []
-        for text in self.path.read_text().splitlines():
+        whole, newline, _ = self.path.read_text().rpartition("\n")  # the last is being written
+        for text in (whole + newline).splitlines():
             line = json.loads(text)
             assert list(line)[:4] == HEAD, text
             assert line["level"] in LEVELS
