@@ -2,7 +2,9 @@
 
 It attaches to the browser like any other client and asks to be attached to whatever opens, paused.
 Chrome holds a paused target until every client that asked for it has let it go, so Puppeteer's and
-Playwright's own preparations go on undisturbed beside it. Sessions that ask for nothing have none.
+Playwright's own preparations go on undisturbed beside it. Not so a popup with an opener: that runs
+as soon as the first of them lets it go, and may miss a client's own script (a known gap). Sessions
+that ask for nothing have none.
 """
 
 from __future__ import annotations

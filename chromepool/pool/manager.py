@@ -285,6 +285,7 @@ class Manager:
         if session.browser is not None:
             session.crashes, session.traffic = session.browser.crashes, session.browser.traffic
             session.browser = session.keeping = None
+            session.forget_attendant()  # it holds the browser, and with that all that was kept
         self._ended.append(session)
         if len(self._ended) > _KEPT:
             self._sessions.pop(self._ended.popleft().id, None)

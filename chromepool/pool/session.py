@@ -122,6 +122,10 @@ class Session:
             self._attendant = Attendant(self.browser)
         return self._attendant
 
+    def forget_attendant(self) -> None:
+        """Its Chrome is gone."""
+        self._attendant = None
+
     # -- states --
 
     def move(self, state: State) -> None:
