@@ -32,6 +32,9 @@ _AUTO_ATTACH = {
     "filter": [*({"type": kind} for kind in _KINDS), {"exclude": True}],
 }
 _ANSWER_S = 30.0
+_EVENT = b'{"method":"'
+_LONGEST_METHOD = 100
+_TARGETS = frozenset({b"Target.attachedToTarget", b"Target.detachedFromTarget"})
 
 
 @dataclasses.dataclass(eq=False, slots=True)
@@ -49,6 +52,9 @@ class Target:
 
 class Duty(Protocol):
     """Something the attendant does for a session."""
+
+    events: frozenset[bytes]
+    """Methods of the events it hears; no other is even decoded for it."""
 
     def commands(self, target: Target) -> list[Command]:
         """What to tell a target; for one that opens, before it runs."""
@@ -69,6 +75,7 @@ class Attendant:
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
         self._duties: list[Duty] = []
+        self._heard = _TARGETS
         self._targets: dict[str, Target] = {}
         self._ids = itertools.count(1)
         self._asked: dict[int, tuple[Target | None, OnAnswer]] = {}
@@ -88,6 +95,7 @@ class Attendant:
         :class:`NoAnswer`, :class:`BrowserGone`."""
         async with self._lock:
             self._duties.append(duty)
+            self._heard |= duty.events
             if self._started:
                 await self._settle(lambda: self._tell_all(duty))
                 return
@@ -163,6 +171,8 @@ class Attendant:
 
     def deliver(self, head: bytes | memoryview, tail: bytes = b"") -> None:
         """An answer or an event of Chrome's for it."""
+        if not self._concerned(head):
+            return
         try:
             incoming = cdp.decode(bytes(head) + tail)
         except msgspec.DecodeError as error:
@@ -177,11 +187,21 @@ class Attendant:
         else:
             self._hear(incoming)
 
+    def _concerned(self, head: bytes | memoryview) -> bool:
+        """Most events of a page that is listened to are for nobody, and a page waits for each."""
+        start = bytes(head[:_LONGEST_METHOD])
+        if not start.startswith(_EVENT):
+            return True
+        end = start.find(b'"', len(_EVENT))
+        return end < 0 or start[len(_EVENT) : end] in self._heard
+
     def _hear(self, event: cdp.Incoming) -> None:
         target = self._targets.get(event.sessionId or "")
         if target is not None:
+            method = event.method.encode()
             for duty in self._duties:
-                duty.heard(target, event)
+                if method in duty.events:
+                    duty.heard(target, event)
 
     def detached(self) -> None:
         """The browser's own target ends with Chrome."""

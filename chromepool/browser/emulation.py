@@ -65,6 +65,8 @@ class Emulation:
 class EmulationDuty:
     """Tells every target of a session's emulation. Implements ``attendant.Duty``."""
 
+    events: frozenset[bytes] = frozenset()
+
     def __init__(self, emulation: Emulation, own_user_agent: str) -> None:
         self._emulation, self._own_user_agent = emulation, own_user_agent
 

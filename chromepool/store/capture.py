@@ -1,7 +1,13 @@
-"""Listening to the network for a session: which responses are kept, and their bodies."""
+"""Listening to the network for a session: which responses are kept, and their bodies.
+
+Bodies are asked for when a target has no request under way, or its network rests: while it loads it
+has Chrome and the pipe to itself. Chrome keeps them meanwhile, also over a navigation
+(``enableDurableMessages``; a version that does not know it may lose those of a page that moves on).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import dataclasses
@@ -17,7 +23,13 @@ from chromepool.store.ring import Ring
 _OPEN = 1000
 """Requests under way that are remembered; the oldest are forgotten first."""
 _BUFFER_BYTES = 16 << 20
-"""What Chrome keeps of bodies, in each renderer, until they are fetched."""
+"""What Chrome keeps of bodies, for each target, until they are fetched."""
+_REST_S = 0.05
+"""A target with no answer for so long is at rest."""
+_LONGEST_S = 1.0
+"""One that never rests is asked for its bodies all the same."""
+_MOST_BYTES = _BUFFER_BYTES // 4
+"""So much waits in Chrome at most, or it would let go of the oldest."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -35,6 +47,24 @@ class _Exchange:
     response_headers: dict[str, str] = dataclasses.field(default_factory=dict)
     response: Response | None = None
     number: int = 0
+
+
+@dataclasses.dataclass(slots=True)
+class _Waiting:
+    """Bodies that Chrome keeps for a target and that are to be fetched."""
+
+    target: Target
+    since: float
+    """When the first came (the loop's seconds),"""
+    last: float
+    """and the last."""
+    exchanges: list[tuple[str, _Exchange]] = dataclasses.field(default_factory=list)
+    """With their request ids."""
+    encoded_bytes: int = 0
+
+    def due(self) -> float:
+        """When they are fetched if nothing happens."""
+        return min(self.last + _REST_S, self.since + _LONGEST_S)
 
 
 class CaptureDuty:
@@ -59,10 +89,14 @@ class CaptureDuty:
             "Network.loadingFinished": self._on_finished,
             "Network.loadingFailed": self._on_failed,
         }
+        self.events = frozenset(name.encode() for name in self._handlers)
+        self._waiting: dict[str, _Waiting] = {}
+        self._timer: asyncio.TimerHandle | None = None
 
     def commands(self, target: Target) -> list[Command]:
         """Everything with a network of its own is listened to."""
-        return [("Network.enable", {"maxTotalBufferSize": _BUFFER_BYTES})]
+        durable = {"maxTotalBufferSize": _BUFFER_BYTES, "enableDurableMessages": True}
+        return [("Network.enable", durable)]
 
     def answered(self, target: Target, method: str, answer: cdp.Incoming) -> str:
         """A kind of target that has no network is no failure."""
@@ -72,6 +106,7 @@ class CaptureDuty:
         """What it had under way stays as it is."""
         for key in [key for key in self._open if key[0] == target.session]:
             del self._open[key]
+        self._waiting.pop(target.session, None)
 
     def heard(self, target: Target, event: cdp.Incoming) -> None:
         """One of the network's events."""
@@ -127,7 +162,7 @@ class CaptureDuty:
         exchange.response.encoded_bytes = int(params.get("encodedDataLength", 0))
         self._finish(exchange, params["timestamp"])
         if self._wanted.bodies:
-            self._fetch(exchange, target, key[1])
+            self._fetch_later(exchange, target, key[1])
 
     def _on_failed(self, key: tuple[str, str], target: Target, params: dict[str, Any]) -> None:
         exchange = self._open.pop(key, None)
@@ -164,12 +199,47 @@ class CaptureDuty:
         if exchange.response is not None:
             exchange.response.duration_ms = round((float(at) - exchange.began) * 1000, 3)
 
-    def _fetch(self, exchange: _Exchange, target: Target, request_id: str) -> None:
-        response, number = exchange.response, exchange.number
+    # -- bodies --
+
+    def _fetch_later(self, exchange: _Exchange, target: Target, request_id: str) -> None:
+        response = exchange.response
         assert response is not None
         if response.encoded_bytes > self._most_body_bytes:
             response.body_error = f"over {self._most_body_bytes} bytes"
             return
+        loop = asyncio.get_running_loop()
+        waiting = self._waiting.get(target.session)
+        if waiting is None:
+            waiting = _Waiting(target, loop.time(), loop.time())
+            self._waiting[target.session] = waiting
+        waiting.last = loop.time()
+        waiting.exchanges.append((request_id, exchange))
+        waiting.encoded_bytes += response.encoded_bytes
+        busy = any(session == target.session for session, _ in self._open)
+        if not busy or waiting.encoded_bytes > _MOST_BYTES:
+            self._fetch_all(target.session)
+        elif self._timer is None:
+            self._timer = loop.call_later(_REST_S, self._fetch_rested)
+
+    def _fetch_rested(self) -> None:
+        """The timer's: a moved deadline costs less than a moved timer."""
+        loop, self._timer = asyncio.get_running_loop(), None
+        for session, waiting in list(self._waiting.items()):
+            if waiting.due() <= loop.time():
+                self._fetch_all(session)
+        if self._waiting:
+            first = min(waiting.due() for waiting in self._waiting.values())
+            self._timer = loop.call_at(first, self._fetch_rested)
+
+    def _fetch_all(self, session: str) -> None:
+        waiting = self._waiting.pop(session, None)
+        if waiting is not None:
+            for request_id, exchange in waiting.exchanges:
+                self._fetch(exchange, waiting.target, request_id)
+
+    def _fetch(self, exchange: _Exchange, target: Target, request_id: str) -> None:
+        response, number = exchange.response, exchange.number
+        assert response is not None
 
         def on_answer(answer: cdp.Incoming) -> None:
             self._keep_body(response, number, answer)

@@ -44,6 +44,8 @@ def _text(value: dict[str, Any]) -> str:
 class ConsoleDuty:
     """Keeps what every page, frame and worker says. Implements ``attendant.Duty``."""
 
+    events = frozenset({b"Runtime.consoleAPICalled", b"Runtime.exceptionThrown", b"Log.entryAdded"})
+
     def __init__(self, kept: Ring[Said]) -> None:
         self._kept = kept
 

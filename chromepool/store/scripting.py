@@ -19,6 +19,8 @@ class ScriptingDuty:
     and adding all again, in one go. Implements ``attendant.Duty``.
     """
 
+    events = frozenset({b"Page.frameNavigated"})
+
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
         self._identifiers: dict[Target, list[str]] = {}
