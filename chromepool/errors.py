@@ -152,6 +152,30 @@ class ShuttingDown(ChromepoolError):
     code = "shutting_down"
 
 
+class Restarting(ChromepoolError):
+    """The gateway is being replaced; the next one takes requests in a moment."""
+
+    code = "restarting"
+
+
+class Draining(ChromepoolError):
+    """The daemon takes no new sessions, and waits for the last one to end."""
+
+    code = "draining"
+
+
+class SessionNotReady(ChromepoolError):
+    """The session's Chrome has not answered the new gateway yet."""
+
+    code = "session_not_ready"
+
+
+class ReloadRefused(ChromepoolError):
+    """The settings as they are written now cannot be used, or no new gateway can be started."""
+
+    code = "reload_refused"
+
+
 class StartFailed(ChromepoolError):
     """Chrome could not be started, or did not answer in time."""
 

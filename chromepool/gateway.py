@@ -7,32 +7,44 @@ Everything is imported before root is dropped, because the code may lie where on
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import encodings.idna  # noqa: F401  # imported late by aiohttp and socket otherwise
+import faulthandler
 import logging
 import os
 import resource
 import signal
 import socket
+from collections.abc import Coroutine
+from typing import Any
 
 import prctl
-from aiohttp import web
 
 from chromepool import canary, structured, wire
 from chromepool.api.control import Control
 from chromepool.api.devtools import DevTools
 from chromepool.api.identity import by_credentials
 from chromepool.api.scrape import measure
+from chromepool.api.server import Server
 from chromepool.config import Settings
 from chromepool.monitor.health import Health
 from chromepool.monitor.metrics import Metrics
 from chromepool.monitor.watch import Watch
 from chromepool.monitor.webhook import Webhook
+from chromepool.pool import parting
+from chromepool.pool.adoption import Adopter
 from chromepool.pool.chronicle import Chronicle
 from chromepool.pool.creation import Creator
 from chromepool.pool.link import Link
 from chromepool.pool.manager import Manager
 from chromepool.pool.sweeper import Sweeper
-from chromepool.supervisor.gateway_process import CONTROL_FD, DEVTOOLS_FD, WIRE_FD
+from chromepool.supervisor.gateway_process import (
+    CONTROL_FD,
+    DEVTOOLS_FD,
+    EVIDENCE_FD,
+    EVIDENCE_SIGNAL,
+    WIRE_FD,
+)
 
 try:
     import uvloop
@@ -41,8 +53,8 @@ except ImportError:  # not on every platform; the loop of the standard library s
 
 log = structured.get("chromepool.gateway")
 
-_NO_CANARY_S = 60.0
-"""How often it is looked whether canaries are wanted by now."""
+_ADOPTING_S = 2.0
+"""Time for the Chromes of the gateway before to answer, until others are served all the same."""
 _HANDLERS_S = 2.0
 """Time the last requests have once every session has ended."""
 _JOURNAL_S = 1.0
@@ -85,10 +97,6 @@ def authority_of(sock: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-_LINE_BYTES = 32768
-"""Longest request line and header: connect-and-go takes a whole launch in its URL."""
-
-
 def _without_content(record: logging.LogRecord) -> bool:
     """What aiohttp logs of a request that it cannot read quotes the request, token and all."""
     error = record.exc_info[1] if record.exc_info else None
@@ -99,84 +107,121 @@ def _without_content(record: logging.LogRecord) -> bool:
     return logging.getLogger("aiohttp.server").isEnabledFor(logging.DEBUG)
 
 
-async def _start_site(app: web.Application, sock: socket.socket) -> web.AppRunner:
-    # A caller that hangs up while its session starts cancels the start, and no place is lost.
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        shutdown_timeout=_HANDLERS_S,
-        handler_cancellation=True,
-        max_line_size=_LINE_BYTES,
-        max_field_size=_LINE_BYTES,
-    )
-    await runner.setup()
-    await web.SockSite(runner, sock).start()
-    return runner
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Farewell:
+    """Why it is over, and how much time there is."""
+
+    timeout_s: float
+    sessions_stay: bool = False
+
+
+class _Gateway:
+    """Everything that serves, put together."""
+
+    def __init__(self, sock: socket.socket, settings: Settings, told: wire.Welcome) -> None:
+        loop = asyncio.get_running_loop()
+        self._told = told
+        self._farewell: asyncio.Future[_Farewell] = loop.create_future()
+        self._manager = manager = Manager(settings, told.host)
+        manager.tokens, manager.webhook_secret = told.tokens, told.webhook_secret
+        manager.number_on(told.next_key)
+        manager.on_shutdown = lambda timeout_s: self._part(_Farewell(timeout_s))
+        manager.on_handover = lambda timeout_s: self._part(_Farewell(timeout_s, sessions_stay=True))
+        self._creator = creator = Creator(manager)
+        self._adopter = Adopter(manager, creator)
+        self._chronicle = Chronicle(manager) if settings.journal else None
+        manager.link = Link(sock, manager)
+        self._metrics = Metrics(manager, creator, told.restarts)
+        self._webhook = Webhook(lambda: (manager.settings.webhook_url, manager.webhook_secret))
+        self._server = self._make_server()
+
+    def _make_server(self) -> Server:
+        manager, creator = self._manager, self._creator
+        control, devtools = socket.socket(fileno=CONTROL_FD), socket.socket(fileno=DEVTOOLS_FD)
+        identify = by_credentials(manager)
+        apps = (
+            (Control(manager, creator, identify, authority_of(devtools)).app(), control),
+            (DevTools(manager, creator).app(), devtools),
+        )
+        for app, _ in apps:
+            measure(app, self._metrics)
+        return Server(apps, _HANDLERS_S)
+
+    def _part(self, farewell: _Farewell) -> None:
+        if not self._farewell.done():
+            self._farewell.set_result(farewell)
+
+    async def serve(self) -> None:
+        """Takes over what the gateway before had, and serves until the supervisor says stop; then
+        ends every session, or leaves them to the next gateway, and returns."""
+        manager = self._manager
+        await manager.link.adopted(self._told.adopting)
+        if self._chronicle is not None:
+            await self._chronicle.start(self._adopter.ids)
+        await self._adopter.settle(_ADOPTING_S)
+        await self._server.start()
+        manager.link.ready()
+        watching = [asyncio.create_task(work) for work in self._watchers()]
+        sending = asyncio.create_task(self._webhook.run())
+        farewell = await self._farewell
+        for task in watching:
+            task.cancel()
+        if farewell.sessions_stay:
+            await self._leave_sessions(farewell.timeout_s)
+        else:
+            await self._end_sessions(farewell.timeout_s)
+        if self._chronicle is not None:
+            await self._chronicle.close(_JOURNAL_S)
+        await self._server.close()
+        sending.cancel()
+        manager.link.close()
+
+    def _watchers(self) -> list[Coroutine[Any, Any, None]]:
+        manager, creator = self._manager, self._creator
+        return [
+            Sweeper(manager, creator).run(),
+            Health(manager).run(),
+            canary.fly_forever(manager),
+            self._metrics.lag.watch(),
+            Watch(manager, creator, self._webhook.send, self._told.failures).run(),
+            manager.recorder.run(lambda: manager.chromes),
+        ]
+
+    async def _end_sessions(self, timeout_s: float) -> None:
+        try:
+            # The supervisor has the last word at its deadline; a little before, it is told the
+            # truth.
+            await self._manager.end_all(max(0.0, timeout_s - _HANDLERS_S))
+        except TimeoutError:
+            log.error("gateway.sessions_left", within_s=timeout_s)
+
+    async def _leave_sessions(self, timeout_s: float) -> None:
+        """What is under way comes to its end, as far as there is time, and nothing else begins."""
+        manager = self._manager
+        patience_s = max(0.0, timeout_s - _HANDLERS_S - _JOURNAL_S)
+        await self._server.leave_listeners()
+        manager.close(parting.restarting())
+        await self._creator.settle(patience_s)
+        await parting.part(manager)
+        await self._server.settle(_HANDLERS_S)
+        await parting.flush(manager, _JOURNAL_S)
 
 
 async def serve(sock: socket.socket, settings: Settings, told: wire.Welcome) -> None:
-    """Serves until the supervisor says stop, then ends every session and returns."""
+    """Serves until the supervisor says stop."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(structured.on_loop_fault)
-    stop: asyncio.Future[float] = loop.create_future()
-    manager = Manager(settings, told.host)
-    manager.tokens, manager.webhook_secret = told.tokens, told.webhook_secret
-    creator = Creator(manager)
-
-    def on_shutdown(timeout_s: float) -> None:
-        if not stop.done():
-            stop.set_result(timeout_s)
-
-    manager.on_shutdown = on_shutdown
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: None)  # the wire decides when to stop
-    control, devtools = socket.socket(fileno=CONTROL_FD), socket.socket(fileno=DEVTOOLS_FD)
-    manager.link = Link(sock, manager)
-    identify = by_credentials(manager)
-    apps = (
-        (Control(manager, creator, identify, authority_of(devtools)).app(), control),
-        (DevTools(manager, creator).app(), devtools),
-    )
-    health = Health(manager)
-    metrics = Metrics(manager, creator, told.restarts)
-    webhook = Webhook(lambda: (manager.settings.webhook_url, manager.webhook_secret))
-    for app, _ in apps:
-        measure(app, metrics)
-    chronicle = Chronicle(manager) if settings.journal else None
-    if chronicle is not None:
-        await chronicle.start()
-    runners = [await _start_site(app, listener) for app, listener in apps]
-    manager.link.ready()
-    watching = [
-        asyncio.create_task(work)
-        for work in (
-            Sweeper(manager, creator).run(),
-            health.run(),
-            canary.fly_forever(manager),
-            metrics.lag.watch(),
-            Watch(manager, creator, webhook.send).run(),
-        )
-    ]
-    sending = asyncio.create_task(webhook.run())
-    timeout_s = await stop
-    for task in watching:
-        task.cancel()
-    try:
-        # The supervisor has the last word at its deadline; a little before, it is told the truth.
-        await manager.end_all(max(0.0, timeout_s - _HANDLERS_S))
-    except TimeoutError:
-        log.error("gateway.sessions_left", within_s=timeout_s)
-    if chronicle is not None:
-        await chronicle.close(_JOURNAL_S)
-    for runner in runners:
-        await runner.cleanup()
-    sending.cancel()
-    manager.link.close()
+    await _Gateway(sock, settings, told).serve()
 
 
 def main() -> None:
     """Entry of the gateway's process."""
+    # Written in C, so that it works whatever Python is busy with.
+    faulthandler.register(EVIDENCE_SIGNAL, file=EVIDENCE_FD, all_threads=True)
     sock = socket.socket(fileno=WIRE_FD)
+    wire.send(sock, wire.Loaded())
     settings, told = welcome(sock)
     structured.set_up(settings.log_level)
     logging.getLogger("aiohttp.server").addFilter(_without_content)

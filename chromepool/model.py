@@ -10,6 +10,8 @@ class State(enum.StrEnum):
     """Where a session is in its life; the moves between them are in ``pool.session``."""
 
     STARTING = "starting"
+    RESUMING = "resuming"
+    """A new gateway is taking it over from the one before."""
     READY = "ready"
     FROZEN = "frozen"
     """Started ahead, waiting for somebody to want it, and taking no CPU time meanwhile."""

@@ -35,21 +35,89 @@ class Welcome:
     """Name → digest."""
     webhook_secret: str = dataclasses.field(default="", repr=False)
     restarts: int = 0
-    """How many gateways of this supervisor's there were before."""
+    """How many gateways of this supervisor's there were before,"""
+    failures: int = 0
+    """and how many of them died unasked within the last five minutes."""
+    adopting: int = 0
+    """How many :class:`Adopt` follow at once."""
+    next_key: int = 1
+    """The lowest number that no session ever had."""
+    drain: Drain | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Reload:
-    """Supervisor to gateway: the settings were read again."""
+class Drain:
+    """Gateway to supervisor, to be remembered: no new sessions. Taken back by one that is not
+    ``on``."""
 
-    settings: dict[str, Any]
-    tokens: dict[str, str]
-    webhook_secret: str = dataclasses.field(default="", repr=False)
+    on: bool = True
+    deadline: float | None = None
+    """When those that still run are ended (CLOCK_MONOTONIC); None: never."""
+    leave: bool = False
+    """Whether the daemon exits when the last is gone."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Leave:
+    """Gateway to supervisor: all is drained, and the daemon was to exit then."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Loaded:
+    """Gateway to supervisor, first of all: its code is imported, and it waits for its welcome."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ready:
     """Gateway to supervisor: the listeners are being served."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ping:
+    """Supervisor to gateway: are you there?"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pong:
+    """Gateway to supervisor: its event loop runs."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reload:
+    """Gateway to supervisor: somebody wants the settings read again and the gateway replaced."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reloading:
+    """Supervisor to gateway: the answer; a :class:`Handover` follows if there is no error."""
+
+    error: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Handover:
+    """Supervisor to gateway: another is ready to take over. Leave within ``timeout_s``; the
+    sessions stay."""
+
+    timeout_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Remember:
+    """Gateway to supervisor: what the next gateway has to know of a session. Carries one
+    descriptor, of a file whose content is the gateways' own business."""
+
+    key: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Adopt:
+    """Supervisor to gateway: a session of the gateway before. Carries three descriptors: commands
+    in, events out, and what was last remembered of it."""
+
+    key: int
+    pid: int
+    profile: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -172,8 +240,17 @@ class Shutdown:
 
 Message = (
     Welcome
-    | Reload
+    | Drain
+    | Leave
+    | Loaded
     | Ready
+    | Ping
+    | Pong
+    | Reload
+    | Reloading
+    | Handover
+    | Remember
+    | Adopt
     | Spawn
     | Spawned
     | SpawnFailed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -43,6 +44,7 @@ class FakeBrowser:
         self.version: dict[str, Any] = {}
         self.traffic = Traffic()
         self.asked_to_close = False
+        self.base = ""
         self.log = structlog.stdlib.get_logger("test")
 
     async def call(self, method: str, *_: Any, **__: Any) -> dict[str, Any]:
@@ -66,6 +68,9 @@ class FakeLink:
 
     def thaw(self, key: int, _: Limits) -> None:
         self.asked.append(("thaw", key))
+
+    def remember(self, key: int, record: int) -> None:
+        os.close(record)
 
     async def inspect(self, _: int) -> Any:
         raise BrowserGone("")

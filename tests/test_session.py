@@ -21,6 +21,7 @@ TICK = 0.125
 """Times here are sums of powers of two, so that an edge is an edge."""
 PATHS: dict[State, list[State]] = {
     State.STARTING: [],
+    State.RESUMING: [State.RESUMING],
     State.READY: [State.READY],
     State.FROZEN: [State.READY, State.FROZEN],
     State.CLOSING: [State.CLOSING],
@@ -29,7 +30,10 @@ PATHS: dict[State, list[State]] = {
 """How a new session gets to each state."""
 ALLOWED = {
     (State.STARTING, State.READY),
+    (State.STARTING, State.RESUMING),
     (State.STARTING, State.CLOSING),
+    (State.RESUMING, State.READY),
+    (State.RESUMING, State.CLOSING),
     (State.READY, State.FROZEN),
     (State.READY, State.CLOSING),
     (State.FROZEN, State.READY),

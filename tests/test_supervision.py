@@ -116,22 +116,6 @@ def test_a_profile_deeper_than_python_can_recurse_is_removed(misbehaving: Misbeh
         assert daemon.profiles() == []
 
 
-def test_the_old_gateways_sessions_do_not_end_the_new_ones(misbehaving: Misbehaving) -> None:
-    """Both count their sessions from 1."""
-    with misbehaving("ignore-term", "ignore-close") as daemon:
-        for _ in range(3):
-            first = daemon.gateway
-            for _ in range(2):
-                daemon.new()
-            first.kill()
-            wait_for(lambda: daemon.gateway != first, "another runs")  # noqa: B023
-            sessions = [daemon.new() for _ in range(2)]
-            wait_for(lambda: len(daemon.chromes()) == 2, "the old ones are gone")
-            for session in sessions:
-                assert daemon.show(session["id"])["state"] == "ready"
-                assert daemon.delete(session["id"]) == 204
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="uids of their own need root")
 def test_two_daemons_do_not_share_uids(misbehaving: Misbehaving) -> None:
     with misbehaving() as one, tempfile.TemporaryDirectory() as folder:
@@ -153,19 +137,6 @@ def test_the_pool_has_an_end(misbehaving: Misbehaving) -> None:
         assert daemon.ask("GET", "/readyz").status == 503
         daemon.delete(sessions[0]["id"])
         assert daemon.ask("GET", "/readyz").status == 200
-        daemon.new()
-
-
-def test_the_gateway_is_started_again(misbehaving: Misbehaving) -> None:
-    with misbehaving() as daemon:
-        daemon.new()
-        chromes = daemon.chromes()
-        first = daemon.gateway
-        first.kill()
-        wait_for(lambda: not any(chrome.is_running() for chrome in chromes), "its sessions end")
-        wait_for(lambda: daemon.text.count("chromepool is ready") == 2, "another serves")
-        assert daemon.gateway.pid != first.pid
-        assert daemon.ask("GET", "/v1/sessions").json["sessions"] == []
         daemon.new()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import secrets
 import urllib.parse
@@ -239,12 +240,13 @@ class DevTools:
         wait_s = orders.read_seconds(request.query.get("wait"), "wait", settings.queue_wait_s)
         body = orders.read_query(request.query)
         order = orders.make_order(body, identity.owner, settings, grace_s or None)
+        order = dataclasses.replace(order, fleeting=not grace_s)
         session = await self._creator.create(order, wait_s)
         _, browser = self._manager.live(session.id)
         try:
             return await self._serve(request, session, browser, None)
         finally:
-            if not grace_s:
+            if not grace_s and not self._manager.parting:
                 await self._manager.end(session, Reason.CLIENT_CLOSED, "its client disconnected")
             elif session.left is None and not browser.clients:  # it never came to be attached
                 self._left(session)

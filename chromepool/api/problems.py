@@ -40,6 +40,10 @@ STATUSES: dict[type[errors.ChromepoolError], int] = {
     errors.NoMemory: 503,
     errors.CircuitOpen: 503,
     errors.ShuttingDown: 503,
+    errors.Restarting: 503,
+    errors.Draining: 503,
+    errors.SessionNotReady: 503,
+    errors.ReloadRefused: 409,
     errors.TooManyClients: 503,
     errors.HistoryUnavailable: 503,
 }

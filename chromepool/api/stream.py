@@ -74,5 +74,5 @@ class Stream:
                 return
             if identity.admin or (event.owner is not None and identity.sees(event.owner)):
                 await response.write(_frame(event))
-            if event.name == "daemon.stopping":
+            if event.name in ("daemon.stopping", "gateway.leaving"):
                 return

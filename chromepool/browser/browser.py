@@ -23,6 +23,8 @@ log = structured.get("chromepool.browser")
 
 
 _ANSWER_S = 30.0
+_RELEASE_S = 5.0
+"""Time for a page to be let go that somebody had paused; one that hangs keeps nobody waiting."""
 _CRASHES = 100
 """Crashed tabs that are remembered for a session."""
 
@@ -75,9 +77,12 @@ class Browser:
         events: int,
         on_end: Callable[[], None],
         delays: Delays | None = None,
+        *,
+        adopted: bool = False,
     ) -> None:
         """Takes over both descriptors. ``on_end`` is called once, when Chrome closes its end;
-        ``delays`` takes the gateway's own time, which browsers may share."""
+        ``delays`` takes the gateway's own time, which browsers may share; ``adopted``: it had
+        another gateway before, see :meth:`take_over`."""
         self._delays = delays or Delays()
         self._to_sample = self._from_sample = SAMPLED
         self._mux = Mux()
@@ -94,11 +99,14 @@ class Browser:
             self._on_pipe_end,
             self._on_pressure,
             on_pause=self._flush_read,
+            adopted=adopted,
         )
         self._gone = "The session's Chrome is gone."
         self.clients: list[Client] = []
         self._full: set[Client] = set()
         self._sent = self._sent_bytes = 0
+        self.before = Traffic()
+        """What was said under the gateways before."""
         self.crashes: list[Crash] = []
         self.pages: list[str] = []
         """Target ids of its pages, the newest last."""
@@ -130,19 +138,60 @@ class Browser:
     @property
     def traffic(self) -> Traffic:
         """What was said so far."""
-        read, read_bytes = self._pipe.read_messages, self._pipe.read_bytes
-        return Traffic(self._sent, read, self._sent_bytes, read_bytes)
+        before, pipe = self.before, self._pipe
+        return Traffic(
+            before.messages_in + self._sent,
+            before.messages_out + pipe.read_messages,
+            before.bytes_in + self._sent_bytes,
+            before.bytes_out + pipe.read_bytes,
+        )
+
+    @property
+    def base(self) -> str:
+        """The session below which all is attached; "" before :meth:`begin`."""
+        return self._mux.base or ""
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that Chrome has not taken yet."""
+        return self._pipe.backlog_bytes
+
+    async def begin(self, timeout_s: float = _ANSWER_S) -> None:
+        """Attaches the session below which all clients' are. Raises like :meth:`call`."""
+        answer = await self.call("Target.attachToBrowserTarget", timeout_s=timeout_s)
+        self._mux.base = str(answer["sessionId"])
+
+    async def take_over(self, base: str) -> None:
+        """Ends all that an earlier gateway had attached below ``base``, with what it had set there
+        (interceptions, emulation), and lets go what it had paused. Raises like :meth:`call`."""
+        if base:
+            with contextlib.suppress(CommandFailed):  # it had ended it itself
+                await self.call("Target.detachFromTarget", {"sessionId": base})
+        targets = (await self.call("Target.getTargets", {"filter": [{}]}))["targetInfos"]
+        self.pages = [info["targetId"] for info in targets if info["type"] == "page"]
+        await asyncio.gather(
+            *(self._release(info["targetId"]) for info in targets if info["type"] != "browser")
+        )
+
+    async def _release(self, target: str) -> None:
+        """Chrome itself leaves a popup paused whose client vanished (measured)."""
+        with contextlib.suppress(CommandFailed, NoAnswer):
+            async with self.page(target) as session:
+                run = "Runtime.runIfWaitingForDebugger"
+                await self.call(run, session=session, timeout_s=_RELEASE_S)
 
     @contextlib.asynccontextmanager
     async def page(self, target: str) -> AsyncIterator[str]:
         """A CDP session of the daemon's own on a page, for :meth:`call`; raises what it raises."""
         params = {"targetId": target, "flatten": True}
-        session = str((await self.call("Target.attachToTarget", params))["sessionId"])
+        base = self._mux.base
+        session = str((await self.call("Target.attachToTarget", params, session=base))["sessionId"])
         try:
             yield session
         finally:
             with contextlib.suppress(CommandFailed, BrowserGone, NoAnswer):  # it went by itself
-                await self.call("Target.detachFromTarget", {"sessionId": session})
+                detach = {"sessionId": session}
+                await self.call("Target.detachFromTarget", detach, session=base)
 
     @property
     def paused(self) -> bool:

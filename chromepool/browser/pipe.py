@@ -34,15 +34,18 @@ class Pipe:
         on_pressure: Callable[[bool], None],
         *,
         on_pause: Callable[[], None] = lambda: None,
+        adopted: bool = False,
     ) -> None:
         """``on_pause`` is called when no more messages are at hand. ``on_end`` is called once, when
         Chrome's end is closed. ``on_pressure`` is told True when Chrome is far behind in reading,
-        and False once it has caught up."""
+        and False once it has caught up. ``adopted``: another process used it before, and may have
+        died in the middle of a message: that one is ended and dropped (Chrome answers with an error
+        that has no id)."""
         self._loop = asyncio.get_running_loop()
         self._commands, self._events = commands, events
         self._on_message, self._on_end, self._on_pressure = on_message, on_end, on_pressure
         self._on_pause = on_pause
-        self._splitter = Splitter()
+        self._splitter = Splitter(amid=adopted)
         self._backlog: collections.deque[memoryview] = collections.deque()
         self._backlog_bytes = 0
         self.read_messages = self.read_bytes = 0
@@ -54,6 +57,8 @@ class Pipe:
         for fd in (commands, events):
             os.set_blocking(fd, False)
         self.resume()
+        if adopted:
+            self.write(b"\0")
 
     @property
     def backlog_bytes(self) -> int:
@@ -163,7 +168,8 @@ class Pipe:
             self._on_end()
 
     def close(self) -> None:
-        """Closes both descriptors; Chrome exits by that alone. May be called twice."""
+        """Closes both descriptors; the supervisor has duplicates, so Chrome goes on. May be called
+        twice."""
         if self._closed:
             return
         self.pause()

@@ -11,9 +11,11 @@ LONGEST_BYTES = 256 * 1024 * 1024
 class Splitter:
     """Cuts what is read from the pipe into messages."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, amid: bool = False) -> None:
+        """``amid``: it may begin in the middle of a message; all up to the first NUL is dropped."""
         self._parts: list[bytes] = []
         self._held = 0
+        self._amid = amid
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that ``data`` completes; raises :class:`BrowserGone` for an endless one."""
@@ -28,4 +30,7 @@ class Splitter:
             self._held += len(rest)
             if self._held > LONGEST_BYTES:
                 raise BrowserGone(f"Chrome sent a message of over {LONGEST_BYTES} bytes.")
+        if self._amid and whole:
+            self._amid = False
+            return whole[1:]
         return whole

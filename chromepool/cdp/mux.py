@@ -1,7 +1,9 @@
 """Many clients on the one connection that Chrome's pipe is.
 
 Each client has a root session in Chrome (``Target.attachToBrowserTarget``, or
-``Target.attachToTarget`` for a page endpoint). On the way in, a message without ``sessionId`` gets
+``Target.attachToTarget`` for a page endpoint). All of them are below one base session, so that
+whoever takes over from a daemon that died can end all it had attached by ending that one. On the
+way in, a message without ``sessionId`` gets
 the client's root id; on the way out the root id is taken off, and any other is looked up in the
 table of owners. Message ids need no rewriting: Chrome answers with (id, sessionId), and session ids
 are unique. The pipe's own root, without a session, is the daemon's.
@@ -9,6 +11,7 @@ are unique. The pipe's own root, without a session, is the daemon's.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -18,6 +21,8 @@ from chromepool.cdp import message as cdp
 
 _FIRST_ID = 1 << 30
 """The daemon's own commands count from here, which is out of most clients' way."""
+_FIRST_IDS = 1 << 29
+"""Or from one of so many above: an answer for a gateway that died must not be taken for ours."""
 _NOT_OURS = (cdp.PARSE_ERROR, cdp.INVALID_REQUEST, cdp.SESSION_NOT_FOUND)
 """What Chrome answers without a sessionId to a client's message: to a session that has just ended,
 or to an envelope it does not like. Never to ours; so, whatever its id, it must not be taken for
@@ -50,7 +55,9 @@ class Mux:
         self._roots: dict[Port, bytes] = {}
         self._tails: dict[Port, bytes] = {}
         self._answers: dict[tuple[bytes | None, int], OnAnswer] = {}
-        self._last_id = _FIRST_ID
+        self._last_id = _FIRST_ID + secrets.randbelow(_FIRST_IDS)
+        self.base: str | None = None
+        """The session that clients' roots are attached from; None: the pipe's own root."""
         self.on_event: OnAnswer = lambda event: None
         """Events of the pipe's own root."""
 
@@ -90,9 +97,9 @@ class Mux:
             answer(incoming)
 
         if target is None:
-            return self.command("Target.attachToBrowserTarget", {}, on_answer)
+            return self.command("Target.attachToBrowserTarget", {}, on_answer, self.base)
         params = {"targetId": target, "flatten": True}
-        return self.command("Target.attachToTarget", params, on_answer)
+        return self.command("Target.attachToTarget", params, on_answer, self.base)
 
     def detach(self, port: Port) -> bytes | None:
         """The commands that end all a client had in Chrome, None when it had nothing (any more).
@@ -107,7 +114,8 @@ class Mux:
         self._drop(root)
         released = b"".join(self._release(session.decode()) for session in below)
         params = {"sessionId": root.decode()}
-        return released + self.command("Target.detachFromTarget", params, lambda incoming: None)
+        gone = self.command("Target.detachFromTarget", params, lambda incoming: None, self.base)
+        return released + gone
 
     def _release(self, session: str) -> bytes:
         """Nobody waits for the answer: its session may be gone before there is one."""
@@ -190,16 +198,22 @@ class Mux:
             if incoming.error is None or incoming.error.code not in _NOT_OURS:
                 self._settle(None, incoming)
         elif incoming.method == "Target.detachedFromTarget":
-            port = self._drop(incoming.params["sessionId"].encode())
-            if port is not None:
-                port.detached()
+            self._on_detached(incoming)
         else:
             self.on_event(incoming)
+
+    def _on_detached(self, event: cdp.Incoming) -> None:
+        port = self._drop(event.params["sessionId"].encode())
+        if port is not None:
+            port.detached()
 
     def _from_own_session(self, session: bytes, message: bytes) -> None:
         """For a session of the daemon's own, or of a client that is gone: its answers are none of
         ours, although it may have used an id that is."""
-        self._settle(session, cdp.decode(message))
+        incoming = cdp.decode(message)
+        if incoming.method == "Target.detachedFromTarget" and session.decode() == self.base:
+            self._on_detached(incoming)
+        self._settle(session, incoming)
 
     def _settle(self, session: bytes | None, incoming: cdp.Incoming) -> None:
         answer = None if incoming.id is None else self._answers.pop((session, incoming.id), None)

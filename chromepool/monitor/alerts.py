@@ -22,6 +22,8 @@ _DISK_SHARE, _DISK_BYTES = 0.10, 500_000_000
 _MEMORY_S = 10.0
 """Memory is taken and given back in bursts."""
 _SOME = 10_000
+_GATEWAYS = 3
+"""Deaths of the gateway that are no accident any more."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Snapshot:
     """Chromes ended as unhealthy,"""
     crashed: int = 0
     """and sessions that crashed or ran out of memory, within the window."""
+    failed: int = 0
+    """Gateways that died, within the window."""
     breaker_open: bool = False
     failure: str = ""
     """What Chrome said when it last did not start."""
@@ -72,6 +76,36 @@ class Rule:
     """How long it has to last before it is raised."""
 
 
+def _deaths(settings: Settings) -> tuple[Rule, ...]:
+    """Of what should live."""
+    return (
+        Rule(
+            "unhealthy",
+            CRITICAL,
+            lambda at: at.unhealthy,
+            0,
+            1,
+            "{at.unhealthy} Chromes did not answer any more and were ended, within five minutes.",
+        ),
+        Rule(
+            "crash_loop",
+            CRITICAL,
+            lambda at: at.crashed,
+            settings.alert_crashes - 1,
+            max(1, settings.alert_crashes / 2),
+            "{at.crashed} sessions crashed within five minutes.",
+        ),
+        Rule(
+            "gateway_crash_loop",
+            CRITICAL,
+            lambda at: at.failed,
+            _GATEWAYS - 1,
+            1,
+            "{at.failed} gateways died within five minutes. Sessions go on; see the log for why.",
+        ),
+    )
+
+
 def rules(settings: Settings) -> tuple[Rule, ...]:
     """All there are."""
     memory, sessions = settings.alert_memory_percent, settings.alert_sessions_percent
@@ -93,22 +127,7 @@ def rules(settings: Settings) -> tuple[Rule, ...]:
             sessions - _LESS,
             "{at.sessions} of {at.max_sessions} sessions are in use.",
         ),
-        Rule(
-            "unhealthy",
-            CRITICAL,
-            lambda at: at.unhealthy,
-            0,
-            1,
-            "{at.unhealthy} Chromes did not answer any more and were ended, within five minutes.",
-        ),
-        Rule(
-            "crash_loop",
-            CRITICAL,
-            lambda at: at.crashed,
-            settings.alert_crashes - 1,
-            max(1, settings.alert_crashes / 2),
-            "{at.crashed} sessions crashed within five minutes.",
-        ),
+        *_deaths(settings),
         Rule(
             "breaker_open",
             CRITICAL,

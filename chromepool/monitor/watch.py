@@ -43,11 +43,18 @@ class Watch:
     """Takes a snapshot, tells of the alerts that come of it, and lets the limits follow."""
 
     def __init__(
-        self, manager: Manager, creator: Creator, send: Callable[[dict[str, Any]], None]
+        self,
+        manager: Manager,
+        creator: Creator,
+        send: Callable[[dict[str, Any]], None],
+        failures: int = 0,
     ) -> None:
-        """``send`` takes what the webhook is to be told; it must not block."""
+        """``send`` takes what the webhook is to be told; it must not block. ``failures``: how many
+        gateways died within the last five minutes."""
         self._manager, self._creator, self._send = manager, creator, send
-        self._unhealthy, self._crashed = Recent(), Recent()
+        self._unhealthy, self._crashed, self._failed = Recent(), Recent(), Recent()
+        for _ in range(failures):
+            self._failed.add(manager.clock())
         self.alerts = Alerts(lambda: rules(manager.settings))
         self.cleared_total: collections.Counter[str] = collections.Counter()
         manager.events.watch(self._on_event)
@@ -91,6 +98,7 @@ class Watch:
             memory=memory.share(manager.host.memory_group),
             unhealthy=self._unhealthy.count(now),
             crashed=self._crashed.count(now),
+            failed=self._failed.count(now),
             breaker_open=creator.breaker.is_open,
             failure=creator.breaker.words,
             disk_free=free,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from chromepool import structured
@@ -69,9 +70,10 @@ class Chronicle:
         settings = self._manager.settings
         return Bounds(settings.journal_sessions, settings.journal_days)
 
-    async def start(self) -> None:
-        """Opens the journal; one that does not open keeps nobody waiting for long."""
-        self.journal.start()
+    async def start(self, adopted: Sequence[str] = ()) -> None:
+        """Opens the journal; one that does not open keeps nobody waiting for long. ``adopted``:
+        sessions of the gateway before that go on."""
+        self.journal.start(adopted)
         try:
             async with asyncio.timeout(_OPEN_S):
                 await asyncio.shield(asyncio.wrap_future(self.journal.tried))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import tenacity
@@ -16,7 +17,6 @@ from chromepool.errors import (
     NoMemory,
     PoolFull,
     ProfileInUse,
-    ShuttingDown,
     StartFailed,
 )
 from chromepool.model import Reason, State
@@ -33,7 +33,7 @@ from chromepool.pool.warm import WarmPool
 log = structured.get("chromepool.pool")
 
 _RETRY_S = 5.0
-_STOPPING_S = 30.0
+_POLL_S = 0.01
 _LAST_WORDS = 1000
 _BLANK_BYTES = 64 << 20
 """What a Chrome is charged once it is up, its page still blank (measured: 60 to 69 MB)."""
@@ -85,7 +85,7 @@ class Creator:
 
     def refusal(self, order: Order) -> ChromepoolError | None:
         """Why there is no room for a session now; None where there is."""
-        if not self._manager.stopping and self.occupied >= self.places:
+        if self._manager.closed is None and self.occupied >= self.places:
             return self._full()
         return self._no_start(suited=self.warm.suits(order), room=bool(self.warm.waiting))
 
@@ -102,8 +102,8 @@ class Creator:
     ) -> ChromepoolError | None:
         """Why no Chrome may be started now; ``suited``: none need be, since one waits; ``room``:
         one that waits would make room; ``own`` of the promised places are the caller's."""
-        if self._manager.stopping:
-            return ShuttingDown("The daemon is stopping.", retry_after_s=_STOPPING_S)
+        if self._manager.closed is not None:
+            return self._manager.closed
         if suited:
             return None
         pause_s = self.breaker.pause_s(self._manager.clock())
@@ -139,7 +139,7 @@ class Creator:
         """Whether there is a place and the memory for a Chrome that nobody has asked for."""
         room = len(self._manager.chromes) + self.admission.held < self.places
         calm = (
-            not self._manager.stopping and not self.admission.waiting and not self.breaker.is_open
+            self._manager.closed is None and not self.admission.waiting and not self.breaker.is_open
         )
         return room and calm and self._has_memory()
 
@@ -148,14 +148,20 @@ class Creator:
         starting = self.admission.held - sum(s.held for s in self._manager.chromes)
         return len(self._manager.chromes) + starting > self.places
 
+    async def settle(self, timeout_s: float) -> None:
+        """Waits until no creation is under way, or for so long."""
+        deadline = self._manager.clock() + timeout_s
+        while self.admission.held and self._manager.clock() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_S)
+
     # -- creating --
 
     async def create(self, order: Order, wait_s: float = 0.0) -> Session:
         """A session that is ready to be driven.
 
         Raises at once, or after ``wait_s``, what keeps it from a place: :class:`RateLimited`,
-        :class:`PoolFull`, :class:`QueueFull`, :class:`NoMemory`, :class:`CircuitOpen`,
-        :class:`ShuttingDown`; then :class:`StartFailed` when Chrome doesn't come up,
+        :class:`PoolFull`, :class:`QueueFull`, :class:`NoMemory`, :class:`CircuitOpen`, and what
+        :attr:`Manager.closed` says; then :class:`StartFailed` when Chrome doesn't come up,
         :class:`ProfileInUse`, :class:`InvalidRequest`; nothing of it is left then.
         """
         with self.tally.refusals():

@@ -46,6 +46,8 @@ class Keeping:
             clock,
             settings.response_store_ttl_s,
         )
+        self.on_scripts: Callable[[], None] = lambda: None
+        """Told when the scripts have changed."""
         self.console: Ring[Said] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
 
     async def begin(self, wishes: Wishes) -> None:
@@ -123,3 +125,4 @@ class Keeping:
             self._scripting.run_now = run_now
             await attendant.tell(self._scripting)
         self._scripting.run_now = ""
+        self.on_scripts()

@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import os
 import socket
-from typing import Any, Protocol
+from typing import Protocol
 
 from chromepool import structured, wire
 from chromepool.errors import (
@@ -17,6 +17,7 @@ from chromepool.errors import (
     InvalidRequest,
     ItemNotFound,
     ProfileInUse,
+    ReloadRefused,
     StartFailed,
     WireError,
 )
@@ -34,10 +35,11 @@ class Watcher(Protocol):
     def gone(self, key: int, usage: Usage) -> None:
         """Nothing of the session is left."""
 
-    def reloaded(
-        self, settings: dict[str, Any], tokens: dict[str, str], webhook_secret: str
-    ) -> None:
-        """The settings were read again."""
+    def adopt(self, message: wire.Adopt, fds: list[int]) -> None:
+        """There is a session of an earlier gateway's; the descriptors are the watcher's."""
+
+    def handover(self, timeout_s: float) -> None:
+        """Another gateway is to take over."""
 
     def shutdown(self, timeout_s: float) -> None:
         """The daemon is to stop."""
@@ -69,35 +71,72 @@ class Link:
         self._sock, self._watcher = sock, watcher
         sock.setblocking(False)
         self._loop = asyncio.get_running_loop()
-        self._unsent: collections.deque[wire.Message] = collections.deque()
+        self._unsent: collections.deque[tuple[wire.Message, tuple[int, ...]]] = collections.deque()
         self._spawning: dict[int, asyncio.Future[Spawned]] = {}
         self._files: dict[int, asyncio.Future[tuple[tuple[File, ...], int]]] = {}
         self._numbers = itertools.count(1)
         self._inspecting: dict[int, asyncio.Future[wire.Inspected]] = {}
+        self._reloading: asyncio.Future[None] | None = None
+        self._adopted = 0
+        self._all_adopted = asyncio.Event()
         self._loop.add_reader(sock.fileno(), self._read)
 
-    def _send(self, message: wire.Message) -> None:
-        """Sends, or keeps what a supervisor that is busy for a moment does not take.
+    def _send(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
+        """Sends, or keeps what a supervisor that is busy for a moment does not take. ``fds`` are
+        closed.
 
         No coroutine: a caller that is cancelled must not leave half a conversation behind.
         """
-        self._unsent.append(message)
+        self._unsent.append((message, fds))
         if len(self._unsent) == 1:
             self._flush()
 
     def _flush(self) -> None:
         while self._unsent:
+            message, fds = self._unsent[0]
             try:
-                wire.send(self._sock, self._unsent[0])
+                wire.send(self._sock, message, fds)
             except BlockingIOError:
                 self._loop.add_writer(self._sock.fileno(), self._flush)
                 return
             except OSError as error:  # _read sees the end as well, and tells the watcher
-                message = self._unsent[0]
                 session, kind = getattr(message, "key", None), type(message).__name__
                 log.error("wire.unsent", session=session, message=kind, error=error)
             self._unsent.popleft()
+            for fd in fds:
+                os.close(fd)
         self._loop.remove_writer(self._sock.fileno())
+
+    @property
+    def unsent(self) -> int:
+        """Messages that the supervisor has not taken yet."""
+        return len(self._unsent)
+
+    async def adopted(self, number: int) -> None:
+        """Waits until so many sessions of the gateway before were told."""
+        while self._adopted < number:
+            self._all_adopted.clear()
+            await self._all_adopted.wait()
+
+    def remember(self, key: int, record: int) -> None:
+        """Has the supervisor keep a file for the next gateway; closes it here."""
+        self._send(wire.Remember(key), (record,))
+
+    def drain(self, drain: wire.Drain) -> None:
+        """Has it remembered that the daemon drains, or does not any more."""
+        self._send(drain)
+
+    def leave(self) -> None:
+        """All is drained, and the daemon is to exit."""
+        self._send(wire.Leave())
+
+    async def reload(self) -> None:
+        """Has the settings read again and this gateway replaced; raises :class:`ReloadRefused`.
+        When it returns the next one is starting."""
+        if self._reloading is None:
+            self._reloading = self._loop.create_future()
+            self._send(wire.Reload())
+        await asyncio.shield(self._reloading)
 
     def ready(self) -> None:
         """Says that the listeners are being served."""
@@ -187,6 +226,23 @@ class Link:
 
     def _on_message(self, message: wire.Message, fds: list[int]) -> None:
         match message:
+            case wire.Ping():
+                self._send(wire.Pong())
+            case wire.Adopt():
+                self._watcher.adopt(message, fds)
+                self._adopted += 1
+                self._all_adopted.set()
+            case wire.Reloading(error=error):
+                self._on_reloading(error)
+            case wire.Handover(timeout_s=timeout_s):
+                self._watcher.handover(timeout_s)
+            case wire.Shutdown(timeout_s=timeout_s):
+                self._watcher.shutdown(timeout_s)
+            case _:
+                self._on_session_message(message, fds)
+
+    def _on_session_message(self, message: wire.Message, fds: list[int]) -> None:
+        match message:
             case wire.Spawned():
                 self._on_spawned(message, fds)
             case wire.SpawnFailed():
@@ -200,12 +256,18 @@ class Link:
             case wire.Gone(key=key, usage=usage):
                 self._settle_inspection(key, None)
                 self._watcher.gone(key, usage)
-            case wire.Reload(settings=settings, tokens=tokens, webhook_secret=secret):
-                self._watcher.reloaded(settings, tokens, secret)
-            case wire.Shutdown(timeout_s=timeout_s):
-                self._watcher.shutdown(timeout_s)
             case _:
                 raise WireError(f"the supervisor does not send {type(message).__name__}.")
+
+    def _on_reloading(self, error: str) -> None:
+        answer, self._reloading = self._reloading, None
+        if answer is None or answer.done():
+            return
+        if error:
+            answer.set_exception(ReloadRefused(f"Nothing was changed: {error}"))
+            answer.exception()  # nobody may be waiting any more
+        else:
+            answer.set_result(None)
 
     def _on_failure(self, message: wire.SpawnFailed) -> None:
         answer = self._spawning.pop(message.key)
@@ -217,7 +279,7 @@ class Link:
 
     def _on_spawned(self, message: wire.Spawned, fds: list[int]) -> None:
         answer = self._spawning.pop(message.key)
-        if answer.done():  # the caller was cancelled: closing the pipe ends that Chrome
+        if answer.done():  # the caller was cancelled, and ends that Chrome
             for fd in fds:
                 os.close(fd)
             return

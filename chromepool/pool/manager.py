@@ -10,18 +10,26 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from chromepool import structured
+from chromepool import structured, wire
 from chromepool.browser.browser import Browser, Crash
 from chromepool.browser.durations import Delays
 from chromepool.config import Settings
-from chromepool.errors import BrowserGone, CommandFailed, NoAnswer, SessionNotFound
-from chromepool.logs import set_level
+from chromepool.errors import (
+    BrowserGone,
+    ChromepoolError,
+    CommandFailed,
+    NoAnswer,
+    SessionNotFound,
+    SessionNotReady,
+    ShuttingDown,
+)
 from chromepool.model import Exit, Host, Reason, State, Usage
 from chromepool.pool.downloads import Downloads
 from chromepool.pool.events import Alert, Events
 from chromepool.pool.keeping import Keeping
 from chromepool.pool.link import Link
 from chromepool.pool.order import Order
+from chromepool.pool.record import Recorder
 from chromepool.pool.session import POOL, Session, explain_exit
 from chromepool.store.journal import Journal
 
@@ -33,6 +41,8 @@ _KEPT_S = 3600.0
 """and for how long at most."""
 GOING_AWAY, INTERNAL_ERROR = 1001, 1011
 """WebSocket close codes (RFC 6455, 7.4.1): ended on purpose, ended by a fault."""
+_STOPPING_S, _RESUMING_S = 30.0, 1.0
+"""When to try again."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -64,6 +74,7 @@ class Manager:
         self.canaries = {"passed": 0, "failed": 0}
         self.delays = Delays()
         self.link: Link
+        self.recorder = Recorder(lambda: self.link)
         self._sessions: dict[str, Session] = {}
         self._by_key: dict[int, Session] = {}
         self._ended: collections.deque[Session] = collections.deque()
@@ -73,9 +84,15 @@ class Manager:
         """Told when a session begins to end,"""
         self.on_gone: Callable[[], None] = lambda: None
         """and when nothing of one is left."""
-        self.on_reload: Callable[[], None] = lambda: None
+        self.on_adopt: Callable[[wire.Adopt, list[int]], None]
+        """Told of each session of an earlier gateway; takes its descriptors."""
+        self.closed: ChromepoolError | None = None
+        """Why no session is made any more."""
         self.stopping = False
+        self.parting = False
+        """Whether clients go although their sessions stay."""
         self.on_shutdown: Callable[[float], None] = lambda timeout_s: None
+        self.on_handover: Callable[[float], None] = lambda timeout_s: None
 
     # -- finding --
 
@@ -91,8 +108,11 @@ class Manager:
         return session
 
     def live(self, session_id: str) -> tuple[Session, Browser]:
-        """A session that can be driven, and its browser; raises :class:`SessionNotFound`."""
+        """A session that can be driven, and its browser; raises :class:`SessionNotFound`,
+        :class:`SessionNotReady`."""
         session = self.get(session_id)
+        if session.state is State.RESUMING:
+            raise SessionNotReady("The session is being taken over.", retry_after_s=_RESUMING_S)
         if session.state is not State.READY or session.browser is None or session.owner == POOL:
             why = f" It ended: {session.detail}." if session.reason else ""
             state = "waiting for an owner" if session.owner == POOL else session.state
@@ -114,35 +134,52 @@ class Manager:
 
     def add(self, order: Order, *, held: bool) -> Session:
         """A new session in the table, with no Chrome yet."""
-        session = Session(next(self._keys), order, self.clock, held=held)
+        return self.enter(Session(next(self._keys), order, self.clock, held=held))
+
+    def enter(self, session: Session) -> Session:
+        """A session into the table."""
         session.moved = self._on_move
         self._sessions[session.id] = self._by_key[session.key] = session
         return session
 
+    def number_on(self, key: int) -> None:
+        """Sessions count from here: earlier gateways have given out what is below."""
+        self._keys = itertools.count(key)
+
     def _on_move(self, session: Session, before: State) -> None:
-        fields: dict[str, Any] = {}
-        if session.reason is not None:
-            fields = {"reason": session.reason, "detail": session.detail}
-        if session.state is State.CLOSED:
-            fields["usage"] = dataclasses.asdict(session.usage)
-        elif session.state is State.READY and session.owner != POOL:
+        if session.state is State.READY and before is not State.RESUMING and session.owner != POOL:
             self.created(session)
             return
-        self.events.emit(f"session.{session.state}", session.id, session.owner, **fields)
+        name, fields = f"session.{session.state}", dict[str, Any]()
+        if session.state is State.CLOSED:
+            fields["usage"] = dataclasses.asdict(session.usage)
+        else:
+            self.recorder.note(session)
+        if session.reason is not None:
+            fields |= {"reason": session.reason, "detail": session.detail}
+        if before is State.RESUMING and session.state is State.READY:
+            name = "session.adopted"
+        self.events.emit(name, session.id, session.owner, **fields)
 
     def created(self, session: Session) -> None:
         """Tells that somebody has a session now."""
+        self.recorder.note(session)
         fields = {"labels": session.order.labels, "warm": session.warm}
         self.events.emit("session.created", session.id, session.owner, **fields)
 
-    def watch(self, session: Session, commands: int, events: int) -> Browser:
+    def watch(
+        self, session: Session, commands: int, events: int, *, adopted: bool = False
+    ) -> Browser:
         """The browser of a session whose Chrome runs; takes over both descriptors."""
-        browser = Browser(commands, events, lambda: self._on_pipe_end(session), self.delays)
+        browser = Browser(
+            commands, events, lambda: self._on_pipe_end(session), self.delays, adopted=adopted
+        )
         browser.log = browser.log.bind(session=session.key)
         browser.on_crash = lambda crash: self.later(self._explain_crash(session, crash))
         browser.on_download = Downloads(self, session, browser).heard
         session.browser = browser
         session.keeping = Keeping(self.settings, self.clock, session.attendant)
+        session.keeping.on_scripts = lambda: self.recorder.note(session)
         return browser
 
     def not_spawned(self, session: Session) -> None:
@@ -230,8 +267,8 @@ class Manager:
     async def end_all(self, timeout_s: float) -> None:
         """Ends every session for the daemon's shutdown, within ``timeout_s``."""
         self.stopping = True
+        self.close(ShuttingDown("The daemon is stopping.", retry_after_s=_STOPPING_S))
         self.events.emit("daemon.stopping")
-        self.on_gone()  # those who wait for a place are told
         async with asyncio.timeout(timeout_s):
             await asyncio.gather(
                 *(
@@ -239,6 +276,11 @@ class Manager:
                     for session in list(self._by_key.values())
                 )
             )
+
+    def close(self, why: ChromepoolError) -> None:
+        """No more sessions from here on."""
+        self.closed = why
+        self.on_gone()  # those who wait for a place are told
 
     # -- what the supervisor and the pipe tell --
 
@@ -278,6 +320,7 @@ class Manager:
         if session is not None:
             session.begin_end(Reason.START_FAILED, "it never started")
             session.finish(usage)
+            self.recorder.forget(session)
             self._keep(session)
             self.on_gone()
 
@@ -290,13 +333,11 @@ class Manager:
         if len(self._ended) > _KEPT:
             self._sessions.pop(self._ended.popleft().id, None)
 
-    def reloaded(
-        self, settings: dict[str, Any], tokens: dict[str, str], webhook_secret: str = ""
-    ) -> None:
-        self.settings, self.tokens = Settings(**settings), tokens
-        self.webhook_secret = webhook_secret
-        set_level(self.settings.log_level)
-        self.on_reload()
+    def adopt(self, message: wire.Adopt, fds: list[int]) -> None:
+        self.on_adopt(message, fds)
+
+    def handover(self, timeout_s: float) -> None:
+        self.on_handover(timeout_s)
 
     def shutdown(self, timeout_s: float) -> None:
         self.on_shutdown(timeout_s)

@@ -29,6 +29,8 @@ class Order:
     """0 is no limit."""
     grace_s: float | None = None
     """How long the session outlives its last client; None: as long as it likes."""
+    fleeting: bool = False
+    """Whether it ends with its WebSocket, like a connect-and-go session."""
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What was asked for, to be shown again."""
 

@@ -21,11 +21,14 @@ log = structured.get("chromepool.pool")
 
 LAST_WORDS = "; last words: "
 """What stands in a detail before words of Chrome's."""
+RECONNECT_S = 30.0
+"""What clients have at least to come back to a session whose gateway was replaced."""
 POOL = "pool"
 """The owner of a Chrome that waits for one. No client is ever called that."""
 
 MOVES: dict[State, frozenset[State]] = {
-    State.STARTING: frozenset({State.READY, State.CLOSING}),
+    State.STARTING: frozenset({State.READY, State.RESUMING, State.CLOSING}),
+    State.RESUMING: frozenset({State.READY, State.CLOSING}),
     State.READY: frozenset({State.FROZEN, State.CLOSING}),
     State.FROZEN: frozenset({State.READY, State.CLOSING}),
     State.CLOSING: frozenset({State.CLOSED}),
@@ -125,6 +128,20 @@ class Session:
     def forget_attendant(self) -> None:
         """Its Chrome is gone."""
         self._attendant = None
+
+    def resume(self, began: float, last_active: float, left: float | None) -> None:
+        """It lived under another gateway before, as these times tell (monotonic seconds); its
+        clients have :data:`RECONNECT_S` to come back."""
+        order, now = self.order, self.clock()
+        self.began, self.last_active, self.left = began, last_active, left
+        if order.idle_timeout_s:
+            fresh_s = min(RECONNECT_S, order.idle_timeout_s)
+            self.last_active = max(last_active, now - order.idle_timeout_s + fresh_s)
+        if order.fleeting:
+            self.order = order = dataclasses.replace(order, grace_s=RECONNECT_S)
+        if order.grace_s is not None:
+            self.left = max(now if left is None else left, now - order.grace_s + RECONNECT_S)
+        self.move(State.RESUMING)
 
     # -- states --
 

@@ -25,6 +25,7 @@ async def greet(browser: Browser, settings: Settings) -> None:
     timeout_s = settings.start_timeout_s
     browser.version = await browser.call("Browser.getVersion", timeout_s=timeout_s)
     await browser.call("Target.setDiscoverTargets", _DISCOVERY, timeout_s=timeout_s)
+    await browser.begin(timeout_s)
 
 
 async def check(session: Session, browser: Browser) -> bool:

@@ -32,7 +32,7 @@ class Sweeper:
     def __init__(self, manager: Manager, creator: Creator) -> None:
         self._manager, self._creator = manager, creator
         self._changed = asyncio.Event()
-        creator.on_change = manager.on_reload = self._changed.set
+        creator.on_change = self._changed.set
 
     def sweep(self) -> None:
         """Ends what is overdue, forgets what ended long ago, fills up what is missing."""

@@ -122,6 +122,10 @@ class WarmPool:
         finally:
             self._filling = False
 
+    def adopt(self, session: Session) -> None:
+        """One that an earlier gateway had started ahead."""
+        self._park(session)
+
     def _park(self, session: Session) -> None:
         if self._crowded():  # its place was taken while it started
             why = "its place was needed"

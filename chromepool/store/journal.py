@@ -14,7 +14,7 @@ import dataclasses
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -80,6 +80,7 @@ class Journal:
         self._notes: collections.deque[Note] = collections.deque()
         self._last = 0
         self._error, self._dropped, self._writing = "", 0, 0
+        self._running: Sequence[str] = ()
         self._file: JournalFile | None = None
         self._begun = self._off = self._suspect = False
         self._readers = 0
@@ -89,8 +90,10 @@ class Journal:
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._reader = concurrent.futures.ThreadPoolExecutor(1, "journal-reader")
 
-    def start(self) -> None:
-        """Begins to write; ``on_open`` follows when the file is open."""
+    def start(self, running: Sequence[str] = ()) -> None:
+        """Begins to write; ``on_open`` follows when the file is open. ``running``: ids of sessions
+        that are not over, although nobody has written of late."""
+        self._running = running
         self._thread.start()
 
     def close(self, timeout_s: float) -> bool:
@@ -192,7 +195,7 @@ class Journal:
             self._path.parent.stat()  # its error says more than SQLite's
             self._file, self._suspect = JournalFile(self._path), False
         if not self._begun:
-            self._file.begin(self._clock())
+            self._file.begin(self._clock(), self._running)
             with self._lock:
                 self._last = max(self._last, self._file.meta("last_event"))
             self._on_open(self._last)

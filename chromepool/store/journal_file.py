@@ -247,14 +247,16 @@ class JournalFile:
         row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return int(row[0]) if row else 0
 
-    def begin(self, now: float) -> int:
-        """A new life of the daemon: what the one before left open is lost. How many there were."""
+    def begin(self, now: float, running: Sequence[str] = ()) -> int:
+        """A new life of the daemon: what the one before left open is lost, but for those that are
+        ``running`` (ids). How many there were."""
         with self._transaction():
             starts = self.meta("starts") + 1
             self._db.execute(_WRITE_META, ("starts", starts))
             self._db.execute(
-                "UPDATE sessions SET ended_at = ?, reason = ?, detail = ? WHERE ended_at IS NULL",
-                (now, LOST, _LOST_DETAIL),
+                "UPDATE sessions SET ended_at = ?, reason = ?, detail = ? WHERE ended_at IS NULL"
+                " AND id NOT IN (SELECT value FROM json_each(?))",
+                (now, LOST, _LOST_DETAIL, json.dumps(list(running))),
             )
         return starts
 

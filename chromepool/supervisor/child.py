@@ -54,6 +54,11 @@ class Child:
     """Read end of the pipe Chrome's stdout and stderr go to; -1 once closed."""
     kept: str = ""
     """Name of the kept profile that this folder is; it stays, and is locked until the end."""
+    pipe: tuple[int, int] | None = None
+    """A duplicate of the gateway's ends: commands in, events out. While it is open Chrome lives,
+    whatever becomes of the gateway."""
+    record: int = -1
+    """File with what the next gateway has to know of it; -1: it is nobody's yet."""
     pid: int = 0
     phase: Phase = Phase.RUNNING
     deadline: float = 0.0
@@ -78,6 +83,40 @@ class Child:
             return True
         self._words = (self._words + data)[-_STDERR_BYTES:]
         return bool(data)
+
+    @property
+    def known(self) -> bool:
+        """Whether it is somebody's, so that it outlives its gateway."""
+        return self.record >= 0
+
+    def remember(self, record: int) -> None:
+        """Keeps a file, in the place of the one before."""
+        if self.record >= 0:
+            os.close(self.record)
+        self.record = record
+
+    def share(self) -> tuple[int, int, int] | None:
+        """Duplicates for another gateway: commands in, events out, the record; None where it is
+        nobody's, or there are no descriptors left."""
+        if self.pipe is None or not self.known:
+            return None
+        shared: list[int] = []
+        try:
+            for fd in (*self.pipe, self.record):
+                shared.append(os.dup(fd))
+        except OSError as error:
+            log.error("session.not_shared", session=self.key, error=error)
+            for fd in shared:
+                os.close(fd)
+            return None
+        return shared[0], shared[1], shared[2]
+
+    def let_go(self) -> None:
+        """Closes what was kept for a gateway. May be called twice."""
+        for fd in (*(self.pipe or ()), self.record):
+            if fd >= 0:
+                os.close(fd)
+        self.pipe, self.record = None, -1
 
     def freeze(self) -> None:
         """Stops it where it is, until :meth:`thaw` or its end."""

@@ -18,10 +18,9 @@ from chromepool.logs import Log, set_up_logging
 from chromepool.supervisor import host as hosts
 from chromepool.supervisor import listeners
 from chromepool.supervisor.cgroup import Tree
-from chromepool.supervisor.gateway_process import GatewayProcess
 from chromepool.supervisor.guardian import Guardian
 from chromepool.supervisor.journal_folder import make_journal_folder
-from chromepool.supervisor.loop import Supervisor
+from chromepool.supervisor.loop import Supervisor, Written
 from chromepool.supervisor.nursery import Nursery
 from chromepool.supervisor.reconcile import reconcile
 
@@ -57,11 +56,11 @@ def serve(read_settings: Callable[[], Settings]) -> None:
         devtools = stack.enter_context(listeners.listen_devtools(settings))
         prctl.set_child_subreaper(1)
         prctl.set_name("chromepool")
-        gateway = GatewayProcess(settings, known, host, (control, devtools), secret)
         Supervisor(
-            settings,
+            (settings, known, secret),
+            host=host,
             nursery=Nursery(settings, host, tree),
-            gateway=gateway,
+            listeners=(control, devtools),
             guardian=Guardian(tree),
             on_ready=functools.partial(_announce, settings, devtools),
             reload=functools.partial(_reload, read_settings),
@@ -70,7 +69,7 @@ def serve(read_settings: Callable[[], Settings]) -> None:
     log.info("daemon.stopped")
 
 
-def _reload(read_settings: Callable[[], Settings]) -> tuple[Settings, dict[str, str], str]:
+def _reload(read_settings: Callable[[], Settings]) -> Written:
     settings = read_settings()
     secret = tokens.load_secret(settings.webhook_secret_file)
     return settings, tokens.load(settings.tokens_file), secret

@@ -8,7 +8,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from chromepool import wire
 from chromepool.config import Settings, merge_live
@@ -20,13 +20,13 @@ from chromepool.errors import (
     WireError,
 )
 from chromepool.logs import Log, set_level
-from chromepool.model import File, Limits
+from chromepool.model import File, Host, Limits
 from chromepool.supervisor import downloads
 from chromepool.supervisor.child import Child, Phase
-from chromepool.supervisor.gateway_process import GatewayProcess
+from chromepool.supervisor.gateways import Gateways, Parcel
 from chromepool.supervisor.guardian import Guardian
 from chromepool.supervisor.nursery import Nursery, check_limits
-from chromepool.supervisor.reaper import process_state, reap, split_status
+from chromepool.supervisor.reaper import process_state, reap
 
 log = Log("chromepool.supervisor")
 
@@ -37,29 +37,46 @@ _SPARE = 2
 started ahead and is let go as soon as it is ready, since its place was taken meanwhile."""
 
 
+Written = tuple[Settings, dict[str, str], str]
+"""Settings, tokens by name (digests) and the webhook's secret, as they are written now."""
+
+
 class Supervisor:
-    """Owns every Chrome and the gateway."""
+    """Owns every Chrome, and has a gateway serve them."""
 
     def __init__(
         self,
-        settings: Settings,
+        written: Written,
         *,
+        host: Host,
         nursery: Nursery,
-        gateway: GatewayProcess,
+        listeners: Sequence[socket.socket],
         guardian: Guardian,
         on_ready: Callable[[], None],
-        reload: Callable[[], tuple[Settings, dict[str, str], str]],
+        reload: Callable[[], Written],
     ) -> None:
-        """``on_ready`` is called each time a gateway has begun to serve; ``reload`` on SIGHUP: the
-        settings, tokens and the webhook's secret as they are written now, or a
-        :class:`ChromepoolError`."""
-        self._settings, self._on_ready, self._reload = settings, on_ready, reload
-        self._nursery, self._gateway, self._guardian = nursery, gateway, guardian
+        """``on_ready`` is called each time a gateway has begun to serve; ``reload`` gives what is
+        written now, or raises a :class:`ChromepoolError`."""
+        self._written, self._host = written, host
+        self._coming: Written | None = None
+        """What the next gateway gets, if it loads."""
+        self.on_ready, self._reload = on_ready, reload
+        self._nursery, self._guardian = nursery, guardian
         self._children: list[Child] = []
         self._by_key: dict[int, Child] = {}
+        """Those that the gateway knows of, or the next one is to be told of."""
+        self._last_key = 0
+        self._drain: wire.Drain | None = None
         self._selector = selectors.DefaultSelector()
+        self._gateways = Gateways(
+            listeners, self._selector, self, lambda: self._settings.heartbeat_timeout_s
+        )
         self._signals: socket.socket
         self._stop_at: float | None = None
+
+    @property
+    def _settings(self) -> Settings:
+        return self._written[0]
 
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT, and returns when nothing is left."""
@@ -68,7 +85,7 @@ class Supervisor:
             self._guardian.start()
         try:
             while not self._finished():
-                self._start_gateway_if_due()
+                self._gateways.start_if_due()
                 for key, events in self._selector.select(self._timeout()):
                     key.data(events)
                 self._tick()
@@ -96,102 +113,146 @@ class Supervisor:
             elif number == signal.SIGHUP:
                 self._on_reload()
 
-    def _on_reload(self) -> None:
+    def _on_reload(self) -> str:
+        """Reads the settings again and has a new gateway, with new code, take over with them; why
+        that cannot be, or ""."""
         try:
-            written, tokens, secret = self._reload()
+            settings, tokens, secret = self._reload()
         except ChromepoolError as error:
             log.error("settings.refused", error=error)
-            return
-        self._settings, fixed = merge_live(self._settings, written)
-        self._nursery.settings = self._settings
-        self._gateway.configure(self._settings, tokens, secret)
-        set_level(self._settings.log_level)
-        self._tell(wire.Reload(dataclasses.asdict(self._settings), tokens, secret))
-        log.info("settings.reloaded")
+            return str(error)
+        merged, fixed = merge_live(self._settings, settings)
+        refused = self._gateways.replace()
+        if refused:
+            log.error("settings.not_taken", error=refused)
+            return refused
+        self._coming = merged, tokens, secret
         if fixed:
             log.warning("settings.need_restart", settings=fixed)
+        return ""
 
     def _on_stop_signal(self) -> None:
-        if self._stop_at is None:
-            log.info("daemon.stopping", within_s=self._settings.shutdown_timeout_s)
-            self._stop_at = time.monotonic() + self._settings.shutdown_timeout_s
-            self._tell(wire.Shutdown(self._settings.shutdown_timeout_s))
-        else:
+        if self._stop_at is not None:
             log.warning("daemon.stopping_at_once")
             self._stop_at = time.monotonic()
-
-    # -- the gateway --
-
-    def _start_gateway_if_due(self) -> None:
-        gateway = self._gateway
-        if gateway.pid or self._stop_at is not None or time.monotonic() < gateway.start_at:
             return
-        try:
-            end = gateway.start()
-        except (StartFailed, OSError) as error:  # no process, no descriptor: there may be again
-            log.error("gateway.not_started", error=error, pause_s=gateway.died())
-            return
-        self._selector.register(end.sock, selectors.EVENT_READ, self._on_wire)
+        log.info("daemon.stopping", within_s=self._settings.shutdown_timeout_s)
+        self._stop_at = time.monotonic() + self._settings.shutdown_timeout_s
+        self._gateways.stop()
+        if not self._gateways.tell(wire.Shutdown(self._settings.shutdown_timeout_s)):
+            self._terminate_all()
 
-    def _on_wire(self, events: int) -> None:
-        end = self._gateway.wire
-        assert end is not None
-        try:
-            if events & selectors.EVENT_WRITE:
-                end.flush()
-            if events & selectors.EVENT_READ:
-                message = end.receive()
-                if message is None:
-                    self._drop_gateway("closed its wire")
-                else:
-                    self._on_message(message)
-        except (OSError, WireError) as error:
-            self._drop_gateway(str(error))
+    def _terminate_all(self) -> None:
+        """There is no gateway that would end them politely."""
+        for child in self._children:
+            child.terminate(self._settings.term_timeout_s)
 
-    def _drop_gateway(self, why: str) -> None:
-        """No more words with this gateway; its death is seen by the reaper."""
-        wire_end = self._gateway.wire
-        if wire_end is None or wire_end.sock.fileno() < 0:
-            return
-        log.error("gateway.dropped", why=why) if self._stop_at is None else None
-        self._selector.unregister(wire_end.sock)
-        wire_end.close()
-        if self._gateway.pid and self._stop_at is None:
-            os.kill(self._gateway.pid, signal.SIGKILL)
+    # -- the gateway's: implements gateways.Owner --
 
-    def _tell(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
-        end = self._gateway.wire
-        if end is None or end.sock.fileno() < 0:
-            for fd in fds:
-                os.close(fd)
-            return
-        try:
-            end.send(message, fds)
-        except OSError as error:
-            self._drop_gateway(str(error))
+    def welcome(self) -> list[Parcel]:
+        """The settings, and every session of the gateway before."""
+        if self._coming is not None:
+            self._written, self._coming = self._coming, None
+            self._nursery.settings = self._settings
+            set_level(self._settings.log_level)
+            log.info("settings.reloaded")
+        parcels: list[Parcel] = []
+        adopted = 0
+        for child in list(self._by_key.values()):
+            shared = child.share()
+            if shared is None:  # nobody knows whose it was
+                child.kill()
+                del self._by_key[child.key]
+                continue
+            parcels.insert(adopted, (self._adopt(child), shared))
+            adopted += 1
+            parcels += [(message, ()) for message in self._told_late(child)]
+        settings, tokens, secret = self._written
+        hello = wire.Welcome(
+            dataclasses.asdict(settings),
+            self._host,
+            tokens,
+            secret,
+            restarts=self._gateways.starts - 1,
+            failures=self._gateways.failures,
+            adopting=adopted,
+            next_key=self._last_key + 1,
+            drain=self._drain,
+        )
+        return [(hello, ()), *parcels]
 
-    def _on_message(self, message: wire.Message) -> None:
+    @staticmethod
+    def _adopt(child: Child) -> wire.Adopt:
+        return wire.Adopt(child.key, child.pid, str(child.profile))
+
+    def _told_late(self, child: Child) -> list[wire.Message]:
+        """What became of a session while nobody listened."""
+        told: list[wire.Message] = []
+        if child.exit is not None:
+            told.append(wire.Exited(child.key, child.exit))
+        if child.phase is Phase.GONE:
+            told.append(wire.Gone(child.key, child.usage))
+            del self._by_key[child.key]
+            child.let_go()
+        return told
+
+    def on_death(self) -> None:
+        """The sessions stay; those that never were anybody's go."""
+        for child in list(self._by_key.values()):
+            if not child.known:
+                child.kill()
+                del self._by_key[child.key]
+                child.let_go()
+        if self._stop_at is not None:
+            self._terminate_all()
+
+    def on_refused(self) -> None:
+        """The settings stay as they were."""
+        self._coming = None
+
+    def on_message(self, message: wire.Message, fds: list[int]) -> None:
+        """What the gateway wants; raises :class:`WireError`."""
         match message:
-            case wire.Ready():
-                self._on_ready()
             case wire.Spawn():
                 self._on_spawn(message)
-            case wire.Stop(key=key, grace_s=grace_s) if key in self._by_key:
-                self._by_key[key].terminate(grace_s)
-            case wire.Inspect(key=key) if key in self._by_key:
-                child = self._by_key[key]
-                state = process_state(child.pid)
-                self._tell(wire.Inspected(key, child.leaf.usage(), child.words, state))
+            case wire.Remember(key=key):
+                self._on_remember(key, fds)
             case wire.FileRequest():
                 self._on_file_request(message)
-            case wire.Freeze(key=key) if key in self._by_key:
-                self._by_key[key].freeze()
-            case wire.Thaw(key=key, limits=limits) if key in self._by_key:
-                self._thaw(self._by_key[key], limits)
+            case wire.Drain():
+                self._drain = message if message.on else None
+            case wire.Leave():
+                if self._stop_at is None:
+                    self._on_stop_signal()
+            case wire.Reload():
+                self._tell(wire.Reloading(self._on_reload()))
             case wire.Stop() | wire.Inspect() | wire.Freeze() | wire.Thaw():
-                pass  # it died while the message was under way; Exited tells
+                child = self._by_key.get(message.key)
+                if child is not None:  # or it died while the message was under way; Exited tells
+                    self._on_wish(child, message)
             case _:
                 raise WireError(f"the gateway does not send {type(message).__name__}.")
+
+    def _on_wish(self, child: Child, message: wire.Message) -> None:
+        match message:
+            case wire.Stop(grace_s=grace_s):
+                child.terminate(grace_s)
+            case wire.Inspect(key=key):
+                state = process_state(child.pid)
+                self._tell(wire.Inspected(key, child.leaf.usage(), child.words, state))
+            case wire.Freeze():
+                child.freeze()
+            case wire.Thaw(limits=limits):
+                self._thaw(child, limits)
+
+    def _on_remember(self, key: int, fds: list[int]) -> None:
+        if len(fds) != 1:
+            raise WireError("what is to be remembered comes in one file.")
+        if key in self._by_key:
+            self._by_key[key].remember(fds.pop())
+
+    def _tell(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
+        self._gateways.tell(message, fds)
 
     def _on_file_request(self, request: wire.FileRequest) -> None:
         fds: tuple[int, ...] = ()
@@ -221,26 +282,16 @@ class Supervisor:
             log.error("session.limits_refused", session=child.key, error=error)
             child.kill()
 
-    def _on_gateway_death(self, status: int) -> None:
-        code, name = split_status(status)
-        if self._gateway.wire is not None:
-            self._drop_gateway("is gone")
-        pause = self._gateway.died()
-        for child in self._children:
-            child.kill()
-        self._by_key.clear()
-        if self._stop_at is None:
-            log.error("gateway.died", code=code, signal=name, pause_s=pause)
-
     # -- children --
 
     def _on_spawn(self, message: wire.Spawn) -> None:
         child = None
         try:
-            if message.key in self._by_key:
-                raise StartFailed(f"session {message.key} exists.")
+            if message.key <= self._last_key:
+                raise StartFailed(f"session {message.key} exists, or existed.")
             if len(self._children) >= self._settings.max_sessions + _SPARE:
                 raise StartFailed("every place of the pool is taken.")
+            self._last_key = message.key
             child = self._nursery.prepare(message.key, message.limits, message.launch)
             self._children.append(child)
             fds = self._nursery.launch(child, message.launch, protocol_port=message.protocol_port)
@@ -261,8 +312,7 @@ class Supervisor:
 
     def _reap(self) -> None:
         for pid, status in reap():
-            if pid == self._gateway.pid:
-                self._on_gateway_death(status)
+            if self._gateways.reaped(pid, status):
                 continue
             if pid == self._guardian.pid:
                 log.error("guardian.died")
@@ -279,6 +329,7 @@ class Supervisor:
     def _tick(self) -> None:
         self._reap()
         now = time.monotonic()
+        self._gateways.tick(now)
         if self._stop_at is not None and now >= self._stop_at:
             self._kill_everything()
         for child in list(self._children):
@@ -293,34 +344,31 @@ class Supervisor:
     def _forget(self, child: Child) -> None:
         self._children.remove(child)
         self._nursery.free(child)
-        if self._by_key.get(child.key) is child:
+        if self._by_key.get(child.key) is not child:
+            child.let_go()
+        elif self._gateways.tell(wire.Gone(child.key, child.usage)) or self._stop_at is not None:
             del self._by_key[child.key]
-            self._tell(wire.Gone(child.key, child.usage))
+            child.let_go()
 
     def _kill_everything(self) -> None:
-        if self._gateway.pid:
-            os.kill(self._gateway.pid, signal.SIGKILL)
+        self._gateways.kill()
         for child in self._children:
             if child.phase in (Phase.RUNNING, Phase.TERMINATING):
                 child.kill()
 
     def _finished(self) -> bool:
-        return self._stop_at is not None and not self._gateway.pid and not self._children
+        return self._stop_at is not None and not self._gateways.pids and not self._children
 
     def _timeout(self) -> float:
         """Seconds until something is due."""
-        end = self._gateway.wire
-        if end is not None and end.sock.fileno() >= 0:
-            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if end.lagging else 0)
-            self._selector.modify(end.sock, events, self._on_wire)
+        self._gateways.listen()
+        now = time.monotonic()
         due = [
             child.deadline
             for child in self._children
             if child.phase is not Phase.RUNNING and not child.remover
         ]
+        due.append(self._gateways.due(now))
         if self._stop_at is not None:
             due.append(self._stop_at)
-        elif not self._gateway.pid:
-            due.append(self._gateway.start_at)
-        now = time.monotonic()
         return min([_IDLE_S, *(max(0.0, at - now) for at in due)])

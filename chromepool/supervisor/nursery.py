@@ -66,6 +66,17 @@ def _three_pipes() -> list[tuple[int, int]]:
     return pipes
 
 
+def _duplicates(pipe: tuple[int, int]) -> tuple[int, int]:
+    first = -1
+    try:
+        first = os.dup(pipe[0])
+        return first, os.dup(pipe[1])
+    except OSError as error:
+        if first >= 0:
+            os.close(first)
+        raise StartFailed(f"No descriptors are left for the session: {error}.") from error
+
+
 class Nursery:
     """Makes children."""
 
@@ -111,24 +122,21 @@ class Nursery:
             self._profiles.free_uid(uid)
 
     def launch(self, child: Child, launch: Launch, *, protocol_port: bool) -> tuple[int, int]:
-        """Starts a prepared child's Chrome; the gateway's pipe ends (commands in, events out).
+        """Starts a prepared child's Chrome; the gateway's pipe ends (commands in, events out), of
+        which the child keeps duplicates.
 
         Raises :class:`StartFailed`; the child is then to be abandoned.
         """
         into, out, stderr = _three_pipes()
-        child.stderr = stderr[0]
+        child.stderr, child.pipe = stderr[0], (into[1], out[0])
         os.set_blocking(stderr[0], False)
         try:
             plan = self._plan(child, launch, protocol_port, {3: into[0], 4: out[1], 2: stderr[1]})
             child.pid = spawn(plan, child.leaf.add)
-        except StartFailed:
-            os.close(into[1])
-            os.close(out[0])
-            raise
         finally:
             for fd in (into[0], out[1], stderr[1]):
                 os.close(fd)
-        return into[1], out[0]
+        return _duplicates(child.pipe)
 
     def _plan(self, child: Child, launch: Launch, protocol_port: bool, fds: dict[int, int]) -> Plan:
         mounts = None

@@ -49,15 +49,9 @@ class WireEnd:
             for fd in fds:
                 os.close(fd)
 
-    def receive(self) -> wire.Message | None:
-        """The next message, None at the end. The gateway sends no descriptors: any are closed."""
-        received = wire.receive(self.sock)
-        if received is None:
-            return None
-        message, fds = received
-        for fd in fds:
-            os.close(fd)
-        return message
+    def receive(self) -> tuple[wire.Message, list[int]] | None:
+        """The next message and its descriptors, the caller's to close; None at the end."""
+        return wire.receive(self.sock)
 
     def close(self) -> None:
         """Closes the socket and the descriptors that were still to be sent."""
