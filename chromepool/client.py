@@ -26,8 +26,11 @@ import tenacity
 from chromepool.api.history_schema import HistoryPage, PastSessionWithEvents
 from chromepool.api.schema import (
     CreateSession,
+    DrainRequest,
+    DrainView,
     Problem,
     QueueView,
+    ReloadView,
     SessionList,
     SessionView,
     StatusView,
@@ -43,6 +46,7 @@ _TIMEOUT_S = 120.0
 _SILENCE_S = 60.0
 """The daemon says something every 15 seconds, if only that it is still there."""
 _AGAIN_S = 0.5
+_LOOK_S = 0.1
 
 
 class ApiError(ChromepoolError):
@@ -267,6 +271,36 @@ class Client:
     async def status(self) -> StatusView:
         """The daemon."""
         return msgspec.json.decode(await self._ask("GET", "/v1/status"), type=StatusView)
+
+    async def drain(self, *, deadline_s: float | None = None, exit: bool = False) -> DrainView:
+        """Has the daemon take no new sessions. Those that still run after ``deadline_s`` are ended
+        then, and with ``exit`` the daemon exits once there are none."""
+        body = msgspec.json.encode(DrainRequest(deadline_s, exit))
+        return msgspec.json.decode(await self._ask("POST", "/v1/drain", body), type=DrainView)
+
+    async def undrain(self) -> None:
+        """Has it take sessions again."""
+        await self._ask("DELETE", "/v1/drain")
+
+    async def draining(self) -> DrainView:
+        """How far it is."""
+        return msgspec.json.decode(await self._ask("GET", "/v1/drain"), type=DrainView)
+
+    async def reload(self, *, timeout_s: float = 60.0) -> None:
+        """Has the daemon read its settings again and a new gateway take over; sessions go on. When
+        it returns the new one serves. Raises :class:`ApiError`: the settings have a mistake, or no
+        new gateway came up within ``timeout_s``; all is as it was then."""
+        answer = await self._ask("POST", "/v1/reload")
+        before = msgspec.json.decode(answer, type=ReloadView).restarts
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    await asyncio.sleep(_LOOK_S)
+                    with contextlib.suppress(ApiError):  # between two gateways
+                        if (await self.status()).gateway.restarts > before:
+                            return
+        detail = f"No new gateway has taken over within {timeout_s:g} s; the daemon's log says why."
+        raise ApiError(Problem("", "", 0, "not_reloaded", detail), 0)
 
 
 def _path(session_id: str) -> str:

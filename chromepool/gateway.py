@@ -22,6 +22,7 @@ import prctl
 
 from chromepool import canary, structured, wire
 from chromepool.api.control import Control
+from chromepool.api.daemon import DRAINER
 from chromepool.api.devtools import DevTools
 from chromepool.api.identity import by_credentials
 from chromepool.api.scrape import measure
@@ -35,6 +36,7 @@ from chromepool.pool import parting
 from chromepool.pool.adoption import Adopter
 from chromepool.pool.chronicle import Chronicle
 from chromepool.pool.creation import Creator
+from chromepool.pool.drain import Drainer
 from chromepool.pool.link import Link
 from chromepool.pool.manager import Manager
 from chromepool.pool.sweeper import Sweeper
@@ -124,6 +126,7 @@ class _Gateway:
         self._farewell: asyncio.Future[_Farewell] = loop.create_future()
         self._manager = manager = Manager(settings, told.host)
         manager.tokens, manager.webhook_secret = told.tokens, told.webhook_secret
+        manager.restarts = told.restarts
         manager.number_on(told.next_key)
         manager.on_shutdown = lambda timeout_s: self._part(_Farewell(timeout_s))
         manager.on_handover = lambda timeout_s: self._part(_Farewell(timeout_s, sessions_stay=True))
@@ -133,6 +136,7 @@ class _Gateway:
         manager.link = Link(sock, manager)
         self._metrics = Metrics(manager, creator, told.restarts)
         self._webhook = Webhook(lambda: (manager.settings.webhook_url, manager.webhook_secret))
+        self._drainer = Drainer(manager, creator, told.drain)
         self._server = self._make_server()
 
     def _make_server(self) -> Server:
@@ -145,6 +149,7 @@ class _Gateway:
         )
         for app, _ in apps:
             measure(app, self._metrics)
+            app[DRAINER] = self._drainer
         return Server(apps, _HANDLERS_S)
 
     def _part(self, farewell: _Farewell) -> None:
@@ -184,6 +189,7 @@ class _Gateway:
             canary.fly_forever(manager),
             self._metrics.lag.watch(),
             Watch(manager, creator, self._webhook.send, self._told.failures).run(),
+            self._drainer.run(),
             manager.recorder.run(lambda: manager.chromes),
         ]
 

@@ -232,6 +232,13 @@ class Daemon:
             response = connection.getresponse()
             return Answer(response.status, dict(response.headers), response.read())
 
+    def cli(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """``chromepool WORDS``, as an operator would say it."""
+        argv = [sys.executable, "-m", "chromepool.cli.main", "--runtime-dir", str(self.runtime_dir)]
+        return subprocess.run(
+            [*argv, *words], capture_output=True, text=True, timeout=120, check=False
+        )
+
     def new(self, **body: object) -> dict[str, Any]:
         """A new session."""
         answer = self.ask("POST", "/v1/sessions", body)

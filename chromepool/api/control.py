@@ -9,6 +9,7 @@ from aiohttp import web
 
 from chromepool import __version__
 from chromepool.api import openapi, orders, schema
+from chromepool.api.daemon import DRAINER, Daemon, drain_view
 from chromepool.api.history import History, status_of
 from chromepool.api.identity import Identify, Identity
 from chromepool.api.kept import Kept
@@ -51,7 +52,7 @@ class Control:
         app.router.add_get("/v1/sessions/{id}", self.show)
         app.router.add_delete("/v1/sessions/{id}", self.delete)
         app.router.add_post("/v1/sessions/{id}/keepalive", self.keepalive)
-        for part in (Kept, Page, Stream, History):
+        for part in (Kept, Page, Stream, History, Daemon):
             part(self._manager, self._identify).add_routes(app)
         app.router.add_get("/v1/queue", self.queue)
         app.router.add_get("/v1/status", self.status)
@@ -173,7 +174,8 @@ class Control:
                 limits=schema.LimitsStatus(host.cgroup, list(host.enforced)),
                 host=host,
                 stopping=manager.stopping,
-                gateway=schema.GatewayStatus(len(asyncio.all_tasks())),
+                drain=drain_view(request.app[DRAINER], manager.clock()),
+                gateway=schema.GatewayStatus(len(asyncio.all_tasks()), manager.restarts),
                 clients=self._clients(),
                 canaries=schema.CanariesStatus(**manager.canaries),
                 health=schema.HealthStatus(

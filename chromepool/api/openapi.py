@@ -9,6 +9,7 @@ import msgspec
 
 from chromepool import __version__, errors
 from chromepool.api import schema
+from chromepool.api.daemon_operations import DAEMON
 from chromepool.api.history_operations import HISTORY
 from chromepool.api.kept_operations import KEPT
 from chromepool.api.operation import ID, Operation
@@ -22,6 +23,8 @@ _ADMISSION = (
     errors.NoMemory,
     errors.CircuitOpen,
     errors.ShuttingDown,
+    errors.Draining,
+    errors.Restarting,
 )
 _ALL = {
     "name": "all",
@@ -44,10 +47,11 @@ _PREFER = {
 }
 
 
-_LOST = (errors.SessionNotFound,)
+_LOST = (errors.SessionNotFound, errors.SessionNotReady)
 OPERATIONS = (
     *KEPT,
     *HISTORY,
+    *DAEMON,
     Operation(
         "post",
         "/v1/sessions",

@@ -287,6 +287,34 @@ class GatewayStatus(msgspec.Struct):
     """The gateway itself."""
 
     tasks: int
+    restarts: int
+    """How often it was started again since the daemon started."""
+
+
+class DrainRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """``POST /v1/drain``."""
+
+    deadline_s: Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)] | None = None
+    """When sessions that still run are ended; null: they end by themselves."""
+    exit: bool = False
+    """Whether the daemon exits when the last one is gone."""
+
+
+class DrainView(msgspec.Struct):
+    """How far the daemon has drained."""
+
+    draining: bool
+    sessions: int
+    """Those that are left."""
+    ends_at: datetime.datetime | None = None
+    exit: bool = False
+
+
+class ReloadView(msgspec.Struct):
+    """``POST /v1/reload``: a new gateway is starting, and takes over once it has loaded."""
+
+    restarts: int
+    """What ``/v1/status`` said of the gateway before; it is one more when the new one serves."""
 
 
 class StatusView(msgspec.Struct):
@@ -300,6 +328,7 @@ class StatusView(msgspec.Struct):
     limits: LimitsStatus
     host: Host
     stopping: bool
+    drain: DrainView
     gateway: GatewayStatus
     clients: ClientsStatus
     health: HealthStatus

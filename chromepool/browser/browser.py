@@ -164,6 +164,9 @@ class Browser:
     async def take_over(self, base: str) -> None:
         """Ends all that an earlier gateway had attached below ``base``, with what it had set there
         (interceptions, emulation), and lets go what it had paused. Raises like :meth:`call`."""
+        # It may have died in the middle of a message: this ends it, and Chrome answers at least
+        # with an error that has no id, so that there is something to be dropped in any case.
+        self._pipe.write(b"\0")
         if base:
             with contextlib.suppress(CommandFailed):  # it had ended it itself
                 await self.call("Target.detachFromTarget", {"sessionId": base})

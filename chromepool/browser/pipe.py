@@ -39,8 +39,7 @@ class Pipe:
         """``on_pause`` is called when no more messages are at hand. ``on_end`` is called once, when
         Chrome's end is closed. ``on_pressure`` is told True when Chrome is far behind in reading,
         and False once it has caught up. ``adopted``: another process used it before, and may have
-        died in the middle of a message: that one is ended and dropped (Chrome answers with an error
-        that has no id)."""
+        died in the middle of a message, so reading begins after the first NUL."""
         self._loop = asyncio.get_running_loop()
         self._commands, self._events = commands, events
         self._on_message, self._on_end, self._on_pressure = on_message, on_end, on_pressure
@@ -57,8 +56,6 @@ class Pipe:
         for fd in (commands, events):
             os.set_blocking(fd, False)
         self.resume()
-        if adopted:
-            self.write(b"\0")
 
     @property
     def backlog_bytes(self) -> int:

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from chromepool import __version__, config, sources
-from chromepool.errors import ChromepoolError
+from chromepool import __version__, config
+from chromepool.cli.asking import Group, as_json, ask, print_json, print_line, settings
+from chromepool.cli.operating import drain, reload
 
 if TYPE_CHECKING:  # the daemon itself needs none of it
     from chromepool.api.schema import SessionView
     from chromepool.client import Client
 
-T = TypeVar("T")
-_json = click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
 
-
-class _Group(click.Group):
-    """Errors of ours end in a sentence and exit code 1, not in a traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ChromepoolError as error:
-            raise click.ClickException(str(error)) from error
-
-
-@click.group(cls=_Group)
+@click.group(cls=Group)
 @click.version_option(__version__)
 @click.option("--config", "file", type=click.Path(path_type=Path), help="YAML file of settings.")
 @click.option("--runtime-dir", help="Folder of the daemon's control socket.")
@@ -47,12 +33,6 @@ def cli(
 ) -> None:
     """A Chrome of its own for every session, inside hard limits, cleaned up completely."""
     ctx.obj = (file, {"runtime_dir": runtime_dir} if runtime_dir else {}, address)
-
-
-def _settings(ctx: click.Context, flags: dict[str, Any]) -> config.Settings:
-    file, outer, _ = ctx.obj
-    given = {name: value for name, value in flags.items() if value is not None}
-    return sources.load(outer | given, os.environ, file)
 
 
 def _setting_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -78,33 +58,7 @@ def serve(ctx: click.Context, /, **flags: Any) -> None:
     """Run the daemon in the foreground until SIGTERM or Ctrl-C."""
     from chromepool.supervisor import daemon
 
-    daemon.serve(lambda: _settings(ctx, flags))
-
-
-def _ask(ctx: click.Context, question: Callable[[Client], Awaitable[T]]) -> T:
-    """Runs ``question(client)`` against the daemon."""
-    from chromepool.client import Client
-
-    address = ctx.obj[2] or _settings(ctx, {}).control_socket
-
-    async def run() -> T:
-        # In the environment, not among the arguments: those are everybody's to read.
-        async with Client(address, token=os.environ.get("CHROMEPOOL_TOKEN", "")) as client:
-            return await question(client)
-
-    return asyncio.run(run())
-
-
-def _print_json(value: object) -> None:
-    import msgspec
-
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
-
-
-def _print_line(value: object) -> None:
-    import msgspec
-
-    click.echo(msgspec.json.encode(value))
+    daemon.serve(lambda: settings(ctx, flags))
 
 
 def _pairs(values: tuple[str, ...]) -> dict[str, str]:
@@ -158,12 +112,12 @@ def _create(ctx: click.Context, given: dict[str, Any]) -> SessionView:
     memory_bytes = options.pop("memory_bytes", None)
     if memory_bytes is not None:
         options["limits"] = {"memory_bytes": memory_bytes}
-    return _ask(ctx, lambda client: client.create(**options))
+    return ask(ctx, lambda client: client.create(**options))
 
 
 @cli.command()
 @_session_options
-@_json
+@as_json
 @click.pass_context
 def new(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     """Create a session."""
@@ -171,7 +125,7 @@ def new(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
 
     session = _create(ctx, given)
     if as_json:
-        _print_json(session)
+        print_json(session)
     else:
         tables.print_session(session)
 
@@ -185,7 +139,7 @@ def url(ctx: click.Context, /, session_id: str | None, **given: Any) -> None:
     if session_id is None:
         session = _create(ctx, given)
     else:
-        session = _ask(ctx, lambda client: client.show(session_id))
+        session = ask(ctx, lambda client: client.show(session_id))
         if session.exit:
             raise click.ClickException(f"The session is over: {session.exit.detail}.")
     click.echo(session.webSocketDebuggerUrl)
@@ -196,34 +150,34 @@ def url(ctx: click.Context, /, session_id: str | None, **given: Any) -> None:
 @click.pass_context
 def keepalive(ctx: click.Context, session_id: str) -> None:
     """Begin a session's idle timeout anew."""
-    session = _ask(ctx, lambda client: client.keepalive(session_id))
+    session = ask(ctx, lambda client: client.keepalive(session_id))
     click.echo("never" if session.expires_at is None else session.expires_at.isoformat())
 
 
 @cli.command()
-@_json
+@as_json
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> None:
     """Show the daemon: places, queue, warm Chromes, what it found on its machine."""
     from chromepool.cli import tables
 
-    found = _ask(ctx, lambda client: client.status())
+    found = ask(ctx, lambda client: client.status())
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         tables.print_status(found)
 
 
 @cli.command()
-@_json
+@as_json
 @click.pass_context
 def queue(ctx: click.Context, as_json: bool) -> None:
     """List callers that wait for a place."""
     from chromepool.cli import tables
 
-    waiting = _ask(ctx, lambda client: client.queue())
+    waiting = ask(ctx, lambda client: client.queue())
     if as_json:
-        _print_json(waiting)
+        print_json(waiting)
     else:
         tables.print_queue(waiting)
 
@@ -234,31 +188,31 @@ def queue(ctx: click.Context, as_json: bool) -> None:
 @click.option("--owner", help="Of this owner only.")
 @click.option("--reason", help="Those that ended for this reason, such as crashed.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
-@_json
+@as_json
 @click.pass_context
 def history(ctx: click.Context, /, session_id: str | None, as_json: bool, **asked: Any) -> None:
     """List sessions of the past, the newest first, or show what happened to SESSION_ID."""
     from chromepool.cli import tables
 
     if session_id is not None:
-        past = _ask(ctx, lambda client: client.past(session_id))
-        return _print_json(past) if as_json else tables.print_past(past)
+        past = ask(ctx, lambda client: client.past(session_id))
+        return print_json(past) if as_json else tables.print_past(past)
     given = {name: value for name, value in asked.items() if value is not None}
-    page = _ask(ctx, lambda client: client.history(**given))
-    return _print_json(page.sessions) if as_json else tables.print_history(page)
+    page = ask(ctx, lambda client: client.history(**given))
+    return print_json(page.sessions) if as_json else tables.print_history(page)
 
 
 @cli.command()
-@_json
+@as_json
 @click.pass_context
 def canary(ctx: click.Context, as_json: bool) -> None:
     """Go the whole way a user goes: create, connect, load, evaluate, delete."""
     from chromepool.canary import Canary
     from chromepool.cli import tables
 
-    flight = _ask(ctx, lambda client: Canary(client).fly())
+    flight = ask(ctx, lambda client: Canary(client).fly())
     if as_json:
-        _print_json(flight.as_dict())
+        print_json(flight.as_dict())
     else:
         tables.print_flight(flight)
     sys.exit(not flight.ok)
@@ -272,37 +226,37 @@ def events(ctx: click.Context, after: int | None) -> None:
 
     async def follow(client: Client) -> None:
         async for event in client.events(after):
-            _print_line(event)
+            print_line(event)
 
-    _ask(ctx, follow)
+    ask(ctx, follow)
 
 
 @cli.command()
 @click.option("--all", "ended", is_flag=True, help="Also sessions that are over.")
-@_json
+@as_json
 @click.pass_context
 def ls(ctx: click.Context, ended: bool, as_json: bool) -> None:
     """List sessions."""
     from chromepool.cli import tables
 
-    sessions = _ask(ctx, lambda client: client.list(ended=ended))
+    sessions = ask(ctx, lambda client: client.list(ended=ended))
     if as_json:
-        _print_json(sessions)
+        print_json(sessions)
     else:
         tables.print_sessions(sessions)
 
 
 @cli.command()
 @click.argument("session_id")
-@_json
+@as_json
 @click.pass_context
 def show(ctx: click.Context, session_id: str, as_json: bool) -> None:
     """Show one session."""
     from chromepool.cli import tables
 
-    session = _ask(ctx, lambda client: client.show(session_id))
+    session = ask(ctx, lambda client: client.show(session_id))
     if as_json:
-        _print_json(session)
+        print_json(session)
     else:
         tables.print_session(session)
 
@@ -322,23 +276,27 @@ def rm(ctx: click.Context, session_ids: tuple[str, ...], every: bool) -> None:
             await client.delete(session_id)
             click.echo(session_id)
 
-    _ask(ctx, end)
+    ask(ctx, end)
 
 
 @cli.command()
-@_json
+@as_json
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Check this machine: Chrome, sandbox, control groups, /dev/shm, limits."""
     from chromepool.cli import tables
     from chromepool.cli.doctor import examine
 
-    findings = examine(_settings(ctx, {}))
+    findings = examine(settings(ctx, {}))
     if as_json:
-        _print_json([finding.as_dict() for finding in findings])
+        print_json([finding.as_dict() for finding in findings])
     else:
         tables.print_findings(findings)
     sys.exit(any(finding.verdict == "fail" for finding in findings))
+
+
+for command in (drain, reload):
+    cli.add_command(command)
 
 
 def main() -> None:

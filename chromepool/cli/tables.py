@@ -123,6 +123,8 @@ def print_status(status: StatusView) -> None:
         "limits": f"{status.limits.cgroup}: {', '.join(status.limits.enforced) or 'none'}",
         "Chrome": status.host.chrome,
     }
+    if status.drain.draining:
+        rows["draining"] = f"{status.drain.sessions} sessions left"
     if breaker.open:
         rows["starts"] = f"fail; next try in {breaker.pause_s:.0f} s: {breaker.failure}"
     if status.sessions.admitted is not None:

@@ -75,6 +75,8 @@ class Creator:
 
     def reserve(self) -> int:
         """Chromes that are wanted ahead."""
+        if self._manager.closed is not None:
+            return 0
         return self.scaling.reserve(self.occupied, self.settings, self._manager.clock())
 
     def _on_gone(self) -> None:

@@ -229,9 +229,7 @@ class Link:
             case wire.Ping():
                 self._send(wire.Pong())
             case wire.Adopt():
-                self._watcher.adopt(message, fds)
-                self._adopted += 1
-                self._all_adopted.set()
+                self._on_adopt(message, fds)
             case wire.Reloading(error=error):
                 self._on_reloading(error)
             case wire.Handover(timeout_s=timeout_s):
@@ -258,6 +256,13 @@ class Link:
                 self._watcher.gone(key, usage)
             case _:
                 raise WireError(f"the supervisor does not send {type(message).__name__}.")
+
+    def _on_adopt(self, message: wire.Adopt, fds: list[int]) -> None:
+        try:
+            self._watcher.adopt(message, fds)
+        finally:  # one that cannot be adopted must not keep all others waiting
+            self._adopted += 1
+            self._all_adopted.set()
 
     def _on_reloading(self, error: str) -> None:
         answer, self._reloading = self._reloading, None

@@ -62,6 +62,8 @@ class Manager:
     ) -> None:
         self.settings, self.host, self.clock = settings, host, clock
         self.tokens: dict[str, str] = {}
+        self.restarts = 0
+        """How many gateways there were before, since the daemon started."""
         self.webhook_secret = ""
         self.alerts: dict[str, Alert] = {}
         """Those that are raised now; the monitor keeps them."""

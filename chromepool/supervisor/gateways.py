@@ -269,9 +269,12 @@ class Gateways:
             elif gateway.silent_s(now) > self._patience_s(gateway) and not self._stopping:
                 gateway.ask_where()
                 gateway.kill_at = now + _EVIDENCE_S
-            elif gateway.ready and now - gateway.asked_at >= BEAT_S:
+            elif gateway.ready and now - gateway.asked_at >= self._beat_s():
                 gateway.asked_at = now
                 self.tell(wire.Ping())
+
+    def _beat_s(self) -> float:
+        return min(BEAT_S, self._silence_s() / 4)
 
     def _patience_s(self, gateway: GatewayProcess) -> float:
         return self._silence_s() if gateway.ready else max(_LOADING_S, self._silence_s())
@@ -296,6 +299,6 @@ class Gateways:
         """When there is something to do next (monotonic)."""
         if self.current is None and self._coming is None:
             return now + _LONGEST_PAUSE_S if self._stopping else self._start_at
-        dues = [now + BEAT_S]
+        dues = [now + self._beat_s()]
         dues += [g.kill_at for g in (self.current, self._coming) if g and g.kill_at is not None]
         return min(dues)

@@ -1,0 +1,97 @@
+"""Draining: no new sessions, until the last of those that run has ended."""
+
+from __future__ import annotations
+
+import asyncio
+
+from chromepool import structured, wire
+from chromepool.errors import Draining
+from chromepool.model import Reason, State
+from chromepool.pool.creation import Creator
+from chromepool.pool.events import Event
+from chromepool.pool.manager import Manager
+from chromepool.pool.session import POOL, Session
+
+log = structured.get("chromepool.pool")
+
+_RETRY_S = 30.0
+_LOOK_S = 60.0
+
+
+class Drainer:
+    """Begins it, sees to its end, and takes it back. A gateway that is replaced goes on with it."""
+
+    def __init__(self, manager: Manager, creator: Creator, told: wire.Drain | None) -> None:
+        """``told``: what the gateway before was at."""
+        self._manager, self._creator = manager, creator
+        self.now: wire.Drain | None = None
+        """What goes on."""
+        self._changed = asyncio.Event()
+        manager.events.watch(self._on_event)
+        if told is not None:
+            self._enter(told)
+
+    def begin(self, deadline_s: float | None, *, leave: bool) -> None:
+        """No new sessions from here on. Those that still run in ``deadline_s`` are ended then; with
+        ``leave`` the daemon exits once there are none. May be called again, with other wishes."""
+        deadline = None if deadline_s is None else self._manager.clock() + deadline_s
+        self._enter(wire.Drain(True, deadline, leave))
+        assert self.now is not None
+        self._manager.link.drain(self.now)
+        log.info("daemon.draining", deadline_s=deadline_s, leave=leave)
+        self._manager.events.emit("daemon.draining", deadline_s=deadline_s, leave=leave)
+
+    def _enter(self, drain: wire.Drain) -> None:
+        self.now = drain
+        self._manager.close(
+            Draining("The daemon drains and takes no new sessions.", retry_after_s=_RETRY_S)
+        )
+        self._changed.set()
+        self._creator.on_change()  # those that wait for an owner go
+
+    def cancel(self) -> None:
+        """Sessions are made again. May be called twice."""
+        if self.now is None:
+            return
+        self.now, self._manager.closed = None, None
+        self._manager.link.drain(wire.Drain(on=False))
+        self._changed.set()
+        self._creator.on_change()
+        log.info("daemon.not_draining")
+        self._manager.events.emit("daemon.not_draining")
+
+    def left(self) -> list[Session]:
+        """Sessions of somebody's of which something is left."""
+        return [session for session in self._manager.chromes if session.owner != POOL]
+
+    def _on_event(self, event: Event) -> None:
+        if event.name == "session.closed":
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Sees to it for as long as the gateway lives."""
+        while True:
+            self._changed.clear()
+            pause_s = _LOOK_S if self.now is None else self._step(self.now)
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def _step(self, drain: wire.Drain) -> float:
+        """What is due; seconds until there may be more."""
+        left, now = self.left(), self._manager.clock()
+        if not left:
+            if drain.leave:
+                self._manager.link.leave()
+            return _LOOK_S
+        if drain.deadline is None:
+            return _LOOK_S
+        if now < drain.deadline:
+            return min(_LOOK_S, drain.deadline - now)
+        for session in left:
+            if session.state not in (State.CLOSING, State.CLOSED):
+                why = "the daemon drained, and its time was up"
+                self._manager.later(self._manager.end(session, Reason.DRAINED, why))
+        return _LOOK_S
