@@ -22,6 +22,8 @@ def answer(message: "dict[str, object]") -> "dict[str, object]":
         return {"sessionId": "F" * 32}
     if method == "Browser.getVersion":
         return {"product": "Fake/1", "userAgent": "Fake"}
+    if method == "Target.getTargets":
+        return {"targetInfos": []}
     return {}
 
 
@@ -94,8 +96,12 @@ def main() -> None:
     while data := os.read(3, 65536):
         *messages, held = (held + data).split(b"\0")
         for message in messages:
-            if message and "mute" not in FAULTS:
+            if "mute" in FAULTS:
+                continue
+            if message:
                 serve(json.loads(message))
+            else:  # as Chrome answers what is no message
+                write({"error": {"code": -32700, "message": "JSON"}})
     if "ignore-close" in FAULTS:
         while True:
             time.sleep(1)

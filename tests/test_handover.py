@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ from tests.cdp import Cdp, connect, run
 from tests.conftest import Misbehaving
 from tests.daemon import Daemon, wait_for
 from tests.site import Site
+
+
+@pytest.fixture
+def daemon(folder: Path) -> Iterator[Daemon]:
+    """Where its gateway can get to its journal."""
+    with Daemon(folder) as running:
+        yield running
 
 
 def serving(daemon: Daemon) -> int:
@@ -110,14 +118,13 @@ def test_what_clients_had_intercepted_and_paused_goes_on(
             )
             await client.evaluate(get, page)
             await client.wait_event("Fetch.requestPaused")
-            await client.evaluate("window.w = open('about:blank?popup'); 1", page)
+            worker = "const k = new Worker(URL.createObjectURL(new Blob(['postMessage(5)'])));"
+            await client.evaluate(worker + "k.onmessage = e => window.said = e.data; 1", page)
+            await client.wait_event("Target.attachedToTarget")
+            opening = {"expression": "window.w = open('about:blank?popup'); 1"}
+            await client.send("Runtime.evaluate", opening, page)  # the page waits for it, too
             popup = await client.wait_event("Target.attachedToTarget")
             assert popup["params"]["waitingForDebugger"] is True
-            worker = "window.k = new Worker(URL.createObjectURL(new Blob(['postMessage(5)'])));"
-            await client.evaluate(
-                worker + "window.k.onmessage = e => window.said = e.data; 1", page
-            )
-            await client.wait_event("Target.attachedToTarget")
             await asyncio.to_thread(replace, daemon, how)
             return target
 
@@ -176,8 +183,8 @@ def test_a_chrome_that_dies_while_there_is_no_gateway_has_a_true_end(daemon: Dae
     wait_taken_over(daemon, before)
     ended = daemon.wait_ended(session["id"])
     assert (ended["exit"]["reason"], ended["exit"]["signal"]) == ("crashed", "SIGKILL")
-    past = daemon.ask("GET", f"/v1/history/{session['id']}").json
-    assert past["reason"] == "crashed"
+    path = f"/v1/history/{session['id']}"
+    wait_for(lambda: daemon.ask("GET", path).json.get("reason") == "crashed", "it is written down")
 
 
 def test_the_journal_does_not_take_them_for_lost(daemon: Daemon) -> None:
@@ -385,7 +392,7 @@ def _noting(failures: list[str], work: Any) -> Any:
 
 async def _evaluate_until_closed(client: Cdp) -> int:
     """Drives it for a while; 1 when it was closed with 1012 meanwhile, and with nothing else."""
-    for _ in range(200):
+    for _ in range(5000):
         await client.socket.send_str('{"id": 1, "method": "Browser.getVersion"}')
         frame = await asyncio.wait_for(client.socket.receive(), 60)
         if frame.data == 1012 or client.socket.close_code == 1012:
