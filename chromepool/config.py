@@ -269,6 +269,9 @@ class Settings:
     heartbeat_timeout_s: float = _setting(
         10.0, "Time the gateway may hang until it is replaced.", low=0.5, high=3600, live=True
     )
+    fd_store: bool = _setting(
+        False, "Leave sessions with systemd, so that they outlive the daemon as well."
+    )
     canary_interval_s: float = _setting(0.0, "Pause between canaries; 0 is never.", high=86400)
     alert_memory_percent: float = _setting(
         80.0, "Percent of pool_memory_bytes that raise an alert.", low=20, high=100, live=True

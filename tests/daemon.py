@@ -87,6 +87,8 @@ class Daemon:
         given |= {"creations_per_minute": 0, "warm_sessions": 0}
         given |= {"uid_base": base, "uid_count": 64, "gateway_uid": base + 99}
         self._settings = given | settings
+        self.popen: dict[str, Any] = {}
+        """More for the process: an environment, descriptors."""
         self.log: list[str] = []
         self.authority = ""
 
@@ -109,6 +111,7 @@ class Daemon:
             stdin=subprocess.DEVNULL,
             text=True,
             start_new_session=True,
+            **self.popen,
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()

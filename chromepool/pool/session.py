@@ -212,5 +212,7 @@ def explain_exit(exit: Exit, *, asked_to_close: bool) -> tuple[Reason, str]:
         return Reason.OUT_OF_MEMORY, "the kernel killed Chrome for going over its memory limit"
     if asked_to_close or exit.code == 0:
         return Reason.CLIENT_CLOSED, "a client closed the browser"
+    if exit.code is None and exit.signal is None:
+        return Reason.CRASHED, "Chrome ended; how was not to be seen, since a new daemon had it"
     how = f"was killed by {exit.signal}" if exit.signal else f"exited with code {exit.code}"
     return Reason.CRASHED, f"Chrome {how}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Collection
 from pathlib import Path
 from typing import Protocol
 
@@ -55,8 +56,11 @@ class Tree(Protocol):
 
         ``uid`` is the session's own, where it has one."""
 
-    def leftovers(self) -> list[Leaf]:
-        """Leaves that an earlier life of the daemon left."""
+    def adopt(self, name: str, limits: Limits) -> Leaf:
+        """A leaf that an earlier life left and that goes on, under its limits. Raises OSError."""
+
+    def leftovers(self, but: Collection[str] = ()) -> list[Leaf]:
+        """Leaves that an earlier life of the daemon left, without those of these names."""
 
     def remove(self) -> None:
         """Removes the parent when every leaf is gone."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+from collections.abc import Collection
 from pathlib import Path
 
 from chromepool.model import Limits, Usage
@@ -141,12 +143,20 @@ class V1Tree:
             raise
         return leaf
 
-    def leftovers(self) -> list[cgroup.Leaf]:
+    def adopt(self, name: str, limits: Limits) -> V1Leaf:
+        found = {c: f / name for c, f in self._folders.items() if (f / name).is_dir()}
+        if not found:
+            raise FileNotFoundError(errno.ENOENT, "no control group", name)
+        leaf = V1Leaf(found)
+        leaf.limit(limits)
+        return leaf
+
+    def leftovers(self, but: Collection[str] = ()) -> list[cgroup.Leaf]:
         names = {
             child.name
             for folder in self._folders.values()
             for child in folder.iterdir()
-            if child.is_dir()
+            if child.is_dir() and child.name not in but
         }
         leaves: list[cgroup.Leaf] = []
         for name in sorted(names):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from chromepool.model import Limits, Usage
@@ -135,8 +136,16 @@ class V2Tree:
             raise
         return leaf
 
-    def leftovers(self) -> list[cgroup.Leaf]:
-        return [V2Leaf(child) for child in sorted(self._folder.iterdir()) if child.is_dir()]
+    def adopt(self, name: str, limits: Limits) -> V2Leaf:
+        folder = self._folder / name
+        folder.stat()
+        leaf = V2Leaf(folder)
+        leaf.limit(limits)  # they were lost if the controllers were off meanwhile
+        return leaf
+
+    def leftovers(self, but: Collection[str] = ()) -> list[cgroup.Leaf]:
+        found = [child for child in sorted(self._folder.iterdir()) if child.is_dir()]
+        return [V2Leaf(child) for child in found if child.name not in but]
 
     def remove(self) -> None:
         cgroup.remove_tree(self._folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import os
@@ -60,6 +61,10 @@ class Child:
     record: int = -1
     """File with what the next gateway has to know of it; -1: it is nobody's yet."""
     pid: int = 0
+    process: int = -1
+    """A pidfd, where the session may outlive the supervisor; -1: it does not."""
+    foreign: bool = False
+    """Whether an earlier supervisor started it: it is not our child, and not ours to reap."""
     phase: Phase = Phase.RUNNING
     deadline: float = 0.0
     exit: Exit | None = None
@@ -113,10 +118,10 @@ class Child:
 
     def let_go(self) -> None:
         """Closes what was kept for a gateway. May be called twice."""
-        for fd in (*(self.pipe or ()), self.record):
+        for fd in (*(self.pipe or ()), self.record, self.process):
             if fd >= 0:
                 os.close(fd)
-        self.pipe, self.record = None, -1
+        self.pipe, self.record, self.process = None, -1, -1
 
     def freeze(self) -> None:
         """Stops it where it is, until :meth:`thaw` or its end."""
@@ -139,10 +144,17 @@ class Child:
         if self.phase is Phase.RUNNING:
             self.phase, self.deadline = Phase.TERMINATING, deadline
             self.leaf.freeze(False)  # what is frozen takes no signal
-            os.kill(self.pid, signal.SIGTERM)  # not reaped yet, so the pid is still its own
-            os.kill(self.pid, signal.SIGCONT)
+            self._send(signal.SIGTERM)
+            self._send(signal.SIGCONT)
         elif self.phase is Phase.TERMINATING:
             self.deadline = min(self.deadline, deadline)
+
+    def _send(self, number: int) -> None:
+        if self.process >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.process, number)
+        else:
+            os.kill(self.pid, number)  # not reaped yet, so the pid is still its own
 
     def kill(self) -> None:
         """SIGKILL to every process of it."""
@@ -151,12 +163,13 @@ class Child:
             self.deadline = time.monotonic() + POLL_S
             self.leaf.kill()
 
-    def died(self, status: int) -> Exit:
-        """Its first process was reaped: what is left of it is killed."""
+    def died(self, status: int | None) -> Exit:
+        """Its first process was reaped (with this wait status, None where another parent has that):
+        what is left of it is killed."""
         if self.stderr >= 0:
             self.listen()
         self.usage = self.leaf.usage()
-        code, name = split_status(status)
+        code, name = (None, None) if status is None else split_status(status)
         self.exit = Exit(code, name, self.usage.oom_kills or 0, self.words)
         self.kill()
         return self.exit

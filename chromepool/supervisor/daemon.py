@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import prctl
 
@@ -19,10 +19,13 @@ from chromepool.supervisor import host as hosts
 from chromepool.supervisor import listeners
 from chromepool.supervisor.cgroup import Tree
 from chromepool.supervisor.guardian import Guardian
+from chromepool.supervisor.jobs import own_unit, pending_job
 from chromepool.supervisor.journal_folder import make_journal_folder
 from chromepool.supervisor.loop import Supervisor, Written
+from chromepool.supervisor.notify import Notifier, listen_fds
 from chromepool.supervisor.nursery import Nursery
 from chromepool.supervisor.reconcile import reconcile
+from chromepool.supervisor.vault import Estate, Vault, find
 
 log = Log("chromepool.supervisor")
 
@@ -33,6 +36,7 @@ def serve(read_settings: Callable[[], Settings]) -> None:
 
     ``read_settings`` gives the settings as they are written now; SIGHUP calls it again.
     """
+    notifier, passed = Notifier(os.environ), listen_fds(os.environ)
     settings = read_settings()
     set_up_logging(settings.log_level)
     known = tokens.load(settings.tokens_file)
@@ -50,23 +54,56 @@ def serve(read_settings: Callable[[], Settings]) -> None:
         host = hosts.examine(settings, tree)
         for warning in host.warnings:
             log.warning("host.lacking", detail=warning)
-        reconcile(settings, tree)
+        vault, estates = _open_vault(settings, notifier, passed)
+        reconcile(settings, tree, [estate.ledger.name for estate in estates])
         control = stack.enter_context(listeners.listen_control(settings))
         stack.callback(settings.control_socket.unlink, missing_ok=True)
         devtools = stack.enter_context(listeners.listen_devtools(settings))
         prctl.set_child_subreaper(1)
         prctl.set_name("chromepool")
-        Supervisor(
+        supervisor = Supervisor(
             (settings, known, secret),
             host=host,
-            nursery=Nursery(settings, host, tree),
+            nursery=Nursery(settings, host, tree, outliving=vault.is_open),
             listeners=(control, devtools),
-            guardian=Guardian(tree),
+            guardian=_guardian(settings, tree, vault),
             on_ready=functools.partial(_announce, settings, devtools),
             reload=functools.partial(_reload, read_settings),
-        ).run()
-        signal.set_wakeup_fd(-1)
+            vault=vault,
+            stays=lambda: vault.is_open and pending_job(own_unit()) == "restart",
+        )
+        for estate in estates:
+            supervisor.take_back(estate)
+        supervisor.run()
+        if supervisor.leaving:
+            log.info("daemon.left")
+            stack.pop_all()  # all of it is the next daemon's
+            return
     log.info("daemon.stopped")
+
+
+_PATIENCE_S = 60.0
+"""How long sessions wait for another daemon before they are ended."""
+
+
+def _open_vault(
+    settings: Settings, notifier: Notifier, passed: dict[str, list[int]]
+) -> tuple[Vault, list[Estate]]:
+    """The vault, and the sessions in it."""
+    is_open = settings.fd_store and notifier.listened_to
+    if settings.fd_store and not is_open:
+        log.warning("vault.closed", detail="fd_store needs systemd, and a unit of Type=notify")
+    vault = Vault(notifier, is_open=is_open)
+    estates, useless = find(passed, wanted=is_open)
+    vault.clear(useless)
+    return vault, estates
+
+
+def _guardian(settings: Settings, tree: Tree, vault: Vault) -> Guardian:
+    if not vault.is_open:
+        return Guardian(tree)
+    lock = Path(settings.state_dir) / "lock"
+    return Guardian(tree, lock=lock, patience_s=_PATIENCE_S)
 
 
 def _reload(read_settings: Callable[[], Settings]) -> Written:

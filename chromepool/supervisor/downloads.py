@@ -12,7 +12,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from chromepool import wire
 from chromepool.model import File
+from chromepool.supervisor.child import Child
 
 FOLDER = "Downloads"
 _MOST = 200
@@ -76,3 +78,22 @@ def remove_file(profile: Path, name: str) -> None:
     check_name(name)
     with _opened(profile) as folder:
         os.unlink(name, dir_fd=folder)
+
+
+def answer(
+    request: wire.FileRequest, child: Child | None
+) -> tuple[wire.FileAnswer, tuple[int, ...]]:
+    """What the gateway is answered, and a descriptor with it where a file was to be opened."""
+    try:
+        if child is None:
+            raise FileNotFoundError(request.name)
+        if request.verb == "list":
+            files = list_files(child.profile, child.uid)
+            return wire.FileAnswer(request.number, files), ()
+        if request.verb == "open":
+            fd = open_file(child.profile, child.uid, request.name)
+            return wire.FileAnswer(request.number), (fd,)
+        remove_file(child.profile, request.name)
+    except OSError as error:
+        return wire.FileAnswer(request.number, error=error.strerror or "no such file"), ()
+    return wire.FileAnswer(request.number), ()

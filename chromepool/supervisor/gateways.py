@@ -173,9 +173,17 @@ class Gateways:
         if self.current is None:
             self._promote()
         else:
-            self.current.leaving = True
-            self.current.kill_at = time.monotonic() + HANDOVER_S
-            self.tell(wire.Handover(HANDOVER_S))
+            self._have_leave(self.current)
+
+    def leave(self) -> None:
+        """Has the one that serves leave, with none to follow: its sessions stay."""
+        if self.current is not None:
+            self._have_leave(self.current)
+
+    def _have_leave(self, gateway: GatewayProcess) -> None:
+        gateway.leaving = True
+        gateway.kill_at = time.monotonic() + HANDOVER_S
+        self.tell(wire.Handover(HANDOVER_S))
 
     def tell(self, message: wire.Message, fds: tuple[int, ...] = ()) -> bool:
         """Says something to the one that serves; False where there is none. ``fds`` are closed."""

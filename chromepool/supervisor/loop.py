@@ -20,17 +20,18 @@ from chromepool.errors import (
     WireError,
 )
 from chromepool.logs import Log, set_level
-from chromepool.model import File, Host, Limits
+from chromepool.model import Host, Limits
 from chromepool.supervisor import downloads
 from chromepool.supervisor.child import Child, Phase
 from chromepool.supervisor.gateways import Gateways, Parcel
 from chromepool.supervisor.guardian import Guardian
 from chromepool.supervisor.nursery import Nursery, check_limits
 from chromepool.supervisor.reaper import process_state, reap
+from chromepool.supervisor.signals import Signals
+from chromepool.supervisor.vault import Estate, Vault
 
 log = Log("chromepool.supervisor")
 
-_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _IDLE_S = 30.0
 _SPARE = 2
 """Chromes beyond ``max_sessions``: the one that ``/json/protocol`` is read from, and one that was
@@ -54,14 +55,18 @@ class Supervisor:
         guardian: Guardian,
         on_ready: Callable[[], None],
         reload: Callable[[], Written],
+        vault: Vault,
+        stays: Callable[[], bool],
     ) -> None:
         """``on_ready`` is called each time a gateway has begun to serve; ``reload`` gives what is
-        written now, or raises a :class:`ChromepoolError`."""
+        written now, or raises a :class:`ChromepoolError`; ``stays`` tells at the end whether
+        sessions are to go on, since another daemon follows."""
         self._written, self._host = written, host
         self._coming: Written | None = None
         """What the next gateway gets, if it loads."""
         self.on_ready, self._reload = on_ready, reload
         self._nursery, self._guardian = nursery, guardian
+        self._vault, self._stays = vault, stays
         self._children: list[Child] = []
         self._by_key: dict[int, Child] = {}
         """Those that the gateway knows of, or the next one is to be told of."""
@@ -71,8 +76,9 @@ class Supervisor:
         self._gateways = Gateways(
             listeners, self._selector, self, lambda: self._settings.heartbeat_timeout_s
         )
-        self._signals: socket.socket
         self._stop_at: float | None = None
+        self.leaving = False
+        """Whether the daemon ends and its sessions do not."""
 
     @property
     def _settings(self) -> Settings:
@@ -80,7 +86,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT, and returns when nothing is left."""
-        self._listen_to_signals()
+        signals = Signals(self._selector, self._on_signal)
         if self._guardian.needed:
             self._guardian.start()
         try:
@@ -92,26 +98,41 @@ class Supervisor:
         finally:
             self._guardian.stop()
             self._selector.close()
-            self._signals.close()
+            signals.close()
 
-    # -- signals: the handler does nothing, the wakeup descriptor queues, the loop acts --
+    def take_back(self, estate: Estate) -> None:
+        """A session of an earlier life goes on; to be called before :meth:`run`."""
+        try:
+            child = self._nursery.take_back(estate)
+        except OSError as error:  # its control group is gone: without its pipe its Chrome ends
+            log.error("session.not_taken_back", session=estate.ledger.key, error=error)
+            self._vault.drop(estate)
+            return
+        self._vault.adopt(estate)
+        self._children.append(child)
+        self._by_key[child.key] = child
+        self._last_key = max(self._last_key, child.key)
+        self._listen_to(child)
+        self._selector.register(
+            child.process, selectors.EVENT_READ, lambda _: self._on_foreign_death(child)
+        )
 
-    def _listen_to_signals(self) -> None:
-        self._signals, wakeup = socket.socketpair()
-        self._signals.setblocking(False)
-        wakeup.setblocking(False)
-        self._wakeup = wakeup
-        signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
-        for number in _SIGNALS:
-            signal.signal(number, lambda *_: None)
-        self._selector.register(self._signals, selectors.EVENT_READ, self._on_signals)
+    def _listen_to(self, child: Child) -> None:
+        self._selector.register(child.stderr, selectors.EVENT_READ, lambda _: self._listen(child))
 
-    def _on_signals(self, _: int) -> None:
-        for number in self._signals.recv(4096):
-            if number in (signal.SIGTERM, signal.SIGINT):
-                self._on_stop_signal()
-            elif number == signal.SIGHUP:
-                self._on_reload()
+    def _on_foreign_death(self, child: Child) -> None:
+        """Whoever is its parent reaps it; how it ended is theirs to know."""
+        self._selector.unregister(child.process)
+        if child.exit is None:
+            self._tell(wire.Exited(child.key, child.died(None)))
+
+    # -- what the operator wants --
+
+    def _on_signal(self, number: int) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._on_stop_signal()
+        elif number == signal.SIGHUP:
+            self._on_reload()
 
     def _on_reload(self) -> str:
         """Reads the settings again and has a new gateway, with new code, take over with them; why
@@ -139,7 +160,11 @@ class Supervisor:
         log.info("daemon.stopping", within_s=self._settings.shutdown_timeout_s)
         self._stop_at = time.monotonic() + self._settings.shutdown_timeout_s
         self._gateways.stop()
-        if not self._gateways.tell(wire.Shutdown(self._settings.shutdown_timeout_s)):
+        self.leaving = self._stays()
+        if self.leaving:
+            log.info("daemon.leaving_sessions", sessions=len(self._by_key))
+            self._gateways.leave()
+        elif not self._gateways.tell(wire.Shutdown(self._settings.shutdown_timeout_s)):
             self._terminate_all()
 
     def _terminate_all(self) -> None:
@@ -203,7 +228,7 @@ class Supervisor:
                 child.kill()
                 del self._by_key[child.key]
                 child.let_go()
-        if self._stop_at is not None:
+        if self._stop_at is not None and not self.leaving:
             self._terminate_all()
 
     def on_refused(self) -> None:
@@ -218,7 +243,7 @@ class Supervisor:
             case wire.Remember(key=key):
                 self._on_remember(key, fds)
             case wire.FileRequest():
-                self._on_file_request(message)
+                self._tell(*downloads.answer(message, self._by_key.get(message.key)))
             case wire.Drain():
                 self._drain = message if message.on else None
             case wire.Leave():
@@ -250,34 +275,18 @@ class Supervisor:
             raise WireError("what is to be remembered comes in one file.")
         if key in self._by_key:
             self._by_key[key].remember(fds.pop())
+            self._vault.keep(self._by_key[key])
 
     def _tell(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
         self._gateways.tell(message, fds)
-
-    def _on_file_request(self, request: wire.FileRequest) -> None:
-        fds: tuple[int, ...] = ()
-        files: tuple[File, ...] = ()
-        try:
-            if request.key not in self._by_key:
-                raise FileNotFoundError(request.name)
-            child = self._by_key[request.key]
-            if request.verb == "list":
-                files = downloads.list_files(child.profile, child.uid)
-            elif request.verb == "open":
-                fds = (downloads.open_file(child.profile, child.uid, request.name),)
-            else:
-                downloads.remove_file(child.profile, request.name)
-        except OSError as error:
-            said = error.strerror or "no such file"
-            self._tell(wire.FileAnswer(request.number, error=said))
-            return
-        self._tell(wire.FileAnswer(request.number, files), fds)
 
     def _thaw(self, child: Child, limits: Limits) -> None:
         """A session that waited goes to its owner, with limits that may be lower."""
         try:
             check_limits(limits, self._settings)
             child.thaw(limits)
+            if child.known:
+                self._vault.keep_ledger(child)
         except (OSError, StartFailed) as error:
             log.error("session.limits_refused", session=child.key, error=error)
             child.kill()
@@ -301,7 +310,7 @@ class Supervisor:
             self._tell(wire.SpawnFailed(message.key, error.detail, error.remedy, error.code))
             return
         self._by_key[message.key] = child
-        self._selector.register(child.stderr, selectors.EVENT_READ, lambda _: self._listen(child))
+        self._listen_to(child)
         self._tell(wire.Spawned(message.key, child.pid, str(child.profile)), fds)
 
     def _listen(self, child: Child) -> None:
@@ -344,6 +353,7 @@ class Supervisor:
     def _forget(self, child: Child) -> None:
         self._children.remove(child)
         self._nursery.free(child)
+        self._vault.forget(child)
         if self._by_key.get(child.key) is not child:
             child.let_go()
         elif self._gateways.tell(wire.Gone(child.key, child.usage)) or self._stop_at is not None:
@@ -352,12 +362,13 @@ class Supervisor:
 
     def _kill_everything(self) -> None:
         self._gateways.kill()
-        for child in self._children:
+        for child in self._children if not self.leaving else ():
             if child.phase in (Phase.RUNNING, Phase.TERMINATING):
                 child.kill()
 
     def _finished(self) -> bool:
-        return self._stop_at is not None and not self._gateways.pids and not self._children
+        done = self.leaving or not self._children
+        return self._stop_at is not None and not self._gateways.pids and done
 
     def _timeout(self) -> float:
         """Seconds until something is due."""

@@ -21,6 +21,7 @@ from chromepool.supervisor.namespaces import PrivateMounts
 from chromepool.supervisor.profiles import Profiles
 from chromepool.supervisor.spawn import Plan, spawn
 from chromepool.supervisor.uids import Uids
+from chromepool.supervisor.vault import Estate
 
 _MOST_CORES = 4096
 _PIPE_BYTES = 1 << 20
@@ -66,6 +67,13 @@ def _three_pipes() -> list[tuple[int, int]]:
     return pipes
 
 
+def _pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        raise StartFailed(f"No descriptors are left for the session: {error}.") from error
+
+
 def _duplicates(pipe: tuple[int, int]) -> tuple[int, int]:
     first = -1
     try:
@@ -80,11 +88,16 @@ def _duplicates(pipe: tuple[int, int]) -> tuple[int, int]:
 class Nursery:
     """Makes children."""
 
-    def __init__(self, settings: Settings, host: Host, tree: Tree) -> None:
+    def __init__(
+        self, settings: Settings, host: Host, tree: Tree, *, outliving: bool = False
+    ) -> None:
+        """``outliving``: what it makes may outlive the supervisor."""
         self.settings, self._host, self._tree = settings, host, tree
+        self._outliving = outliving
         uids = Uids(settings.uid_base, settings.uid_count) if host.privileged else None
         self._profiles = Profiles(settings, uids)
         self._numbers = itertools.count(1)
+        self._names: set[str] = set()
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._shm = settings.session_memory_bytes if host.private_mounts else chrome.shm_size()
 
@@ -96,7 +109,7 @@ class Nursery:
         """
         check_limits(limits, self.settings)
         launches.check(launch, self.settings.allowed_flags)
-        name = f"s{next(self._numbers)}"
+        name = self._new_name()
         try:
             profile, uid = self._open_profile(name, launch)
         except OSError as error:
@@ -109,6 +122,10 @@ class Nursery:
                 shutil.rmtree(profile, ignore_errors=True)
             raise StartFailed(f"No room could be made for the session: {error}.") from error
         return Child(key, name, limits, leaf, profile, uid, stderr=-1, kept=launch.profile)
+
+    def _new_name(self) -> str:
+        """One that none of an earlier life has that goes on."""
+        return next(name for n in self._numbers if (name := f"s{n}") not in self._names)
 
     def _open_profile(self, name: str, launch: Launch) -> tuple[Path, int | None]:
         if launch.profile:
@@ -133,6 +150,8 @@ class Nursery:
         try:
             plan = self._plan(child, launch, protocol_port, {3: into[0], 4: out[1], 2: stderr[1]})
             child.pid = spawn(plan, child.leaf.add)
+            if self._outliving:
+                child.process = _pidfd(child.pid)
         finally:
             for fd in (into[0], out[1], stderr[1]):
                 os.close(fd)
@@ -158,7 +177,33 @@ class Nursery:
             uid=child.uid,
             rlimits=rlimits(child.limits, own_uid=child.uid is not None),
             mounts=mounts,
+            dies_with_us=not self._outliving,
         )
+
+    def take_back(self, estate: Estate) -> Child:
+        """A session that an earlier life left, whose descriptors are the child's from here on.
+        Raises OSError where its control group is gone."""
+        found = estate.ledger
+        leaf = self._tree.adopt(found.name, found.limits)
+        self._profiles.take_back(found.kept, found.uid)
+        os.set_blocking(estate.stderr, False)
+        child = Child(
+            found.key,
+            found.name,
+            found.limits,
+            leaf,
+            Path(found.profile),
+            found.uid,
+            estate.stderr,
+            kept=found.kept,
+            pipe=(estate.commands, estate.events),
+            record=estate.record,
+            pid=found.pid,
+            process=estate.process,
+            foreign=True,
+        )
+        self._names.add(found.name)
+        return child
 
     def free(self, child: Child) -> None:
         """Nothing of the child lives any more: its uid or its kept profile may be used again."""

@@ -51,6 +51,13 @@ class Profiles:
             raise
         return folder, uid
 
+    def take_back(self, kept: str, uid: int | None) -> None:
+        """A session of an earlier life goes on: its uid and its kept profile stay its own."""
+        if kept:
+            self._in_use.add(kept)  # whose uid is reserved already
+        elif self._uids is not None and uid is not None:
+            self._uids.reserve(uid)
+
     @staticmethod
     def _make(folder: Path, uid: int | None) -> None:
         folder.mkdir(mode=0o700)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from chromepool.config import Settings
@@ -56,13 +57,15 @@ def _end_folder(folder: Path) -> None:
         time.sleep(0.01)
 
 
-def reconcile(settings: Settings, tree: Tree) -> None:
-    """Ends leftover processes, then removes their groups and profiles."""
+def reconcile(settings: Settings, tree: Tree, kept: Collection[str] = ()) -> None:
+    """Ends leftover processes, then removes their groups and profiles, but for those of the
+    sessions of these names, which go on."""
     _forget_old_parents(Path(settings.state_dir) / "cgroups", tree)
-    leaves = tree.leftovers()
+    leaves = tree.leftovers(kept)
     for leaf in leaves:
         _end(leaf, time.monotonic() + _TIMEOUT_S)
-    profiles = list(settings.profiles_dir.iterdir())
+    found = list(settings.profiles_dir.iterdir())
+    profiles = [profile for profile in found if profile.name not in kept]
     if profiles:
         subprocess.run(remove_argv(profiles), check=False, stderr=subprocess.DEVNULL)
     for profile in profiles:

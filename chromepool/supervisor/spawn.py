@@ -41,6 +41,8 @@ class Plan:
     mounts: PrivateMounts | None = None
     umask: int = 0o077
     no_new_privs: bool = True
+    dies_with_us: bool = True
+    """Whether it gets SIGKILL when the supervisor dies."""
 
 
 def _become(uid: int) -> None:
@@ -101,7 +103,8 @@ def _run_child(plan: Plan, parent: int, gate: int, failure: int) -> None:
             stage = "uid"
             _become(plan.uid)
         stage = "prctl"
-        _die_with(parent)
+        if plan.dies_with_us:
+            _die_with(parent)
         if plan.no_new_privs:
             prctl.set_no_new_privs(1)
         stage = "descriptors"
