@@ -256,6 +256,14 @@ class Browser:
             if not answer.done():
                 answer.set_exception(BrowserGone(why))
 
+    def let_go(self) -> None:
+        """After :meth:`close`: holds nothing any more, and is held by nothing of its own. What was
+        kept of a session can be megabytes, and the next search for cycles may be far away."""
+        self._mux = Mux()
+        self._pipe.let_go()
+        self.on_crash = lambda crash: None
+        self.on_download = lambda params: None
+
     def _answer(self) -> asyncio.Future[cdp.Incoming]:
         if self._pipe.closed:
             raise BrowserGone(self._gone)
