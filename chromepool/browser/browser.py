@@ -188,9 +188,33 @@ class Browser:
         self._balance()
 
     def _leave(self, port: Port) -> None:
+        by_tab = self._mux.has_paused_tabs(port)
         command = self._mux.detach(port)
         if command is not None:
             self._pipe.write(command)
+        if by_tab:
+            self._let_popups_run()
+
+    def _let_popups_run(self) -> None:
+        """Those that wait for a client which is gone. One that was paused by its tab runs when a
+        session on its page says so, and there is none (measured); one that runs does not mind."""
+
+        def on_attached(answer: cdp.Incoming) -> None:
+            session = answer.result.get("sessionId")
+            if session is not None:
+                params = {"sessionId": session}
+                detach = self._mux.command("Target.detachFromTarget", params, lambda answer: None)
+                self._pipe.write(self._mux.release(session) + detach)
+
+        def on_targets(answer: cdp.Incoming) -> None:
+            for info in answer.result.get("targetInfos", ()):
+                if info["type"] == "page" and not info["url"]:  # its first document is not there
+                    params = {"targetId": info["targetId"], "flatten": True}
+                    self._pipe.write(
+                        self._mux.command("Target.attachToTarget", params, on_attached)
+                    )
+
+        self._pipe.write(self._mux.command("Target.getTargets", {}, on_targets))
 
     def speak(self, port: Port, message: bytes) -> None:
         """Passes on a message of a port of the daemon's own."""
