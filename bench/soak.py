@@ -339,9 +339,14 @@ class Books:
         return counted | {
             "processes": self._processes(),
             "zombies": sum(_is_zombie(process) for process in tree),
-            "mounts": len(Path(f"/proc/{self._daemon.pid}/mountinfo").read_text().splitlines()),
+            "mounts": self._mounts(),
             "files": sum(1 for path in folder.iterdir() if path.is_file()),
         }
+
+    def _mounts(self) -> int:
+        """Its own: others on the machine mount as well."""
+        mounts = Path(f"/proc/{self._daemon.pid}/mountinfo").read_text().splitlines()
+        return sum(str(self._daemon.state_dir.parent) in mount for mount in mounts)
 
     def left_over(self) -> dict[str, list[int]]:
         """What does not come down to what it was: before and now."""
