@@ -318,11 +318,12 @@ class Books:
 
     def sample(self) -> dict[str, int]:
         """What may grow."""
-        status = self._daemon.ask("GET", "/v1/status").json
         both = (("supervisor", self._supervisor), ("gateway", self._gateway))
         found = {f"{name}_rss": process.memory_info().rss for name, process in both}
         found |= {f"{name}_fds": process.num_fds() for name, process in both}
         found |= {f"{name}_threads": process.num_threads() for name, process in both}
+        # Asked last: the connection of a question may be there for a moment after its answer.
+        status = self._daemon.ask("GET", "/v1/status").json
         return found | {
             "gateway_tasks": status["gateway"]["tasks"],
             "cgroups": len(self._daemon.leaves()),
