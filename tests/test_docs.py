@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from chromepool import config
+from chromepool import config, wire
 from chromepool.api import problems
 from chromepool.api.control import Control
 from chromepool.api.devtools import DevTools
@@ -19,6 +20,7 @@ from chromepool.api.identity import by_credentials
 from chromepool.model import Host
 from chromepool.pool.creation import Creator
 from chromepool.pool.manager import Manager
+from tests.test_architecture import FLOORS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -90,6 +92,14 @@ def test_every_problem_code_is_described() -> None:
     expected |= set((status, code) for status, code in problems._HTTP_CODES.items())
     expected.add((500, "internal"))
     assert described == expected
+
+
+def test_every_message_of_the_wire_and_every_floor_is_described() -> None:
+    page = (ROOT / "docs/explanation/architecture.md").read_text()
+    first_cells = "\n".join(re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE))
+    told = set(re.findall(r"`(\w+)(?:/|\.py)?`", first_cells))
+    assert {kind.__name__ for kind in typing.get_args(wire.Message)} <= told
+    assert {part for _, parts in FLOORS for part in parts} <= told
 
 
 def test_tests_that_are_pointed_at_exist() -> None:
