@@ -29,11 +29,12 @@ def _cell(text: str) -> str:
 
 def _options(command: click.Command, context: click.Context) -> str:
     """A table of a command's options, but for --help and those that are settings."""
-    left_out = _settings(command) | {"help"}
     records = [
         option.get_help_record(context)
         for option in command.get_params(context)
-        if isinstance(option, click.Option) and option.name not in left_out
+        if isinstance(option, click.Option)
+        and option.name not in _settings(command)
+        and "--help" not in option.opts
     ]
     rows = [
         f"| <code>{_cell(flags)}</code> | {_cell(text.rstrip('.').replace('  ', ' '))} |"
