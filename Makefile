@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench soak clean
+.PHONY: run test check docs bench soak clean
 
 run: $(VENV)/.installed
 	$(BIN)/chromepool serve $(ARGS)
@@ -14,6 +14,11 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Writes the generated references anew, then the site into site/.
+docs: $(VENV)/.installed-dev
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench $(ARGS)
@@ -29,4 +34,4 @@ $(VENV)/.installed-dev: setup.cfg pyproject.toml scripts/bootstrap tests/clients
 	scripts/bootstrap test
 
 clean:
-	rm -rf $(VENV) tests/clients/node_modules build *.egg-info bench/results
+	rm -rf $(VENV) tests/clients/node_modules build site *.egg-info bench/results

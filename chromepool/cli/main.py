@@ -83,18 +83,33 @@ class _Size(click.ParamType):  # type: ignore[type-arg]  # generic only for the 
 
 
 _OPTIONS = (
-    click.option("--label", "labels", multiple=True, help="NAME=VALUE, may be repeated."),
-    click.option("--memory-bytes", type=int, help="Memory cap, up to the operator's."),
-    click.option("--idle-timeout", "idle_timeout_s", type=float, help="Seconds without a command."),
+    click.option(
+        "--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label, may be repeated."
+    ),
+    click.option("--memory-bytes", type=int, help="Memory cap, from 67108864 to the operator's."),
+    click.option(
+        "--idle-timeout",
+        "idle_timeout_s",
+        type=float,
+        help="Seconds without a CDP command until it ends.",
+    ),
     click.option("--max-age", "max_age_s", type=float, help="Seconds it lives at most."),
     click.option("--viewport", type=_Size(), help="Size of every page."),
     click.option("--user-agent", help="What pages and servers are told."),
     click.option("--locale", help="Such as de-DE."),
     click.option("--timezone", help="Such as Europe/Berlin."),
-    click.option("--proxy", help="scheme://host:port"),
+    click.option("--proxy", metavar="URL", help="scheme://host:port."),
     click.option("--profile", help="Name of a profile that is kept."),
-    click.option("--downloads", type=click.Choice(["allow", "deny"])),
-    click.option("--flag", "flags", multiple=True, help="A flag of Chrome's, may be repeated."),
+    click.option(
+        "--downloads", type=click.Choice(["allow", "deny"]), help="Whether files are saved."
+    ),
+    click.option(
+        "--flag",
+        "flags",
+        multiple=True,
+        metavar="--NAME=VALUE",
+        help="A flag of Chrome's, may be repeated.",
+    ),
     click.option("--wait", "wait_s", type=float, default=0.0, help="Seconds to wait for a place."),
 )
 """What a session may be given, for each command that makes one."""
@@ -187,7 +202,9 @@ def queue(ctx: click.Context, as_json: bool) -> None:
 @click.option("--since", help="Those that ended in the last 90s, 15m, 2h, 7d.")
 @click.option("--owner", help="Of this owner only.")
 @click.option("--reason", help="Those that ended for this reason, such as crashed.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="How many."
+)
 @as_json
 @click.pass_context
 def history(ctx: click.Context, /, session_id: str | None, as_json: bool, **asked: Any) -> None:
