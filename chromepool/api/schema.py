@@ -289,6 +289,13 @@ class GatewayStatus(msgspec.Struct):
     tasks: int
 
 
+class MemoryStatus(msgspec.Struct):
+    """What there is for Chromes, in bytes; null where nothing can tell."""
+
+    left_bytes: int | None
+    cap_bytes: int | None
+
+
 class StatusView(msgspec.Struct):
     """``GET /v1/status``."""
 
@@ -306,6 +313,7 @@ class StatusView(msgspec.Struct):
     canaries: CanariesStatus
     journal: JournalStatus
     alerts: list[AlertView]
+    memory: MemoryStatus
 
 
 class Health(msgspec.Struct):
