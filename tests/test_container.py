@@ -12,7 +12,9 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
+from chromepool import config
 from tests import container
 from tests.container import MARK, ROOT, Container, Engine
 from tests.daemon import wait_for
@@ -25,7 +27,13 @@ MIB = 1024 * 1024
 PROFILE = ROOT / "deploy/seccomp.json"
 DEFAULT = ROOT / "deploy/seccomp-default.json"
 SECCOMP = runpy.run_path(str(ROOT / "scripts/seccomp"))
-LOCKED = ("--cap-drop=all", "--read-only", "--read-only-tmpfs=false", "--tmpfs=/tmp")
+LOCKED = (
+    "--cap-drop=all",
+    "--security-opt=no-new-privileges",
+    "--read-only",
+    "--read-only-tmpfs=false",
+    "--tmpfs=/tmp:noexec,nosuid,size=256m",
+)
 """As little as it can do with: no capability, and nothing to write to but /tmp."""
 
 
@@ -88,6 +96,18 @@ def test_the_profile_is_the_default_and_three_calls() -> None:
 def test_the_default_opens_nothing_to_a_container_without_capabilities() -> None:
     default = _allowed(json.loads(DEFAULT.read_text()), frozenset())
     assert not {"mount", "setns", "bpf", "io_uring_setup", "keyctl", "kexec_load"} & set(default)
+
+
+def test_what_compose_is_told_is_what_there_is() -> None:
+    path = ROOT / "deploy/compose.yaml"
+    service = yaml.safe_load(path.read_text())["services"]["chromepool"]
+    names = {config.env_of(name) for name in config.FIELDS}
+    names |= {field.metadata["alias"] for field in config.FIELDS.values()}
+    assert set(service["environment"]) <= names
+    options = dict(option.split(":", 1) for option in service["security_opt"])
+    assert (path.parent / options["seccomp"]).resolve() == PROFILE
+    stop_s = int(service["stop_grace_period"].removesuffix("s"))
+    assert stop_s > config.Settings().shutdown_timeout_s
 
 
 @pytest.mark.parametrize("call", ["chroot", "clone", "unshare", ""])
