@@ -113,12 +113,17 @@ class Engine:
         return _IMAGE
 
     def close(self) -> None:
-        """Removes the control groups that podman leaves empty."""
+        """Removes the control groups that podman leaves, empty as soon as its monitors are gone."""
+        wait_for(self._remove_groups, "podman's control groups are gone", pause_s=0.1)
+
+    def _remove_groups(self) -> bool:
         group = Path("/sys/fs/cgroup")
-        for below in (group, *(entry for entry in group.iterdir() if entry.is_dir())):
-            for name in (f"{self.parent}/conmon", self.parent):
+        tops = [group, *(entry for entry in group.iterdir() if entry.is_dir())]
+        for name in (f"{self.parent}/conmon", self.parent):
+            for top in tops:
                 with contextlib.suppress(OSError):
-                    (below / name).rmdir()
+                    (top / name).rmdir()
+        return not any((top / self.parent).exists() for top in tops)
 
 
 class Container:
