@@ -32,10 +32,6 @@ RUN /opt/chromepool/bin/pip install --no-cache-dir --no-index --no-deps --no-bui
     && /opt/chromepool/bin/pip uninstall --yes setuptools pip
 
 FROM debian:bookworm-slim
-LABEL org.opencontainers.image.title="chromepool" \
-    org.opencontainers.image.description="A Chrome of its own for every session" \
-    org.opencontainers.image.licenses="Apache-2.0" \
-    org.opencontainers.image.base.name="docker.io/library/debian:bookworm-slim"
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
         ca-certificates chromium-headless-shell fonts-liberation libcap2 python3 \
@@ -49,6 +45,11 @@ ENV PATH=/opt/chromepool/bin:$PATH \
     CHROMEPOOL_HOST=0.0.0.0 \
     CHROMEPOOL_RUNTIME_DIR=/tmp/chromepool/run \
     CHROMEPOOL_STATE_DIR=/tmp/chromepool/state
+LABEL org.opencontainers.image.title="chromepool" \
+    org.opencontainers.image.description="A Chrome of its own for every session" \
+    org.opencontainers.image.version="0.1.0" \
+    org.opencontainers.image.licenses="Apache-2.0" \
+    org.opencontainers.image.base.name="docker.io/library/debian:bookworm-slim"
 USER 1000:1000
 EXPOSE 9222
 STOPSIGNAL SIGTERM

@@ -74,6 +74,18 @@ class Engine:
         self._conf = self.folder / "containers.conf"
         limits = {"files": _limit(psutil.RLIMIT_NOFILE), "processes": _limit(psutil.RLIMIT_NPROC)}
         self._conf.write_text(_CONF.format(run=self.folder / "run", **limits))
+        self._forget_earlier_runs()
+
+    def _forget_earlier_runs(self) -> None:
+        """What podman notes of mounts and processes is void after a boot, and so are containers
+        whose test run was killed."""
+        boot, noted = Path("/proc/sys/kernel/random/boot_id").read_text(), self.folder / "boot"
+        if not noted.exists() or noted.read_text() != boot:
+            shutil.rmtree(self.folder / "run", ignore_errors=True)
+            noted.write_text(boot)
+        for name in self("ps", "--all", "--format={{.Names}}").split():
+            if not psutil.pid_exists(int(name.split("-")[1])):
+                self("rm", "--force", "--time=0", name)
 
     def __call__(self, *words: str | Path, timeout_s: float = DEADLINE_S) -> str:
         """What ``podman WORDS`` prints; fails the test when it fails."""
@@ -136,7 +148,7 @@ class Container:
         self, engine: Engine, image: str, *options: str | Path, **settings: object
     ) -> None:
         self.engine, self._image = engine, image
-        self.name = f"chromepool-{uuid.uuid4().hex[:12]}"
+        self.name = f"chromepool-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         given = {"CHROMEPOOL_PORT": 0, "CHROMEPOOL_CREATIONS_PER_MINUTE": 0} | settings
         flags = [f"--env={name}={value}" for name, value in given.items()]
         # No network of its own: a machine may have no plugins to make one with.

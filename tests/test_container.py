@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
+import re
 import runpy
 import signal
 from collections.abc import Iterator
@@ -13,7 +15,9 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
+import chromepool
 from chromepool import config
 from tests import container
 from tests.container import MARK, ROOT, Container, Engine
@@ -142,6 +146,21 @@ def test_under_the_engines_default_it_says_what_is_missing(engine: Engine, image
 # -- what is in the image --
 
 
+def test_the_lock_has_every_dependency_as_setup_cfg_wants_it() -> None:
+    locked = re.findall(
+        r"^([\w-]+)==(\S+)(?: ;.*)? \\\n    --hash=sha256:",
+        (ROOT / "deploy/requirements.lock").read_text(),
+        re.MULTILINE,
+    )
+    versions = {name.lower(): version for name, version in locked}
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    wanted = parser["options"]["install_requires"].split("\n")
+    for requirement in map(Requirement, filter(None, wanted)):
+        version = versions[requirement.name.lower()]
+        assert requirement.specifier.contains(version), f"{requirement}: run make lock"
+
+
 def test_nothing_of_the_build_machine_is_in_the_image(engine: Engine, image: str) -> None:
     look = f"""
         grep -rIls --exclude-dir=proc --exclude-dir=sys {MARK} / ; ls -A /mnt ; ls /etc/pip.conf
@@ -151,11 +170,12 @@ def test_nothing_of_the_build_machine_is_in_the_image(engine: Engine, image: str
         ls -A /var/lib/apt/lists /var/cache/apt /root/.cache
         [ $(grep -c BEGIN /etc/ssl/certs/ca-certificates.crt) = \
           $(find /usr/share/ca-certificates -name '*.crt' | wc -l) ] || echo foreign certificates
+        echo looked
     """
     options = ["--rm", "--user=0", "--network=none", f"--cgroup-parent=/{engine.parent}"]
     found = engine.run("run", *options, '--entrypoint=["sh", "-c"]', image, look)
     listed = [line for line in found.stdout.splitlines() if not line.startswith("/var/")]
-    assert [line for line in listed if line] == []
+    assert [line for line in listed if line] == ["looked"]
     assert MARK not in engine("history", "--no-trunc", image) + engine("inspect", image)
 
 
@@ -163,7 +183,7 @@ def test_the_image_says_what_it_is(engine: Engine, image: str) -> None:
     found = json.loads(engine("image", "inspect", image))[0]
     assert found["User"] == "1000:1000"
     assert found["Healthcheck"]["Test"] == ["CMD", "chromepool", "health"]
-    assert found["Labels"]["org.opencontainers.image.title"] == "chromepool"
+    assert found["Labels"]["org.opencontainers.image.version"] == chromepool.__version__
     assert "--no-sandbox" not in json.dumps(found)
 
 
