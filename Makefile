@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check docs bench soak clean
+.PHONY: run test check docs bench soak lock clean
 
 run: $(VENV)/.installed
 	$(BIN)/chromepool serve $(ARGS)
@@ -26,6 +26,16 @@ bench: $(VENV)/.installed-dev
 # A day in an hour; SESSIONS=200 makes it shorter.
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m bench.soak
+
+# The newest of what setup.cfg and pyproject.toml allow, with hashes, for the Dockerfile.
+LOCK := $(BIN)/python -m uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url \
+	--python-version 3.11 --python-platform linux --custom-compile-command "make lock"
+
+lock: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet "uv>=0.13,<0.14"
+	$(LOCK) setup.cfg -o deploy/requirements.lock
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
+		| $(LOCK) - -o deploy/build.lock
 
 $(VENV)/.installed: setup.cfg pyproject.toml scripts/bootstrap
 	scripts/bootstrap run

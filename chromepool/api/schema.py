@@ -338,6 +338,13 @@ class GatewayStatus(msgspec.Struct):
     restarts: Annotated[int, _told("Gateways there were before, since the daemon started.")]
 
 
+class MemoryStatus(msgspec.Struct):
+    """What there is for Chromes, in bytes; null where nothing can tell."""
+
+    left_bytes: Annotated[int, _told("For another one.")] | None
+    cap_bytes: Annotated[int, _told("The lowest cap of the control groups around them.")] | None
+
+
 class StatusView(msgspec.Struct):
     """``GET /v1/status``."""
 
@@ -356,6 +363,7 @@ class StatusView(msgspec.Struct):
     canaries: CanariesStatus
     journal: JournalStatus
     alerts: list[AlertView]
+    memory: MemoryStatus
 
 
 class Health(msgspec.Struct):

@@ -297,6 +297,18 @@ def rm(ctx: click.Context, session_ids: tuple[str, ...], every: bool) -> None:
 
 
 @cli.command()
+@click.option("--ready", is_flag=True, help="Whether one more session would be taken.")
+@click.pass_context
+def health(ctx: click.Context, ready: bool) -> None:
+    """Ask whether the daemon answers: exit code 0 when it does. For probes."""
+    from chromepool.cli import health as probe
+
+    code, body = probe.ask(settings(ctx, {}).control_socket, "/readyz" if ready else "/healthz")
+    click.echo(body)
+    sys.exit(code != 200)
+
+
+@cli.command()
 @as_json
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
