@@ -95,9 +95,9 @@ def test_the_manager_may_be_asked_not_to_poll(manager: Manager, notifier: Notifi
 
 @pytest.mark.parametrize("name", ["", "a:b", "a\nREADY=1", "ä", "x" * 256])
 def test_a_name_cannot_carry_more_than_a_name(notifier: Notifier, name: str) -> None:
-    with pytest.raises(ValueError, match="name|colon"):
+    with pytest.raises(ValueError, match=r"name|colon"):
         notifier.store(name, [])
-    with pytest.raises(ValueError, match="name|colon"):
+    with pytest.raises(ValueError, match=r"name|colon"):
         notifier.remove(name)
 
 

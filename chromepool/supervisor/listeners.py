@@ -10,6 +10,8 @@ import fcntl
 import grp
 import os
 import socket
+import stat
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from chromepool.config import Settings
@@ -87,6 +89,43 @@ def find_group(name: str) -> int | None:
         raise HostError(
             f"There is no group {name!r}.", remedy=f"groupadd --system {name}, or leave it out."
         ) from None
+
+
+def activated(passed: Mapping[str, Sequence[int]]) -> dict[str, socket.socket]:
+    """The listening sockets among descriptors that the manager passed, as ``control`` and
+    ``devtools``: by the name they were given, else a Unix socket is the one and a TCP socket the
+    other. What does not listen is left alone. Raises :class:`HostError`."""
+    roles: dict[str, int] = {}
+    for name, fds in passed.items():
+        for fd in fds:
+            role = _role(name, fd)
+            if role in roles:
+                raise HostError(
+                    f"Two sockets were passed for {role}.", remedy="Give the socket unit one."
+                )
+            if role:
+                roles[role] = fd
+    return {role: socket.socket(fileno=fd) for role, fd in roles.items()}
+
+
+def _role(name: str, fd: int) -> str:
+    """What a descriptor is for; "" where it is no listening stream socket."""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return ""
+    sock = socket.socket(fileno=fd)
+    try:
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return ""
+        suits = {socket.AF_UNIX: "control", socket.AF_INET: "devtools", socket.AF_INET6: "devtools"}
+        role = suits.get(sock.family, "")
+    finally:
+        sock.detach()
+    if name in ("control", "devtools") and role != name:
+        raise HostError(
+            f"The socket passed as {name} is of the wrong kind.",
+            remedy="control is a Unix socket, devtools a TCP socket.",
+        )
+    return role
 
 
 def listen_control(settings: Settings) -> socket.socket:

@@ -22,9 +22,11 @@ from chromepool.errors import (
 from chromepool.logs import Log, set_level
 from chromepool.model import File, Limits
 from chromepool.supervisor import downloads
+from chromepool.supervisor.bulletin import Bulletin
 from chromepool.supervisor.child import Child, Phase
 from chromepool.supervisor.gateway_process import GatewayProcess
 from chromepool.supervisor.guardian import Guardian
+from chromepool.supervisor.notify import Notifier
 from chromepool.supervisor.nursery import Nursery, check_limits
 from chromepool.supervisor.reaper import process_state, reap, split_status
 
@@ -49,12 +51,14 @@ class Supervisor:
         guardian: Guardian,
         on_ready: Callable[[], None],
         reload: Callable[[], tuple[Settings, dict[str, str], str]],
+        notifier: Notifier,
     ) -> None:
         """``on_ready`` is called each time a gateway has begun to serve; ``reload`` on SIGHUP: the
         settings, tokens and the webhook's secret as they are written now, or a
         :class:`ChromepoolError`."""
         self._settings, self._on_ready, self._reload = settings, on_ready, reload
         self._nursery, self._gateway, self._guardian = nursery, gateway, guardian
+        self._notify = Bulletin(notifier)
         self._children: list[Child] = []
         self._by_key: dict[int, Child] = {}
         self._selector = selectors.DefaultSelector()
@@ -97,6 +101,13 @@ class Supervisor:
                 self._on_reload()
 
     def _on_reload(self) -> None:
+        self._notify.reloading()
+        try:
+            self._take_settings()
+        finally:
+            self._notify.ready()
+
+    def _take_settings(self) -> None:
         try:
             written, tokens, secret = self._reload()
         except ChromepoolError as error:
@@ -115,6 +126,7 @@ class Supervisor:
         if self._stop_at is None:
             log.info("daemon.stopping", within_s=self._settings.shutdown_timeout_s)
             self._stop_at = time.monotonic() + self._settings.shutdown_timeout_s
+            self._notify.stopping(len(self._children))
             self._tell(wire.Shutdown(self._settings.shutdown_timeout_s))
         else:
             log.warning("daemon.stopping_at_once")
@@ -174,6 +186,7 @@ class Supervisor:
         match message:
             case wire.Ready():
                 self._on_ready()
+                self._notify.ready()
             case wire.Spawn():
                 self._on_spawn(message)
             case wire.Stop(key=key, grace_s=grace_s) if key in self._by_key:
@@ -289,6 +302,12 @@ class Supervisor:
             if child.phase is Phase.GONE:
                 self._reap()  # what left its group since the last time may be a zombie still
                 self._forget(child)
+        self._notify.tick(
+            now,
+            sessions=len(self._children),
+            places=self._settings.max_sessions,
+            gateway=bool(self._gateway.pid),
+        )
 
     def _forget(self, child: Child) -> None:
         self._children.remove(child)
@@ -318,6 +337,7 @@ class Supervisor:
             for child in self._children
             if child.phase is not Phase.RUNNING and not child.remover
         ]
+        due.append(self._notify.due)
         if self._stop_at is not None:
             due.append(self._stop_at)
         elif not self._gateway.pid:
