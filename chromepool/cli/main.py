@@ -13,6 +13,7 @@ import click
 
 from chromepool import __version__, config, sources
 from chromepool.errors import ChromepoolError
+from chromepool.logs import set_up_logging
 
 if TYPE_CHECKING:  # the daemon itself needs none of it
     from chromepool.api.schema import SessionView
@@ -79,6 +80,17 @@ def serve(ctx: click.Context, /, **flags: Any) -> None:
     from chromepool.supervisor import daemon
 
     daemon.serve(lambda: _settings(ctx, flags))
+
+
+@cli.command("after-stop", hidden=True)
+@click.option("--keep-controllers", is_flag=True)
+@click.pass_context
+def after_stop(ctx: click.Context, keep_controllers: bool) -> None:
+    """What the unit's ExecStopPost= runs."""
+    from chromepool.supervisor import after_stop as stopped
+
+    set_up_logging("info")
+    stopped.after_stop(_settings(ctx, {}), os.environ, keep_controllers=keep_controllers)
 
 
 def _ask(ctx: click.Context, question: Callable[[Client], Awaitable[T]]) -> T:

@@ -11,6 +11,7 @@ import grp
 import os
 import socket
 import stat
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from chromepool.config import Settings
 from chromepool.errors import HostError
 
 _BACKLOG = 512
+_MOMENT_S, _POLL_S = 0.5, 0.01
 _UID_LOCK = "/run/chromepool-uids.lock"
 
 
@@ -44,18 +46,29 @@ def make_folders(settings: Settings) -> None:
 def lock(folder: str) -> int:
     """Takes a folder for this daemon, as long as the returned descriptor is open.
 
-    Raises :class:`HostError` when another daemon has it.
+    Raises :class:`HostError` when another daemon has it for longer than a moment: a guardian
+    may be trying whether it is free.
     """
     fd = os.open(Path(folder) / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + _MOMENT_S
+    while not try_lock(fd):
+        if time.monotonic() > deadline:
+            os.close(fd)
+            raise HostError(
+                f"Another chromepool uses {folder}.",
+                remedy="Stop it, or give this one a --runtime-dir and a --state-dir of its own.",
+            )
+        time.sleep(_POLL_S)
+    return fd
+
+
+def try_lock(fd: int) -> bool:
+    """Takes the lock of an open file, if nobody has it."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(fd)
-        raise HostError(
-            f"Another chromepool uses {folder}.",
-            remedy="Stop it, or give this one a --runtime-dir and a --state-dir of its own.",
-        ) from None
-    return fd
+        return False
+    return True
 
 
 def lock_uids(settings: Settings) -> int:
