@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from chromepool import __version__, config, sources
+from chromepool.cli.install import install, uninstall
 from chromepool.errors import ChromepoolError
 from chromepool.logs import set_up_logging
 
@@ -351,6 +352,10 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     else:
         tables.print_findings(findings)
     sys.exit(any(finding.verdict == "fail" for finding in findings))
+
+
+cli.add_command(install)
+cli.add_command(uninstall)
 
 
 def main() -> None:
