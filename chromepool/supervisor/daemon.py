@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import os
 import signal
@@ -35,6 +36,7 @@ def serve(read_settings: Callable[[], Settings]) -> None:
 
     ``read_settings`` gives the settings as they are written now; SIGHUP calls it again.
     """
+    faulthandler.enable()  # what the loop hangs in is told when the watchdog sends SIGABRT
     notifier, passed = Notifier(os.environ), listen_fds(os.environ)
     settings = read_settings()
     set_up_logging(settings.log_level)
