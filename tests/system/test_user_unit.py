@@ -69,6 +69,11 @@ def unit() -> Iterator[Unit]:
         run("rm", "-rf", folder)
 
 
+def test_systemd_finds_nothing_wrong_with_the_units(unit: Unit) -> None:
+    files = unit.told("FragmentPath"), unit.told("FragmentPath").replace(".service", ".socket")
+    assert unit.manager("systemd-analyze", "--user", "verify", *files) == ""
+
+
 def test_a_session_has_caps_without_root(unit: Unit) -> None:
     assert unit.told("ActiveState") == "active"
     enforced = unit.ask("GET", "/v1/status").json["limits"]["enforced"]

@@ -61,8 +61,12 @@ class Unit(Daemon):
         self._prefix = prefix
 
     def systemctl(self, *words: str, check: bool = True) -> str:
-        manager = ("--user",) if self._prefix else ()
-        return run(*self._prefix, "systemctl", *manager, *words, check=check).strip()
+        user = ("--user",) if self._prefix else ()
+        return self.manager("systemctl", *user, *words, check=check)
+
+    def manager(self, *argv: str, check: bool = True) -> str:
+        """A command as the one whose manager it is."""
+        return run(*self._prefix, *argv, check=check).strip()
 
     def told(self, name: str) -> str:
         return self.systemctl("show", "--value", "--property", name, "chromepool.service")
