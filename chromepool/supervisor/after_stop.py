@@ -132,8 +132,8 @@ def _end(group: Path, deadline: float) -> None:
     """Kills what is in a group until it can be removed."""
     while group.is_dir():
         try:
-            cgroup.write_if_there(group / "freezer.state", "THAWED")  # v1: what is frozen hears no
-            cgroup.kill_pids(group)  # SIGKILL
+            cgroup.write_if_there(group / "freezer.state", "THAWED")  # v1: the frozen hear nothing
+            cgroup_v2.V2Leaf(group).kill()  # which does without what v1 has not
             cgroup.remove_tree(group)
         except OSError as error:
             if time.monotonic() > deadline:
