@@ -198,24 +198,27 @@ def test_a_killed_daemon_is_started_again(unit: Unit) -> None:
     assert unit.delete(session["id"]) == 204
 
 
+def test_a_daemon_that_stands_still_is_started_again(unit: Unit) -> None:
+    with unit.changed("WatchdogSec=5"):
+        before = unit.pid
+        os.kill(before, signal.SIGSTOP)
+        unit.wait_for_another(before)
+        assert "Watchdog timeout" in run("journalctl", "-u", "chromepool", "--no-pager")
+        assert unit.delete(unit.new()["id"]) == 204
+    unit.systemctl("restart", "chromepool.service")
+
+
 def test_a_hung_daemon_that_is_stopped_leaves_nothing(unit: Unit) -> None:
     """The kernel holds it, so it hears no SIGTERM; systemd kills it after TimeoutStopSec."""
-    drop_in = Path("/run/systemd/system/chromepool.service.d/hurry.conf")
-    drop_in.parent.mkdir(parents=True)
-    drop_in.write_text("[Service]\nTimeoutStopSec=3\n")
-    unit.systemctl("daemon-reload")
-    unit.new()
-    processes, group = unit.everything(), unit.unit_group
-    freeze = group / "daemon" / "cgroup.freeze"
-    freeze.write_text("1")
-    unit.systemctl("stop", "chromepool.service")
-    assert unit.told("Result") == "timeout"
-    assert [process for process in processes if process.is_running()] == []
-    assert not group.exists()
-    assert unit.profiles() == []
-    drop_in.unlink()
-    unit.systemctl("daemon-reload")
-    unit.systemctl("reset-failed", "chromepool.service")
+    with unit.changed("TimeoutStopSec=3"):
+        unit.new()
+        processes, group = unit.everything(), unit.unit_group
+        (group / "daemon" / "cgroup.freeze").write_text("1")
+        unit.systemctl("stop", "chromepool.service")
+        assert unit.told("Result") == "timeout"
+        assert [process for process in processes if process.is_running()] == []
+        assert not group.exists()
+        assert unit.profiles() == []
 
 
 def test_a_stop_leaves_nothing(unit: Unit) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -109,10 +110,29 @@ class Unit(Daemon):
         self.systemctl("start", "chromepool.socket")
         assert self.state == "inactive"
 
+    @contextlib.contextmanager
+    def changed(self, line: str) -> Iterator[None]:
+        """The system's unit with another line in [Service]; a running one is started anew."""
+        drop_in = Path("/run/systemd/system/chromepool.service.d/test.conf")
+        drop_in.parent.mkdir(parents=True, exist_ok=True)
+        drop_in.write_text(f"[Service]\n{line}\n")
+        self.systemctl("daemon-reload")
+        self.systemctl("restart", "chromepool.service")
+        try:
+            yield
+        finally:
+            drop_in.unlink()
+            self.systemctl("daemon-reload")
+            self.systemctl("reset-failed", "chromepool.service", check=False)
+
     def kill_daemon(self) -> None:
         """SIGKILL to the supervisor; returns when the next one is ready."""
         before = self.pid
         os.kill(before, signal.SIGKILL)
+        self.wait_for_another(before)
+
+    def wait_for_another(self, before: int) -> None:
+        """Returns when another daemon than ``before`` is ready."""
         wait_for(
             lambda: self.pid not in (0, before) and self.state == "active",
             "the next daemon is ready",
