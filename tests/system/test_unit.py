@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from chromepool.supervisor import cgroup
 from tests.cdp import connect
 from tests.cdp import run as run_async
 from tests.daemon import wait_for
@@ -196,6 +197,24 @@ def test_a_killed_daemon_is_started_again(unit: Unit) -> None:
     leaf = _leaf_of(session)
     assert (leaf / "memory.max").read_text().strip() == str(512 * MIB)
     assert unit.delete(session["id"]) == 204
+
+
+_SUBGROUP = """ExecStart=
+ExecStart=/bin/bash -c "mkdir -p {group}/daemon; echo $$$$ >{group}/daemon/cgroup.procs; \\
+    exec {command} serve"
+"""
+
+
+def test_a_daemon_that_is_put_into_a_subgroup_uses_the_group_above(
+    unit: Unit, command: Path
+) -> None:
+    """As ``DelegateSubgroup=daemon`` does it, which older systemds have not."""
+    with unit.changed(_SUBGROUP.format(group=unit.unit_group, command=command)):
+        leaf = _leaf_of(unit.new())
+        assert leaf.parents[1] == unit.unit_group
+        assert (leaf / "memory.max").read_text().strip() == str(512 * MIB)
+        assert unit.pid in cgroup.read_pids(unit.unit_group / "daemon")
+    unit.systemctl("restart", "chromepool.service")
 
 
 def test_a_daemon_that_stands_still_is_started_again(unit: Unit) -> None:
