@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check docs bench soak lock clean
+.PHONY: run test check docs bench soak lock install clean
 
 run: $(VENV)/.installed
 	$(BIN)/chromepool serve $(ARGS)
@@ -36,6 +36,10 @@ lock: $(VENV)/.installed
 	$(LOCK) setup.cfg -o deploy/requirements.lock
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
 		| $(LOCK) - -o deploy/build.lock
+
+# As a systemd service that runs from this folder; see docs/howto/systemd.md.
+install: $(VENV)/.installed
+	$(BIN)/chromepool install $(ARGS)
 
 $(VENV)/.installed: setup.cfg pyproject.toml scripts/bootstrap
 	scripts/bootstrap run

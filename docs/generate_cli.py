@@ -68,7 +68,8 @@ def _command(name: str) -> str:
 
 def _remaining(parts: str) -> str:
     told = set(_HEADING.findall(parts))
-    return "\n".join(_command(name) for name in cli.commands if name not in told)
+    shown = [name for name, command in cli.commands.items() if not command.hidden]
+    return "\n".join(_command(name) for name in shown if name not in told)
 
 
 def page() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,9 @@ import click
 
 from chromepool import __version__, config
 from chromepool.cli.asking import Group, as_json, ask, print_json, print_line, settings
+from chromepool.cli.install import install, uninstall
 from chromepool.cli.operating import drain, reload
+from chromepool.logs import set_up_logging
 
 if TYPE_CHECKING:  # the daemon itself needs none of it
     from chromepool.api.schema import SessionView
@@ -59,6 +62,17 @@ def serve(ctx: click.Context, /, **flags: Any) -> None:
     from chromepool.supervisor import daemon
 
     daemon.serve(lambda: settings(ctx, flags))
+
+
+@cli.command("after-stop", hidden=True)
+@click.option("--keep-controllers", is_flag=True)
+@click.pass_context
+def after_stop(ctx: click.Context, keep_controllers: bool) -> None:
+    """What the unit's ExecStopPost= runs."""
+    from chromepool.supervisor import after_stop as stopped
+
+    set_up_logging("info")
+    stopped.after_stop(settings(ctx, {}), os.environ, keep_controllers=keep_controllers)
 
 
 def _pairs(values: tuple[str, ...]) -> dict[str, str]:
@@ -324,7 +338,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     sys.exit(any(finding.verdict == "fail" for finding in findings))
 
 
-for command in (drain, reload):
+for command in (drain, reload, install, uninstall):
     cli.add_command(command)
 
 

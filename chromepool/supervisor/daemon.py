@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import os
 import signal
@@ -21,6 +22,7 @@ from chromepool.supervisor.cgroup import Tree
 from chromepool.supervisor.guardian import Guardian
 from chromepool.supervisor.journal_folder import make_journal_folder
 from chromepool.supervisor.loop import Supervisor, Written
+from chromepool.supervisor.notify import Notifier, listen_fds
 from chromepool.supervisor.nursery import Nursery
 from chromepool.supervisor.reconcile import reconcile
 
@@ -33,6 +35,8 @@ def serve(read_settings: Callable[[], Settings]) -> None:
 
     ``read_settings`` gives the settings as they are written now; SIGHUP calls it again.
     """
+    faulthandler.enable()  # what the loop hangs in is told when the watchdog sends SIGABRT
+    notifier, passed = Notifier(os.environ), listen_fds(os.environ)
     settings = read_settings()
     set_up_logging(settings.log_level)
     known = tokens.load(settings.tokens_file)
@@ -40,6 +44,7 @@ def serve(read_settings: Callable[[], Settings]) -> None:
     listeners.find_group(settings.group)
     listeners.make_folders(settings)
     with contextlib.ExitStack() as stack:
+        stack.callback(notifier.close)
         for folder in dict.fromkeys((settings.runtime_dir, settings.state_dir)):
             stack.callback(os.close, listeners.lock(folder))
         if os.geteuid() == 0:
@@ -51,9 +56,7 @@ def serve(read_settings: Callable[[], Settings]) -> None:
         for warning in host.warnings:
             log.warning("host.lacking", detail=warning)
         reconcile(settings, tree)
-        control = stack.enter_context(listeners.listen_control(settings))
-        stack.callback(settings.control_socket.unlink, missing_ok=True)
-        devtools = stack.enter_context(listeners.listen_devtools(settings))
+        control, devtools = _listen(settings, passed, stack)
         prctl.set_child_subreaper(1)
         prctl.set_name("chromepool")
         Supervisor(
@@ -64,9 +67,25 @@ def serve(read_settings: Callable[[], Settings]) -> None:
             guardian=Guardian(tree),
             on_ready=functools.partial(_announce, settings, devtools),
             reload=functools.partial(_reload, read_settings),
+            notifier=notifier,
         ).run()
         signal.set_wakeup_fd(-1)
     log.info("daemon.stopped")
+
+
+def _listen(
+    settings: Settings, passed: dict[str, list[int]], stack: contextlib.ExitStack
+) -> tuple[socket.socket, socket.socket]:
+    """Both sockets: the manager's where it passed them, else the daemon's own."""
+    found = listeners.activated(passed)
+    if "control" not in found:
+        found["control"] = listeners.listen_control(settings)
+        stack.callback(settings.control_socket.unlink, missing_ok=True)
+    if "devtools" not in found:
+        found["devtools"] = listeners.listen_devtools(settings)
+    for sock in found.values():
+        stack.enter_context(sock)
+    return found["control"], found["devtools"]
 
 
 def _reload(read_settings: Callable[[], Settings]) -> Written:

@@ -5,36 +5,45 @@ other processes end when they see it gone. Frozen ones see nothing; and what cgr
 holds takes no signal, not even SIGKILL, until somebody thaws it (kernel documentation,
 cgroup-v1/freezer-subsystem). So a small process waits for the supervisor's end, and then kills what
 is left in its groups.
+
+Where sessions are to outlive the supervisor it is patient: only when nobody has taken the state
+folder's lock for some time does it end them. So no Chrome runs on for ever after a supervisor that
+systemd has given up.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import time
+from pathlib import Path
 
 import prctl
 
 from chromepool.supervisor.cgroup import Tree
+from chromepool.supervisor.listeners import try_lock
 
 NAME = "chromepool-guard"
 _TIMEOUT_S = 10.0
 _POLL_S = 0.005
+_LOOK_S = 0.2
 
 
 class Guardian:
     """A forked process that reads from a pipe; the pipe's end is the supervisor's."""
 
-    def __init__(self, tree: Tree) -> None:
-        self._tree = tree
+    def __init__(self, tree: Tree, *, lock: Path | None = None, patience_s: float = 0.0) -> None:
+        """Waits ``patience_s`` after the supervisor's end for another one to take ``lock``."""
+        self._tree, self._lock, self._patience_s = tree, lock, patience_s
         self._pipe = -1
         self.pid = 0
 
     @property
     def needed(self) -> bool:
-        """Whether frozen processes could outlive the supervisor here."""
-        return self._tree.freezer
+        """Whether processes could outlive the supervisor here: frozen ones, or all."""
+        return self._tree.freezer or self._patience_s > 0
 
     def start(self) -> None:
         """Forks it. Safe, since the supervisor has no threads. Raises OSError."""
@@ -68,9 +77,24 @@ class Guardian:
             os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # no listener, no lock, no pipe of Chrome's
             while os.read(0, 1):
                 pass
-            self._end_all()
+            if not self._succeeded():
+                self._end_all()
         finally:
             os._exit(0)
+
+    def _succeeded(self) -> bool:
+        """Whether another supervisor has taken the lock in time. If not, it is ours until we exit,
+        so that none begins while its sessions are being killed."""
+        if self._lock is None or self._patience_s <= 0:
+            return False
+        deadline = time.monotonic() + self._patience_s
+        fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        while try_lock(fd):
+            if time.monotonic() > deadline:
+                return False
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            time.sleep(_LOOK_S)
+        return True
 
     def _end_all(self) -> None:
         deadline = time.monotonic() + _TIMEOUT_S

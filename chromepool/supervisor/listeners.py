@@ -10,12 +10,16 @@ import fcntl
 import grp
 import os
 import socket
+import stat
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from chromepool.config import Settings
 from chromepool.errors import HostError
 
 _BACKLOG = 512
+_MOMENT_S, _POLL_S = 0.5, 0.01
 _UID_LOCK = "/run/chromepool-uids.lock"
 
 
@@ -42,18 +46,29 @@ def make_folders(settings: Settings) -> None:
 def lock(folder: str) -> int:
     """Takes a folder for this daemon, as long as the returned descriptor is open.
 
-    Raises :class:`HostError` when another daemon has it.
+    Raises :class:`HostError` when another daemon has it for longer than a moment: a guardian
+    may be trying whether it is free.
     """
     fd = os.open(Path(folder) / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + _MOMENT_S
+    while not try_lock(fd):
+        if time.monotonic() > deadline:
+            os.close(fd)
+            raise HostError(
+                f"Another chromepool uses {folder}.",
+                remedy="Stop it, or give this one a --runtime-dir and a --state-dir of its own.",
+            )
+        time.sleep(_POLL_S)
+    return fd
+
+
+def try_lock(fd: int) -> bool:
+    """Takes the lock of an open file, if nobody has it."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(fd)
-        raise HostError(
-            f"Another chromepool uses {folder}.",
-            remedy="Stop it, or give this one a --runtime-dir and a --state-dir of its own.",
-        ) from None
-    return fd
+        return False
+    return True
 
 
 def lock_uids(settings: Settings) -> int:
@@ -87,6 +102,43 @@ def find_group(name: str) -> int | None:
         raise HostError(
             f"There is no group {name!r}.", remedy=f"groupadd --system {name}, or leave it out."
         ) from None
+
+
+def activated(passed: Mapping[str, Sequence[int]]) -> dict[str, socket.socket]:
+    """The listening sockets among descriptors that the manager passed, as ``control`` and
+    ``devtools``: by the name they were given, else a Unix socket is the one and a TCP socket the
+    other. What does not listen is left alone. Raises :class:`HostError`."""
+    roles: dict[str, int] = {}
+    for name, fds in passed.items():
+        for fd in fds:
+            role = _role(name, fd)
+            if role in roles:
+                raise HostError(
+                    f"Two sockets were passed for {role}.", remedy="Give the socket unit one."
+                )
+            if role:
+                roles[role] = fd
+    return {role: socket.socket(fileno=fd) for role, fd in roles.items()}
+
+
+def _role(name: str, fd: int) -> str:
+    """What a descriptor is for; "" where it is no listening stream socket."""
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+        return ""
+    sock = socket.socket(fileno=fd)
+    try:
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            return ""
+        suits = {socket.AF_UNIX: "control", socket.AF_INET: "devtools", socket.AF_INET6: "devtools"}
+        role = suits.get(sock.family, "")
+    finally:
+        sock.detach()
+    if name in ("control", "devtools") and role != name:
+        raise HostError(
+            f"The socket passed as {name} is of the wrong kind.",
+            remedy="control is a Unix socket, devtools a TCP socket.",
+        )
+    return role
 
 
 def listen_control(settings: Settings) -> socket.socket:

@@ -22,9 +22,11 @@ from chromepool.errors import (
 from chromepool.logs import Log, set_level
 from chromepool.model import File, Host, Limits
 from chromepool.supervisor import downloads
+from chromepool.supervisor.bulletin import Bulletin
 from chromepool.supervisor.child import Child, Phase
 from chromepool.supervisor.gateways import Gateways, Parcel
 from chromepool.supervisor.guardian import Guardian
+from chromepool.supervisor.notify import Notifier
 from chromepool.supervisor.nursery import Nursery, check_limits
 from chromepool.supervisor.reaper import process_state, reap
 
@@ -54,14 +56,16 @@ class Supervisor:
         guardian: Guardian,
         on_ready: Callable[[], None],
         reload: Callable[[], Written],
+        notifier: Notifier,
     ) -> None:
         """``on_ready`` is called each time a gateway has begun to serve; ``reload`` gives what is
         written now, or raises a :class:`ChromepoolError`."""
         self._written, self._host = written, host
         self._coming: Written | None = None
         """What the next gateway gets, if it loads."""
-        self.on_ready, self._reload = on_ready, reload
+        self._announce, self._reload = on_ready, reload
         self._nursery, self._guardian = nursery, guardian
+        self._notify = Bulletin(notifier)
         self._children: list[Child] = []
         self._by_key: dict[int, Child] = {}
         """Those that the gateway knows of, or the next one is to be told of."""
@@ -116,6 +120,13 @@ class Supervisor:
     def _on_reload(self) -> str:
         """Reads the settings again and has a new gateway, with new code, take over with them; why
         that cannot be, or ""."""
+        begun = self._notify.reloading()
+        refused = self._replace_gateway()
+        if refused and begun:
+            self._notify.ready()
+        return refused
+
+    def _replace_gateway(self) -> str:
         try:
             settings, tokens, secret = self._reload()
         except ChromepoolError as error:
@@ -138,6 +149,7 @@ class Supervisor:
             return
         log.info("daemon.stopping", within_s=self._settings.shutdown_timeout_s)
         self._stop_at = time.monotonic() + self._settings.shutdown_timeout_s
+        self._notify.stopping(len(self._children))
         self._gateways.stop()
         if not self._gateways.tell(wire.Shutdown(self._settings.shutdown_timeout_s)):
             self._terminate_all()
@@ -196,6 +208,11 @@ class Supervisor:
             child.let_go()
         return told
 
+    def on_ready(self) -> None:
+        """People and systemd are told."""
+        self._announce()
+        self._notify.ready()
+
     def on_death(self) -> None:
         """The sessions stay; those that never were anybody's go."""
         for child in list(self._by_key.values()):
@@ -209,6 +226,7 @@ class Supervisor:
     def on_refused(self) -> None:
         """The settings stay as they were."""
         self._coming = None
+        self._notify.ready()
 
     def on_message(self, message: wire.Message, fds: list[int]) -> None:
         """What the gateway wants; raises :class:`WireError`."""
@@ -340,6 +358,12 @@ class Supervisor:
             if child.phase is Phase.GONE:
                 self._reap()  # what left its group since the last time may be a zombie still
                 self._forget(child)
+        self._notify.tick(
+            now,
+            sessions=len(self._children),
+            places=self._settings.max_sessions,
+            gateway=self._gateways.current is not None,
+        )
 
     def _forget(self, child: Child) -> None:
         self._children.remove(child)
@@ -369,6 +393,7 @@ class Supervisor:
             if child.phase is not Phase.RUNNING and not child.remover
         ]
         due.append(self._gateways.due(now))
+        due.append(self._notify.due)
         if self._stop_at is not None:
             due.append(self._stop_at)
         return min([_IDLE_S, *(max(0.0, at - now) for at in due)])
