@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench soak clean
+.PHONY: run test check docs bench soak lock install clean
 
 run: $(VENV)/.installed
 	$(BIN)/chromepool serve $(ARGS)
@@ -15,12 +15,31 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Writes the generated references anew, then the site into site/.
+docs: $(VENV)/.installed-dev
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --strict
+
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench $(ARGS)
 
 # A day in an hour; SESSIONS=200 makes it shorter.
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m bench.soak
+
+# The newest of what setup.cfg and pyproject.toml allow, with hashes, for the Dockerfile.
+LOCK := $(BIN)/python -m uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url \
+	--python-version 3.11 --python-platform linux --custom-compile-command "make lock"
+
+lock: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet "uv>=0.13,<0.14"
+	$(LOCK) setup.cfg -o deploy/requirements.lock
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"])' \
+		| $(LOCK) - -o deploy/build.lock
+
+# As a systemd service that runs from this folder; see docs/howto/systemd.md.
+install: $(VENV)/.installed
+	$(BIN)/chromepool install $(ARGS)
 
 $(VENV)/.installed: setup.cfg pyproject.toml scripts/bootstrap
 	scripts/bootstrap run
@@ -29,4 +48,4 @@ $(VENV)/.installed-dev: setup.cfg pyproject.toml scripts/bootstrap tests/clients
 	scripts/bootstrap test
 
 clean:
-	rm -rf $(VENV) tests/clients/node_modules build *.egg-info bench/results
+	rm -rf $(VENV) tests/clients/node_modules build site *.egg-info bench/results

@@ -318,11 +318,12 @@ class Books:
 
     def sample(self) -> dict[str, int]:
         """What may grow."""
-        status = self._daemon.ask("GET", "/v1/status").json
         both = (("supervisor", self._supervisor), ("gateway", self._gateway))
         found = {f"{name}_rss": process.memory_info().rss for name, process in both}
         found |= {f"{name}_fds": process.num_fds() for name, process in both}
         found |= {f"{name}_threads": process.num_threads() for name, process in both}
+        # Asked last: the connection of a question may be there for a moment after its answer.
+        status = self._daemon.ask("GET", "/v1/status").json
         return found | {
             "gateway_tasks": status["gateway"]["tasks"],
             "cgroups": len(self._daemon.leaves()),
@@ -339,9 +340,14 @@ class Books:
         return counted | {
             "processes": self._processes(),
             "zombies": sum(_is_zombie(process) for process in tree),
-            "mounts": len(Path(f"/proc/{self._daemon.pid}/mountinfo").read_text().splitlines()),
+            "mounts": self._mounts(),
             "files": sum(1 for path in folder.iterdir() if path.is_file()),
         }
+
+    def _mounts(self) -> int:
+        """Its own: others on the machine mount as well."""
+        mounts = Path(f"/proc/{self._daemon.pid}/mountinfo").read_text().splitlines()
+        return sum(str(self._daemon.state_dir.parent) in mount for mount in mounts)
 
     def left_over(self) -> dict[str, list[int]]:
         """What does not come down to what it was: before and now."""

@@ -23,14 +23,12 @@ import aiohttp
 import msgspec
 import tenacity
 
+from chromepool.api.daemon_schema import DrainRequest, DrainView, ReloadView
 from chromepool.api.history_schema import HistoryPage, PastSessionWithEvents
 from chromepool.api.schema import (
     CreateSession,
-    DrainRequest,
-    DrainView,
     Problem,
     QueueView,
-    ReloadView,
     SessionList,
     SessionView,
     StatusView,

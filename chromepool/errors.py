@@ -45,7 +45,7 @@ class WireError(ChromepoolError):
 
 
 class InvalidRequest(ChromepoolError):
-    """A caller sent something the API does not take."""
+    """Body, query or options are not what the route takes; ``detail`` says where."""
 
     code = "invalid_request"
 
@@ -57,25 +57,25 @@ class Forbidden(ChromepoolError):
 
 
 class Unauthorized(ChromepoolError):
-    """A token is needed, and none or a wrong one was sent."""
+    """A token is needed, and none or an unknown one was sent."""
 
     code = "unauthorized"
 
 
 class ProfileInUse(ChromepoolError):
-    """A kept profile belongs to one session at a time."""
+    """Another session has the profile."""
 
     code = "profile_in_use"
 
 
 class RateLimited(ChromepoolError):
-    """This client has created as many sessions as it may in a minute."""
+    """This client has created ``creations_per_minute`` sessions."""
 
     code = "rate_limited"
 
 
 class QueueFull(ChromepoolError):
-    """As many callers wait for a place as may wait."""
+    """``queue_length`` callers wait for a place already."""
 
     code = "queue_full"
 
@@ -87,13 +87,13 @@ class NoMemory(ChromepoolError):
 
 
 class CircuitOpen(ChromepoolError):
-    """Chrome failed to start so often that it is not tried for a while."""
+    """Chrome keeps failing to start; ``detail`` has its last words."""
 
     code = "circuit_open"
 
 
 class SessionNotFound(ChromepoolError):
-    """No session of this id, or it is over."""
+    """No session of this id, or it is not to be driven (any more), or it is not the caller's."""
 
     code = "session_not_found"
 
@@ -105,7 +105,7 @@ class TargetNotFound(ChromepoolError):
 
 
 class PoolFull(ChromepoolError):
-    """Every place is taken."""
+    """Every place is taken, or others wait already."""
 
     code = "pool_full"
 
@@ -117,7 +117,7 @@ class ScriptNotFound(ChromepoolError):
 
 
 class ScriptExists(ChromepoolError):
-    """The session has a persistent script of this name already."""
+    """The session has a script of this name; ``PUT`` replaces it."""
 
     code = "script_exists"
 
@@ -129,7 +129,7 @@ class ItemNotFound(ChromepoolError):
 
 
 class StoreFull(ChromepoolError):
-    """The session keeps as many as it may."""
+    """The session keeps as many scripts as it may."""
 
     code = "store_full"
 
@@ -141,7 +141,7 @@ class HistoryUnavailable(ChromepoolError):
 
 
 class TooManyClients(ChromepoolError):
-    """The session has as many WebSockets as it may have."""
+    """The session has ``max_clients`` WebSockets already."""
 
     code = "too_many_clients"
 
@@ -177,7 +177,7 @@ class ReloadRefused(ChromepoolError):
 
 
 class StartFailed(ChromepoolError):
-    """Chrome could not be started, or did not answer in time."""
+    """Chrome could not be started or did not answer in time; ``detail`` has its last words."""
 
     code = "start_failed"
 
@@ -189,7 +189,7 @@ class BrowserGone(ChromepoolError):
 
 
 class NoAnswer(ChromepoolError):
-    """Chrome did not answer in time."""
+    """Chrome did not answer in time: it hangs, or waits for its only client to read."""
 
     code = "no_answer"
 

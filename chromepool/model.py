@@ -134,3 +134,10 @@ class Host:
     """Whether a Chrome that waits can be frozen."""
     memory_group: str = ""
     """The control group whose memory all sessions share; empty where there is none."""
+    memory_bound: str = ""
+    """Where there is none, the group that the daemon was put into: a container's, say."""
+
+    @property
+    def counted_in(self) -> str:
+        """The control group whose memory, and whose groups' above it, bounds all sessions."""
+        return self.memory_group or self.memory_bound

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import http.server
+import threading
 from collections.abc import Callable
 
 PAGE = """<!doctype html><title>chromepool</title><body style="background: teal">
 <h1>A page</h1><p>with some words to take a picture of"""
 FRAMES = """<!doctype html><title>frames</title>
 <iframe src="/page?near"></iframe><iframe src="http://localhost:{port}/page?far"></iframe>"""
+
+FILE_BYTES = 200_000
 
 
 class Site(http.server.ThreadingHTTPServer):
@@ -22,6 +25,8 @@ class Site(http.server.ThreadingHTTPServer):
         """Whether every page is 404 from now on."""
         self.on_visit: Callable[[], None] = lambda: None
         """Called before a page under ``/stop`` is given out."""
+        self.file_may_end = threading.Event()
+        """Until then ``/file`` has given out its first half and no more."""
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.server_port}{path}"
@@ -34,6 +39,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path == "/stop":
             self.server.on_visit()
+        elif path == "/file":
+            self._give_file()
+            return
         pages = {"/page": PAGE, "/stop": PAGE, "/frames": FRAMES}
         if self.server.pages_are_gone:
             pages = {}
@@ -44,6 +52,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
         self.wfile.write(body)
+
+    def _give_file(self) -> None:
+        half = b"x" * (FILE_BYTES // 2)
+        self.send_response(200)
+        self.send_header("Content-Disposition", "attachment; filename=slow.bin")
+        self.send_header("Content-Length", str(2 * len(half)))
+        self.end_headers()
+        self.wfile.write(half)
+        if self.server.file_may_end.wait(60):
+            self.wfile.write(half)
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet."""

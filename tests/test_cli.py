@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,46 @@ def test_no_daemon_says_how_to_start_one(tmp_path: Path) -> None:
     done = _chromepool(tmp_path, "ls")
     assert done.returncode == 1
     assert "chromepool serve" in done.stderr
+
+
+def test_health_is_the_daemons_answer(daemon: Daemon) -> None:
+    assert json.loads(_said(daemon, "health")) == {"status": "ok"}
+    assert json.loads(_said(daemon, "health", "--ready")) == {"status": "ready"}
+
+
+def test_health_is_not_readiness(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with Daemon(tmp_path, max_sessions=1) as daemon:
+        daemon.new()
+        full = _chromepool(daemon.runtime_dir, "health", "--ready")
+        assert full.returncode == 1
+        assert json.loads(full.stdout)["code"] == "pool_full"
+        assert _chromepool(daemon.runtime_dir, "health").returncode == 0
+
+
+def test_without_a_daemon_nothing_is_healthy(tmp_path: Path) -> None:
+    done = _chromepool(tmp_path, "health")
+    assert done.returncode == 1
+    assert "Nobody answers" in done.stderr
+
+
+def test_what_is_no_daemon_is_not_healthy(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(tmp_path / "control.sock"))
+        listener.listen()
+        thread = threading.Thread(target=_answer, args=(listener, b"220 ready for mail"))
+        thread.start()
+        done = _chromepool(tmp_path, "health")
+        thread.join()
+    assert done.returncode == 1
+    assert "no daemon of ours" in done.stderr
+
+
+def _answer(listener: socket.socket, words: bytes) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(words)
 
 
 def test_doctor_checks_everything_and_has_remedies(tmp_path: Path) -> None:

@@ -152,12 +152,40 @@ def test_a_popup_that_it_paused_runs(session: Session, site: Site, features: str
     run(scenario())
 
 
-async def _met(client: Cdp, kind: str) -> None:
-    """One of this kind waits for this client."""
+@pytest.mark.parametrize("features", ["", "noopener"])
+@pytest.mark.parametrize("below", [False, True], ids=["tab", "page"])
+def test_a_popup_that_it_paused_by_its_tab_runs(
+    session: Session, site: Site, features: str, below: bool
+) -> None:
+    """As Puppeteer does it; it vanishes before it has met the page, or after."""
+
+    async def scenario() -> None:
+        async with connect(session["webSocketDebuggerUrl"]) as stays:
+            _, page = await _opened(stays)
+            await _load(stays, page, site.url("/page"))
+            async with connect(session["webSocketDebuggerUrl"]) as leaves:
+                before = await _targets(stays)
+                tabs = {"filter": [{"type": "page", "exclude": True}, {}]}
+                await leaves.call("Target.setAutoAttach", WAIT | tabs)
+                call = f"window.open('{site.url('/frames')}', '_blank', '{features}'); 0"
+                await stays.send("Runtime.evaluate", {"expression": call}, page)
+                tab = await _met(leaves, "tab")
+                if below:
+                    await leaves.call("Target.setAutoAttach", WAIT | {"filter": [{}]}, tab)
+                (paused,) = set(await _targets(stays)) - set(before)
+                vanish(leaves)
+            popup = await stays.attach(paused)
+            await _until(lambda: _is_titled(stays, popup, "frames"), "it runs")
+
+    run(scenario())
+
+
+async def _met(client: Cdp, kind: str) -> str:
+    """One of this kind waits for this client; its session."""
     while True:
         params = (await client.wait_event("Target.attachedToTarget"))["params"]
         if params["targetInfo"]["type"] == kind and params["waitingForDebugger"]:
-            return
+            return str(params["sessionId"])
 
 
 async def _is_titled(client: Cdp, page: str, title: str) -> bool:

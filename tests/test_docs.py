@@ -1,16 +1,18 @@
-"""The documentation says what the code does: settings, routes, problem codes, links."""
+"""The documentation says what the code does: generated pages, routes, problem codes, links."""
 
 from __future__ import annotations
 
 import re
 import runpy
+import typing
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 
-from chromepool import config
+from chromepool import config, wire
 from chromepool.api import problems
 from chromepool.api.control import Control
 from chromepool.api.devtools import DevTools
@@ -18,11 +20,13 @@ from chromepool.api.identity import by_credentials
 from chromepool.model import Host
 from chromepool.pool.creation import Creator
 from chromepool.pool.manager import Manager
+from tests.test_architecture import FLOORS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 API = (ROOT / "docs/reference/api.md").read_text()
 GENERATOR = runpy.run_path(str(ROOT / "docs/generate_settings.py"))
+GENERATED: dict[str, Any] = runpy.run_path(str(ROOT / "docs/generate.py"))
 
 
 def _without_code(text: str) -> str:
@@ -35,10 +39,10 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_settings_page_is_what_the_table_says() -> None:
-    page: Callable[[], str] = GENERATOR["page"]
-    written = (ROOT / "docs/reference/settings.md").read_text()
-    assert written == page(), "run: python docs/generate_settings.py > docs/reference/settings.md"
+@pytest.mark.parametrize("name", GENERATED["PAGES"])
+def test_a_generated_page_is_what_the_code_says(name: str) -> None:
+    page: Callable[[str], str] = GENERATED["page"]
+    assert (ROOT / f"docs/reference/{name}.md").read_text() == page(name), "run: make docs"
 
 
 def test_readme_tells_the_real_defaults() -> None:
@@ -88,3 +92,22 @@ def test_every_problem_code_is_described() -> None:
     expected |= set((status, code) for status, code in problems._HTTP_CODES.items())
     expected.add((500, "internal"))
     assert described == expected
+
+
+def test_every_message_of_the_wire_and_every_floor_is_described() -> None:
+    page = (ROOT / "docs/explanation/architecture.md").read_text()
+    first_cells = "\n".join(re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE))
+    told = set(re.findall(r"`(\w+)(?:/|\.py)?`", first_cells))
+    assert {kind.__name__ for kind in typing.get_args(wire.Message)} <= told
+    assert {part for _, parts in FLOORS for part in parts} <= told
+
+
+def test_tests_that_are_pointed_at_exist() -> None:
+    told = {
+        name
+        for page in (ROOT / "docs").rglob("*.md")
+        for name in re.findall(r"`(test_\w+)`", page.read_text())
+    }
+    text = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert told
+    assert told <= set(re.findall(r"^(?:async )?def (test_\w+)", text, re.MULTILINE))

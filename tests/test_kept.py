@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import itertools
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from tests.cdp import Cdp, connect, run
 from tests.daemon import Answer, Daemon, wait_for
-from tests.site import Site
+from tests.site import FILE_BYTES, Site
 from tests.test_clients import SCRIPTS
 
 NewSession = Callable[..., dict[str, Any]]
@@ -253,6 +254,51 @@ def test_downloads_are_listed_fetched_and_deleted(
     assert _names(shared_daemon, session) == []
 
 
+def test_only_whole_files_are_listed_and_given(
+    shared_daemon: Daemon, new_session: NewSession, site: Site
+) -> None:
+    session = new_session(downloads="allow")
+    _save(session, site, "first.txt")
+    wait_for(lambda: _names(shared_daemon, session) == ["first.txt"], "it is there")
+    (folder,) = shared_daemon.state_dir.glob("profiles/*/Downloads")
+    owner = folder.stat()
+    old = folder / "of an earlier life.txt"
+    old.write_text("old")
+    os.chown(old, owner.st_uid, owner.st_gid)
+    os.utime(old, (0, 0))
+    before = ["first.txt", old.name]
+    _open(session, site.url("/page"), f"location = '{site.url('/file')}'; 0")
+    wait_for(lambda: len(list(folder.iterdir())) > len(before), "another is under way")
+    assert _names(shared_daemon, session) == before
+    for unfinished in {file.name for file in folder.iterdir()} - set(before):
+        answer = _get(shared_daemon, session, f"/downloads/{unfinished}")
+        assert (answer.status, answer.json["code"]) == (404, "item_not_found")
+    assert _get(shared_daemon, session, "/downloads/of%20an%20earlier%20life.txt").body == b"old"
+    _save(session, site, "quick.txt")
+    wait_for(lambda: _names(shared_daemon, session) == ["quick.txt", *before], "it overtakes")
+    site.file_may_end.set()
+    wait_for(lambda: "slow.bin" in _names(shared_daemon, session), "it is whole")
+    assert len(_get(shared_daemon, session, "/downloads/slow.bin").body) == FILE_BYTES
+    assert len(_names(shared_daemon, session)) == 4
+
+
+def test_a_file_is_listed_once_it_is_whole(
+    shared_daemon: Daemon, new_session: NewSession, site: Site
+) -> None:
+    """Asked for all the time, while Chrome makes it and at the moment at which it is done."""
+    session = new_session(downloads="allow")
+    for number in range(10):
+        _save(session, site, f"{number}.txt")
+
+        def is_listed(name: str = f"{number}.txt") -> bool:
+            found = _get(shared_daemon, session, "/downloads").json["downloads"]
+            assert [file for file in found if file["size"] != len("saved")] == []
+            return name in [file["name"] for file in found]
+
+        wait_for(is_listed, "it is there")
+        assert _get(shared_daemon, session, f"/downloads/{number}.txt").body == b"saved"
+
+
 @pytest.mark.parametrize(
     "name", ["..%2Fsecret", "%2Fetc%2Fpasswd", "..", "%2e%2e%2f%2e%2e%2fx", "a%00b", "link", "pipe"]
 )
@@ -351,6 +397,66 @@ def test_a_picture_a_pdf_and_the_text_of_its_page(
     assert _get(shared_daemon, session, "/screenshot?format=bmp").status == 400
     assert _get(shared_daemon, session, "/content?target=none").json["code"] == "target_not_found"
     assert shared_daemon.show(session["id"])["clients"] == 0
+
+
+def test_a_page_that_goes_from_one_document_to_the_next_is_waited_for(
+    shared_daemon: Daemon, session: dict[str, Any], site: Site
+) -> None:
+    hosts = ("127.0.0.1", "localhost")  # each in a process of its own
+
+    async def wander(stop: asyncio.Event) -> None:
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            _, page = await client.open_page()
+            await client.call("Page.enable", session=page)
+            for number in itertools.count():
+                if stop.is_set():
+                    return
+                url = site.url("/page", hosts[number % 2])
+                await client.call("Page.navigate", {"url": url}, page)
+                await client.wait_event("Page.loadEventFired")
+                await asyncio.sleep(0.02)
+
+    def look() -> list[int]:
+        paths = ("/content", "/screenshot", "/screenshot?full=1", "/pdf") * 5
+        return [_get(shared_daemon, session, path).status for path in paths]
+
+    async def scenario() -> list[int]:
+        stop = asyncio.Event()
+        wandering = asyncio.create_task(wander(stop))
+        try:
+            return await asyncio.to_thread(look)
+        finally:
+            stop.set()
+            await wandering
+
+    assert set(run(scenario())) == {200}
+
+
+def test_a_page_that_has_only_just_been_opened_is_waited_for(
+    shared_daemon: Daemon, session: dict[str, Any], site: Site
+) -> None:
+    for path in ("/screenshot?full=1", "/content", "/screenshot", "/pdf") * 5:
+        opened = shared_daemon.get(f"/sessions/{session['id']}/json/new?{site.url('/page')}", "PUT")
+        answer = _get(shared_daemon, session, path)
+        assert answer.status == 200, (path, answer.body)
+        shared_daemon.get(f"/sessions/{session['id']}/json/close/{opened.json['id']}")
+
+
+def test_a_page_that_is_closed_while_it_is_looked_at_is_not_there(
+    shared_daemon: Daemon, session: dict[str, Any], site: Site
+) -> None:
+    base = f"/sessions/{session['id']}/json"
+    wanted = shared_daemon.get(f"{base}/new?about:blank", "PUT").json["id"]
+
+    async def scenario() -> Answer:
+        looking = asyncio.create_task(
+            asyncio.to_thread(_get, shared_daemon, session, f"/pdf?target={wanted}")
+        )
+        await asyncio.to_thread(shared_daemon.get, f"{base}/close/{wanted}")
+        return await looking
+
+    answer = run(scenario())
+    assert answer.status == 200 or answer.json["code"] == "target_not_found", answer.body
 
 
 def test_the_capture_option_is_checked(shared_daemon: Daemon) -> None:

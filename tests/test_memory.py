@@ -206,3 +206,26 @@ def test_where_nothing_can_tell_there_is_no_number(
     assert memory.left("") is None
     assert memory.left(str(group(version, tmp_path, "max", 5))) is None
     assert memory.left(str(group(version, tmp_path, 100, 5))) == 95
+
+
+@pytest.mark.parametrize(
+    ("caps", "lowest"),
+    [
+        ((300, 200, 100), 100),
+        ((100, "max", 300), 100),
+        (("max", 7, "max"), 7),
+        (("max",) * 3, None),
+    ],
+)
+def test_the_lowest_cap_holds(
+    version: str, tmp_path: Path, caps: tuple[object, ...], lowest: int | None
+) -> None:
+    folder = tmp_path
+    for depth, cap in enumerate(caps):
+        folder = group(version, folder / str(depth), cap, 0)
+    assert memory.cap(str(folder)) == lowest
+
+
+def test_without_a_group_there_is_no_cap(tmp_path: Path) -> None:
+    assert memory.cap("") is None
+    assert memory.cap(str(tmp_path / "gone")) is None

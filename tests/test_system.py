@@ -1,7 +1,8 @@
 """Runs tests/system on a machine that has what it needs.
 
 ``CHROMEPOOL_SYSTEM_RUNNER`` names a program that runs a command on such a machine:
-``RUNNER --share FOLDER --timeout S -- COMMAND...``, FOLDER being the working directory there.
+``RUNNER --share FOLDER --timeout S -- COMMAND...``, FOLDER being the working directory there. Users
+of that machine must be able to read it.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ _COMMAND = (
 @pytest.mark.skipif(not RUNNER, reason="CHROMEPOOL_SYSTEM_RUNNER names no runner")
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the runner's Python is 3.11")
 @pytest.mark.timeout(2 * _TIMEOUT_S)
-def test_on_a_machine_with_systemd_and_cgroup_v2(tmp_path: Path) -> None:
-    shutil.copytree(sysconfig.get_path("purelib"), tmp_path / "packages", symlinks=True)
+def test_on_a_machine_with_systemd_and_cgroup_v2(folder: Path) -> None:
+    shutil.copytree(sysconfig.get_path("purelib"), folder / "packages", symlinks=True)
     for name in ("chromepool", "tests", "pyproject.toml"):
         source = _ROOT / name
         if source.is_dir():
             ignore = shutil.ignore_patterns("node_modules", "__pycache__")
-            shutil.copytree(source, tmp_path / name, ignore=ignore)
+            shutil.copytree(source, folder / name, ignore=ignore)
         else:
-            shutil.copy(source, tmp_path / name)
-    command = [RUNNER, "--mem", "3072", "--timeout", str(_TIMEOUT_S), "--share", str(tmp_path)]
+            shutil.copy(source, folder / name)
+    command = [RUNNER, "--mem", "3072", "--timeout", str(_TIMEOUT_S), "--share", str(folder)]
     try:
         done = subprocess.run(
             [*command, "--", "bash", "-c", _COMMAND],
@@ -46,7 +47,7 @@ def test_on_a_machine_with_systemd_and_cgroup_v2(tmp_path: Path) -> None:
             check=False,
         )
     finally:
-        shutil.rmtree(tmp_path / "packages")
+        shutil.rmtree(folder / "packages")
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
     assert "skipped" not in done.stdout, done.stdout[-2000:]

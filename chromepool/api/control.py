@@ -20,6 +20,7 @@ from chromepool.api.stream import Stream
 from chromepool.api.views import json_response, show
 from chromepool.errors import InvalidRequest
 from chromepool.model import Reason, State, Usage
+from chromepool.pool import memory
 from chromepool.pool.creation import Creator
 from chromepool.pool.manager import Manager
 from chromepool.pool.session import POOL, Session
@@ -186,6 +187,9 @@ class Control:
                     schema.AlertView(a.name, a.severity, a.since, a.text)
                     for a in manager.alerts.values()
                 ],
+                memory=schema.MemoryStatus(
+                    memory.left(host.counted_in), memory.cap(host.counted_in)
+                ),
             )
         )
 

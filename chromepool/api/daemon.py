@@ -7,8 +7,8 @@ import datetime
 import msgspec
 from aiohttp import web
 
+from chromepool.api.daemon_schema import DrainRequest, DrainView, ReloadView
 from chromepool.api.identity import Identify
-from chromepool.api.schema import DrainRequest, DrainView, ReloadView
 from chromepool.api.views import json_response
 from chromepool.errors import Forbidden, InvalidRequest
 from chromepool.pool.drain import Drainer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chromepool import errors
-from chromepool.api import schema
+from chromepool.api import daemon_schema as schema
 from chromepool.api.operation import Operation
 
 DAEMON = (

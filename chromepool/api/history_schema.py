@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from chromepool.model import Reason
 
@@ -23,9 +24,9 @@ class JournalStatus(msgspec.Struct):
     """How the journal is, in ``GET /v1/status``."""
 
     enabled: bool
-    error: str = ""
-    waiting: int = 0
-    dropped: int = 0
+    error: Annotated[str, Meta(description="Why it is not written now; empty where it is.")] = ""
+    waiting: Annotated[int, Meta(description="Entries that wait to be written.")] = 0
+    dropped: Annotated[int, Meta(description="Given up since the gateway started.")] = 0
 
 
 class PastSession(msgspec.Struct):
@@ -40,8 +41,8 @@ class PastSession(msgspec.Struct):
     detail: str
     warm: bool
     limits: dict[str, Any]
-    usage: dict[str, Any] | None
-    exit: dict[str, Any] | None
+    usage: Annotated[dict[str, Any], Meta(description="At its end; null while it runs.")] | None
+    exit: Annotated[dict[str, Any], Meta(description="Null where nobody saw the end.")] | None
 
 
 class PastEvent(msgspec.Struct):
@@ -57,8 +58,7 @@ class HistoryPage(msgspec.Struct):
     """``GET /v1/history``."""
 
     sessions: list[PastSession]
-    next: str | None
-    """``after`` of the next page; None on the last."""
+    next: Annotated[str, Meta(description="`after` of the next page; null on the last.")] | None
 
 
 class PastSessionWithEvents(PastSession):

@@ -16,6 +16,7 @@ from chromepool.api.identity import Identify
 from chromepool.api.problems import NUMBER
 from chromepool.api.views import json_response
 from chromepool.errors import BrowserGone, InvalidRequest, ItemNotFound, SessionNotFound
+from chromepool.pool.downloads import Downloads
 from chromepool.pool.keeping import Keeping
 from chromepool.pool.manager import Manager
 from chromepool.pool.session import Session
@@ -228,18 +229,25 @@ class Kept:
 
     # -- downloads --
 
+    def _downloads(self, request: web.Request) -> tuple[Session, Downloads]:
+        session, _ = self._manager.live(self._session(request).id)
+        if session.downloads is None:
+            raise SessionNotFound("The session's downloads are gone.")
+        return session, session.downloads
+
     async def downloads(self, request: web.Request) -> web.Response:
         """``GET .../downloads``, the newest first."""
-        session, _ = self._manager.live(self._session(request).id)
-        files = await self._manager.link.list_files(session.key)
+        _, downloads = self._downloads(request)
+        files = await downloads.files()
         return json_response(
             schema.DownloadList([schema.DownloadView(f.name, f.size, f.modified) for f in files])
         )
 
     async def download(self, request: web.Request) -> web.StreamResponse:
         """``GET .../downloads/{name}``."""
-        session, _ = self._manager.live(self._session(request).id)
+        session, downloads = self._downloads(request)
         name = request.match_info["name"]
+        await downloads.check(name)
         fd = await self._manager.link.open_file(session.key, name)
         with os.fdopen(fd, "rb") as file:
             size = os.fstat(fd).st_size
@@ -256,8 +264,8 @@ class Kept:
 
     async def remove_download(self, request: web.Request) -> web.Response:
         """``DELETE .../downloads/{name}``."""
-        session, _ = self._manager.live(self._session(request).id)
-        await self._manager.link.remove_file(session.key, request.match_info["name"])
+        _, downloads = self._downloads(request)
+        await downloads.remove(request.match_info["name"])
         return web.Response(status=204)
 
 

@@ -15,9 +15,17 @@ from chromepool.errors import InvalidRequest
 from chromepool.store.responses import Wanted
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)"
-_ScriptName = Annotated[str, Meta(pattern=NAME)]
+_ScriptName = Annotated[
+    str,
+    Meta(pattern=NAME, description="To find it again; letters, digits, `.`, `_`, `-`; up to 64."),
+]
 _World = Annotated[str, Meta(max_length=64, description="Isolated world; empty: the page's own.")]
-_Source = Annotated[str, Meta(min_length=1)]
+_Source = Annotated[
+    str, Meta(min_length=1, description="The JavaScript; up to `max_script_bytes`.")
+]
+_LEVELS = "`log`, `info`, `warning`, `error`, `debug`; `exception`: an error nobody caught."
+_Dropped = Annotated[int, Meta(description="How many have gone by themselves.")]
+_RunNow = Annotated[bool, Meta(description="Also once in the documents that are open.")]
 STATUS = r"^[1-5]([0-9]{2}|xx)$(?!\n)"
 _Status = Annotated[str, Meta(pattern=STATUS)]
 _Url = Annotated[str, Meta(min_length=1, max_length=2048, description="Pattern with * and ?.")]
@@ -52,7 +60,7 @@ class AddScript(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     name: _ScriptName
     source: _Source
     world: _World = ""
-    run_now: Annotated[bool, Meta(description="Once in the open documents, too.")] = False
+    run_now: _RunNow = False
 
 
 class PutScript(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -60,7 +68,7 @@ class PutScript(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
     source: _Source
     world: _World = ""
-    run_now: bool = False
+    run_now: _RunNow = False
 
 
 class ScriptView(msgspec.Struct):
@@ -80,10 +88,12 @@ class ScriptList(msgspec.Struct):
 class CaptureRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Which of the network's answers are kept; what is left out is every one."""
 
-    urls: Annotated[list[_Url], Meta(max_length=32)] = []
-    types: Annotated[list[_Type], Meta(max_length=32)] = []
-    statuses: Annotated[list[_Status], Meta(max_length=32)] = []
-    bodies: bool = True
+    urls: Annotated[list[_Url], Meta(max_length=32, description="Patterns with * and ?.")] = []
+    types: Annotated[list[_Type], Meta(max_length=32, description="CDP's resource types.")] = []
+    statuses: Annotated[
+        list[_Status], Meta(max_length=32, description="Such as `404`, `5xx`.")
+    ] = []
+    bodies: Annotated[bool, Meta(description="With their bodies.")] = True
 
 
 class ResponseView(msgspec.Struct):
@@ -100,12 +110,12 @@ class ResponseView(msgspec.Struct):
     response_headers: dict[str, str]
     started_at: datetime.datetime
     duration_ms: float | None
-    timing: dict[str, Any]
+    timing: Annotated[dict[str, Any], Meta(description="CDP's `ResourceTiming`.")]
     protocol: str
     remote_address: str
-    encoded_bytes: int
-    body_bytes: int | None
-    body_error: str
+    encoded_bytes: Annotated[int, Meta(description="As they came over the network.")]
+    body_bytes: Annotated[int, Meta(description="Null while there is no body.")] | None
+    body_error: Annotated[str, Meta(description="Why there will be none.")]
     error: str
 
 
@@ -113,8 +123,7 @@ class ResponseList(msgspec.Struct):
     """The oldest first."""
 
     responses: list[ResponseView]
-    dropped: int
-    """How many have gone by themselves."""
+    dropped: _Dropped
 
 
 class ConsoleView(msgspec.Struct):
@@ -122,8 +131,8 @@ class ConsoleView(msgspec.Struct):
 
     number: int
     at: datetime.datetime
-    level: str
-    text: str
+    level: Annotated[str, Meta(description=_LEVELS)]
+    text: Annotated[str, Meta(description="Up to 8192 characters.")]
     url: str
     line: int | None
     target_id: str
@@ -133,7 +142,7 @@ class ConsoleList(msgspec.Struct):
     """The oldest first."""
 
     messages: list[ConsoleView]
-    dropped: int
+    dropped: _Dropped
 
 
 class DownloadView(msgspec.Struct):
@@ -141,8 +150,7 @@ class DownloadView(msgspec.Struct):
 
     name: str
     size: int
-    modified: float
-    """Seconds of the day."""
+    modified: Annotated[float, Meta(description="Seconds since 1970.")]
 
 
 class DownloadList(msgspec.Struct):

@@ -118,6 +118,12 @@ class Attendant:
         if target.session in self._targets:
             self._tell(duty, target)
 
+    def let_go(self) -> None:
+        """Its Chrome is gone: holds nothing any more."""
+        self._duties.clear()
+        self._targets.clear()
+        self._asked.clear()
+
     async def _settle(self, begin: Callable[[], None]) -> None:
         """Waits for the answers to everything that ``begin`` leads to."""
         self._batch, failures = set(), list[str]()

@@ -240,9 +240,32 @@ class Browser:
         self._balance()
 
     def _leave(self, port: Port) -> None:
+        by_tab = self._mux.has_paused_tabs(port)
         command = self._mux.detach(port)
         if command is not None:
             self._pipe.write(command)
+        if by_tab:
+            self._let_popups_run()
+
+    def _let_popups_run(self) -> None:
+        """Those that wait for a client which is gone. One that was paused by its tab runs when a
+        session on its page says so, and there is none (measured); one that runs does not mind."""
+
+        mux = self._mux
+
+        def on_attached(answer: cdp.Incoming) -> None:
+            session = answer.result.get("sessionId")
+            if session is not None:
+                self._pipe.write(mux.release(session) + mux.end(session))
+
+        def on_targets(answer: cdp.Incoming) -> None:
+            for info in answer.result.get("targetInfos", ()):
+                if info["type"] == "page" and not info["url"]:  # its first document is not there
+                    params = {"targetId": info["targetId"], "flatten": True}
+                    attach = mux.command("Target.attachToTarget", params, on_attached, mux.base)
+                    self._pipe.write(attach)
+
+        self._pipe.write(mux.command("Target.getTargets", {}, on_targets))
 
     def speak(self, port: Port, message: bytes) -> None:
         """Passes on a message of a port of the daemon's own."""
@@ -307,6 +330,14 @@ class Browser:
         for answer in list(self._waiting):
             if not answer.done():
                 answer.set_exception(BrowserGone(why))
+
+    def let_go(self) -> None:
+        """After :meth:`close`: holds nothing any more, and is held by nothing of its own. What was
+        kept of a session can be megabytes, and the next search for cycles may be far away."""
+        self._mux = Mux()
+        self._pipe.let_go()
+        self.on_crash = lambda crash: None
+        self.on_download = lambda params: None
 
     def _answer(self) -> asyncio.Future[cdp.Incoming]:
         if self._pipe.closed:

@@ -159,6 +159,12 @@ class Pipe:
                 self._on_message(message)
         self._on_pause()
 
+    def let_go(self) -> None:
+        """After :meth:`close`: forgets who was to be told."""
+        self._on_message = lambda message: None
+        self._on_pressure = lambda pressed: None
+        self._on_end = self._on_pause = lambda: None
+
     def _end(self) -> None:
         if not self._closed:
             self.close()

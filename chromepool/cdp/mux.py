@@ -54,6 +54,8 @@ class Mux:
         self._children: dict[bytes, set[bytes]] = {}
         self._roots: dict[Port, bytes] = {}
         self._tails: dict[Port, bytes] = {}
+        self._paused_tabs: set[bytes] = set()
+        """Sessions of tabs that waited for their client when it met them."""
         self._answers: dict[tuple[bytes | None, int], OnAnswer] = {}
         self._last_id = _FIRST_ID + secrets.randbelow(_FIRST_IDS)
         self.base: str | None = None
@@ -69,6 +71,10 @@ class Mux:
     def sessions_of(self, port: Port) -> set[bytes]:
         """The CDP sessions a client owns, its root included."""
         return {session for session, owner in self._owners.items() if owner is port}
+
+    def has_paused_tabs(self, port: Port) -> bool:
+        """Whether a client may hold popups by their tabs."""
+        return any(self._owners.get(session) is port for session in self._paused_tabs)
 
     # -- the daemon's own commands --
 
@@ -112,13 +118,17 @@ class Mux:
             return None
         below = self.sessions_of(port) - {root}
         self._drop(root)
-        released = b"".join(self._release(session.decode()) for session in below)
-        params = {"sessionId": root.decode()}
-        gone = self.command("Target.detachFromTarget", params, lambda incoming: None, self.base)
-        return released + gone
+        released = b"".join(self.release(session.decode()) for session in below)
+        return released + self.end(root.decode())
 
-    def _release(self, session: str) -> bytes:
-        """Nobody waits for the answer: its session may be gone before there is one."""
+    def end(self, session: str) -> bytes:
+        """The command that ends a session which was attached from the base."""
+        params = {"sessionId": session}
+        return self.command("Target.detachFromTarget", params, lambda incoming: None, self.base)
+
+    def release(self, session: str) -> bytes:
+        """The command that lets a paused target run. Nobody waits for the answer: its session may
+        be gone before there is one."""
         self._last_id += 1
         return cdp.command(self._last_id, "Runtime.runIfWaitingForDebugger", {}, session)
 
@@ -168,7 +178,10 @@ class Mux:
     def _follow(self, port: Port, session: bytes, message: bytes) -> None:
         """Grows and shrinks the table by what Chrome says of the sessions below ``session``."""
         if message.startswith(b'{"method":"Target.attachedToTarget"'):
-            child = cdp.decode(message).params["sessionId"].encode()
+            params = cdp.decode(message).params
+            child = params["sessionId"].encode()
+            if params.get("waitingForDebugger") and params["targetInfo"].get("type") == "tab":
+                self._paused_tabs.add(child)
             self._owners[child] = port
             self._parents[child] = session
             self._children.setdefault(session, set()).add(child)
@@ -181,11 +194,13 @@ class Mux:
         if parent is not None and parent in self._children:
             self._children[parent].discard(session)
         port = self._owners.pop(session, None)
+        self._paused_tabs.discard(session)
         below = list(self._children.pop(session, ()))
         while below:  # no recursion: a client may nest as deeply as it likes
             child = below.pop()
             self._owners.pop(child, None)
             self._parents.pop(child, None)
+            self._paused_tabs.discard(child)
             below += self._children.pop(child, ())
         if port is None or self._roots.get(port) != session:
             return None

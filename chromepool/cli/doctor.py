@@ -9,10 +9,9 @@ import subprocess
 from collections.abc import Callable
 from typing import Literal
 
-import psutil
-
 from chromepool.config import MIB, Settings
 from chromepool.errors import ChromepoolError
+from chromepool.pool import memory
 from chromepool.supervisor import chrome, host
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -70,7 +69,7 @@ def check_cgroups(settings: Settings) -> Finding:
             "control groups",
             "warn",
             f"{tree.version}; sessions are not limited in {', '.join(sorted(missing))}",
-            "Run as root, or as a systemd unit with Delegate=yes.",
+            "Run as root, or as a systemd unit with Delegate=yes; in a container, cap that.",
         )
     return Finding("control groups", "ok", f"{tree.version}: memory, cpu and pids are enforced")
 
@@ -103,8 +102,9 @@ def check_files(settings: Settings) -> Finding:
 
 
 def check_memory(settings: Settings) -> Finding:
-    """Does the pool's cap fit the machine?"""
-    available = psutil.virtual_memory().available
+    """Does the pool's cap fit the machine, or the container?"""
+    group = host.own_memory_group()
+    available = memory.left(str(group or "")) or 0
     detail = f"{available // MIB} MiB available, pool up to {settings.pool_memory_bytes // MIB} MiB"
     if available < settings.pool_memory_bytes:
         return Finding("memory", "warn", detail, "Lower pool_memory_bytes, or free memory.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,9 @@ import click
 
 from chromepool import __version__, config
 from chromepool.cli.asking import Group, as_json, ask, print_json, print_line, settings
+from chromepool.cli.install import install, uninstall
 from chromepool.cli.operating import drain, reload
+from chromepool.logs import set_up_logging
 
 if TYPE_CHECKING:  # the daemon itself needs none of it
     from chromepool.api.schema import SessionView
@@ -61,6 +64,17 @@ def serve(ctx: click.Context, /, **flags: Any) -> None:
     daemon.serve(lambda: settings(ctx, flags))
 
 
+@cli.command("after-stop", hidden=True)
+@click.option("--keep-controllers", is_flag=True)
+@click.pass_context
+def after_stop(ctx: click.Context, keep_controllers: bool) -> None:
+    """What the unit's ExecStopPost= runs."""
+    from chromepool.supervisor import after_stop as stopped
+
+    set_up_logging("info")
+    stopped.after_stop(settings(ctx, {}), os.environ, keep_controllers=keep_controllers)
+
+
 def _pairs(values: tuple[str, ...]) -> dict[str, str]:
     for value in values:
         if "=" not in value:
@@ -83,18 +97,33 @@ class _Size(click.ParamType):  # type: ignore[type-arg]  # generic only for the 
 
 
 _OPTIONS = (
-    click.option("--label", "labels", multiple=True, help="NAME=VALUE, may be repeated."),
-    click.option("--memory-bytes", type=int, help="Memory cap, up to the operator's."),
-    click.option("--idle-timeout", "idle_timeout_s", type=float, help="Seconds without a command."),
+    click.option(
+        "--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label, may be repeated."
+    ),
+    click.option("--memory-bytes", type=int, help="Memory cap, from 67108864 to the operator's."),
+    click.option(
+        "--idle-timeout",
+        "idle_timeout_s",
+        type=float,
+        help="Seconds without a CDP command until it ends.",
+    ),
     click.option("--max-age", "max_age_s", type=float, help="Seconds it lives at most."),
     click.option("--viewport", type=_Size(), help="Size of every page."),
     click.option("--user-agent", help="What pages and servers are told."),
     click.option("--locale", help="Such as de-DE."),
     click.option("--timezone", help="Such as Europe/Berlin."),
-    click.option("--proxy", help="scheme://host:port"),
+    click.option("--proxy", metavar="URL", help="scheme://host:port."),
     click.option("--profile", help="Name of a profile that is kept."),
-    click.option("--downloads", type=click.Choice(["allow", "deny"])),
-    click.option("--flag", "flags", multiple=True, help="A flag of Chrome's, may be repeated."),
+    click.option(
+        "--downloads", type=click.Choice(["allow", "deny"]), help="Whether files are saved."
+    ),
+    click.option(
+        "--flag",
+        "flags",
+        multiple=True,
+        metavar="--NAME=VALUE",
+        help="A flag of Chrome's, may be repeated.",
+    ),
     click.option("--wait", "wait_s", type=float, default=0.0, help="Seconds to wait for a place."),
 )
 """What a session may be given, for each command that makes one."""
@@ -187,7 +216,9 @@ def queue(ctx: click.Context, as_json: bool) -> None:
 @click.option("--since", help="Those that ended in the last 90s, 15m, 2h, 7d.")
 @click.option("--owner", help="Of this owner only.")
 @click.option("--reason", help="Those that ended for this reason, such as crashed.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=100, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="How many."
+)
 @as_json
 @click.pass_context
 def history(ctx: click.Context, /, session_id: str | None, as_json: bool, **asked: Any) -> None:
@@ -280,6 +311,18 @@ def rm(ctx: click.Context, session_ids: tuple[str, ...], every: bool) -> None:
 
 
 @cli.command()
+@click.option("--ready", is_flag=True, help="Whether one more session would be taken.")
+@click.pass_context
+def health(ctx: click.Context, ready: bool) -> None:
+    """Ask whether the daemon answers: exit code 0 when it does. For probes."""
+    from chromepool.cli import health as probe
+
+    code, body = probe.ask(settings(ctx, {}).control_socket, "/readyz" if ready else "/healthz")
+    click.echo(body)
+    sys.exit(code != 200)
+
+
+@cli.command()
 @as_json
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
@@ -295,7 +338,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     sys.exit(any(finding.verdict == "fail" for finding in findings))
 
 
-for command in (drain, reload):
+for command in (drain, reload, install, uninstall):
     cli.add_command(command)
 
 

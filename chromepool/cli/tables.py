@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from chromepool.api.history_schema import HistoryPage, PastSession, PastSessionWithEvents
-from chromepool.api.schema import SessionView, StatusView, WaiterView
+from chromepool.api.schema import MemoryStatus, SessionView, StatusView, WaiterView
 from chromepool.canary import Flight
 from chromepool.cli.doctor import Finding
 
@@ -112,6 +112,11 @@ def print_session(session: SessionView) -> None:
     _print_rows(rows)
 
 
+def _room(memory: MemoryStatus) -> str:
+    left = "" if memory.left_bytes is None else f"{memory.left_bytes // _MIB} MiB left"
+    return left if memory.cap_bytes is None else f"{left}, cap {memory.cap_bytes // _MIB} MiB"
+
+
 def print_status(status: StatusView) -> None:
     """The daemon."""
     warm, breaker = status.warm, status.breaker
@@ -121,6 +126,7 @@ def print_status(status: StatusView) -> None:
         "waiting": f"{status.queue.now} of {status.queue.max}",
         "warm": f"{warm.waiting} of {warm.wanted}, {warm.taken} taken",
         "limits": f"{status.limits.cgroup}: {', '.join(status.limits.enforced) or 'none'}",
+        "memory": _room(status.memory),
         "Chrome": status.host.chrome,
     }
     if status.drain.draining:

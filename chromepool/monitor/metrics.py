@@ -203,7 +203,7 @@ class Metrics(Collector):
         used = sum(slot.usage.memory_bytes or 0 for _, slot in self._slots)
         sheet.put("pool_memory_bytes", used if left is None else max(0, most - left))
         sheet.put("pool_memory_limit_bytes", most)
-        sheet.put("memory_left_bytes", memory.left(group))
+        sheet.put("memory_left_bytes", memory.left(self._manager.host.counted_in))
         for resource in LABELS["resource"]:
             name = "stalled_seconds_total"
             sheet.put(name, read_stall_s(_PSI / resource), "machine", resource)

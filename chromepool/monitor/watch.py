@@ -95,7 +95,7 @@ class Watch:
         return Snapshot(
             sessions=creator.occupied,
             max_sessions=manager.settings.max_sessions,
-            memory=memory.share(manager.host.memory_group),
+            memory=memory.share(manager.host.counted_in),
             unhealthy=self._unhealthy.count(now),
             crashed=self._crashed.count(now),
             failed=self._failed.count(now),
@@ -139,7 +139,7 @@ class Watch:
         group = self._manager.host.memory_group
         return Load(
             sessions=self._creator.occupied,
-            left_bytes=memory.left(group),
+            left_bytes=memory.left(self._manager.host.counted_in),
             uses=memory.leaves(group),
             memory_pressure=pressure.memory(group),
             cpu_pressure=pressure.cpu(),

@@ -125,7 +125,7 @@ class Creator:
 
         ``own`` of them are the caller's.
         """
-        left = memory.left(self._manager.host.memory_group)
+        left = memory.left(self._manager.host.counted_in)
         creating = [s for s in self._manager.chromes if s.held]
         promised = self.admission.held - len([s for s in creating if s.pid])
         need = self.settings.session_need_bytes + max(0, promised - own) * _BLANK_BYTES

@@ -70,6 +70,13 @@ class Keeping:
         self.responses.trim()
         self.console.trim()
 
+    def let_go(self) -> None:
+        """Its session is over: what was kept goes with it, at once."""
+        self.responses.clear()
+        self.console.clear()
+        if self._scripting is not None:
+            self._scripting.repeat = lambda target: None
+
     # -- scripts --
 
     def scripts(self) -> list[Script]:

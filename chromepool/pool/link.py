@@ -8,7 +8,7 @@ import dataclasses
 import itertools
 import os
 import socket
-from typing import Protocol
+from typing import Any, Protocol
 
 from chromepool import structured, wire
 from chromepool.errors import (
@@ -152,7 +152,12 @@ class Link:
         answer: asyncio.Future[Spawned] = self._loop.create_future()
         self._spawning[key] = answer
         self._send(wire.Spawn(key, limits, launch, protocol_port))
-        return await answer
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if _has_come(answer):
+                _close(answer.result().commands, answer.result().events)
+            raise
 
     def freeze(self, key: int) -> None:
         """Stops a session where it is."""
@@ -181,24 +186,31 @@ class Link:
     async def open_file(self, key: int, name: str) -> int:
         """A descriptor of one of those files, the caller's to close; raises
         :class:`ItemNotFound`."""
-        return (await self._ask_files(key, "open", name))[1]
+        answer = self._ask_files(key, "open", name)
+        try:
+            return (await answer)[1]
+        except asyncio.CancelledError:
+            if _has_come(answer):
+                _close(answer.result()[1])
+            raise
 
     async def remove_file(self, key: int, name: str) -> None:
         """Removes one; raises :class:`ItemNotFound`."""
         await self._ask_files(key, "remove", name)
 
-    async def _ask_files(self, key: int, verb: str, name: str) -> tuple[tuple[File, ...], int]:
+    def _ask_files(
+        self, key: int, verb: str, name: str
+    ) -> asyncio.Future[tuple[tuple[File, ...], int]]:
         number = next(self._numbers)
         answer: asyncio.Future[tuple[tuple[File, ...], int]] = self._loop.create_future()
         self._files[number] = answer
         self._send(wire.FileRequest(number, key, verb, name))
-        return await answer
+        return answer
 
     def _on_files(self, message: wire.FileAnswer, fds: list[int]) -> None:
         answer = self._files.pop(message.number)
         if answer.done():  # its caller hung up
-            for fd in fds:
-                os.close(fd)
+            _close(*fds)
         elif message.error:
             answer.set_exception(ItemNotFound(f"There is no such download: {message.error}."))
         else:
@@ -285,8 +297,7 @@ class Link:
     def _on_spawned(self, message: wire.Spawned, fds: list[int]) -> None:
         answer = self._spawning.pop(message.key)
         if answer.done():  # the caller was cancelled, and ends that Chrome
-            for fd in fds:
-                os.close(fd)
+            _close(*fds)
             return
         commands, events = fds
         answer.set_result(Spawned(message.pid, message.profile, commands, events))
@@ -300,3 +311,14 @@ class Link:
         else:
             answer.set_exception(BrowserGone("The session is gone."))
             answer.exception()  # nobody may be waiting any more
+
+
+def _has_come(answer: asyncio.Future[Any]) -> bool:
+    """Whether descriptors have come to a caller that was cancelled before it could take them: in
+    the same turn of the loop."""
+    return answer.done() and not answer.cancelled() and answer.exception() is None
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)

@@ -178,7 +178,8 @@ class Manager:
         )
         browser.log = browser.log.bind(session=session.key)
         browser.on_crash = lambda crash: self.later(self._explain_crash(session, crash))
-        browser.on_download = Downloads(self, session, browser).heard
+        session.downloads = Downloads(self, session, browser)
+        browser.on_download = session.downloads.heard
         session.browser = browser
         session.keeping = Keeping(self.settings, self.clock, session.attendant)
         session.keeping.on_scripts = lambda: self.recorder.note(session)
@@ -329,8 +330,11 @@ class Manager:
     def _keep(self, session: Session) -> None:
         if session.browser is not None:
             session.crashes, session.traffic = session.browser.crashes, session.browser.traffic
-            session.browser = session.keeping = None
-            session.forget_attendant()  # it holds the browser, and with that all that was kept
+            session.browser.let_go()
+            if session.keeping is not None:
+                session.keeping.let_go()
+            session.browser = session.keeping = session.downloads = None
+            session.forget_attendant()
         self._ended.append(session)
         if len(self._ended) > _KEPT:
             self._sessions.pop(self._ended.popleft().id, None)

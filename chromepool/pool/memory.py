@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 _UNLIMITED = 1 << 60
@@ -74,15 +75,24 @@ def machine_left(meminfo: Path = Path("/proc/meminfo")) -> int | None:
     return None if available is None else available * 1024
 
 
+def _upwards(group: str) -> Iterator[Path]:
+    """A group and each one above it, as far as they can be seen from here."""
+    folder = Path(group)
+    while group and (folder / "cgroup.procs").exists():
+        yield folder
+        folder = folder.parent
+
+
 def left(group: str) -> int | None:
-    """The least of what the pool's group, each group above it, and the machine have left.
+    """The least of what a group, each group above it, and the machine have left.
 
     None where nothing can tell.
     """
-    found = [machine_left()]
-    folder = Path(group)
-    while group and (folder / "cgroup.procs").exists():
-        found.append(group_left(folder))
-        folder = folder.parent
-    known = [value for value in found if value is not None]
-    return min(known) if known else None
+    found = [machine_left(), *map(group_left, _upwards(group))]
+    return min((value for value in found if value is not None), default=None)
+
+
+def cap(group: str) -> int | None:
+    """The lowest cap of a group and of each one above it; None where there is none."""
+    found = map(group_cap, _upwards(group))
+    return min((value for value in found if value is not None), default=None)

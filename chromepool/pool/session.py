@@ -14,6 +14,7 @@ from chromepool.browser.attendant import Attendant
 from chromepool.browser.browser import Browser, Crash, Traffic
 from chromepool.errors import BrowserGone
 from chromepool.model import Exit, Limits, Reason, State, Usage
+from chromepool.pool.downloads import Downloads
 from chromepool.pool.keeping import Keeping
 from chromepool.pool.order import Order
 
@@ -86,6 +87,8 @@ class Session:
         self._attendant: Attendant | None = None
         self.keeping: Keeping | None = None
         """What is kept of it, while it lives."""
+        self.downloads: Downloads | None = None
+        """What it has downloaded, likewise."""
         self.moved: Callable[[Session, State], None] = lambda session, before: None
         """Told of each move, with the state before it."""
         self.left: float | None = None
@@ -127,6 +130,8 @@ class Session:
 
     def forget_attendant(self) -> None:
         """Its Chrome is gone."""
+        if self._attendant is not None:
+            self._attendant.let_go()
         self._attendant = None
 
     def resume(self, began: float, last_active: float, left: float | None) -> None:

@@ -81,15 +81,7 @@ class CaptureDuty:
         self._attendant, self._wanted, self._kept = attendant, wanted, kept
         self._most_body_bytes, self._on_response = most_body_bytes, on_response
         self._open: dict[tuple[str, str], _Exchange] = {}
-        self._handlers: dict[str, Callable[[tuple[str, str], Target, dict[str, Any]], None]] = {
-            "Network.requestWillBeSent": self._on_request,
-            "Network.requestWillBeSentExtraInfo": self._on_request_headers,
-            "Network.responseReceived": self._on_response_head,
-            "Network.responseReceivedExtraInfo": self._on_response_headers,
-            "Network.loadingFinished": self._on_finished,
-            "Network.loadingFailed": self._on_failed,
-        }
-        self.events = frozenset(name.encode() for name in self._handlers)
+        self.events = frozenset(name.encode() for name in _HANDLERS)
         self._waiting: dict[str, _Waiting] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -110,9 +102,11 @@ class CaptureDuty:
 
     def heard(self, target: Target, event: cdp.Incoming) -> None:
         """One of the network's events."""
-        handler = self._handlers.get(event.method)
+        handler = _HANDLERS.get(event.method)
         if handler is not None:
-            handler((target.session, str(event.params.get("requestId"))), target, event.params)
+            handler(
+                self, (target.session, str(event.params.get("requestId"))), target, event.params
+            )
 
     # -- the events, in the order in which they come --
 
@@ -262,3 +256,13 @@ class CaptureDuty:
             return
         response.body = body
         self._kept.grow(number, len(body))
+
+
+_HANDLERS: dict[str, Callable[[CaptureDuty, tuple[str, str], Target, dict[str, Any]], None]] = {
+    "Network.requestWillBeSent": CaptureDuty._on_request,
+    "Network.requestWillBeSentExtraInfo": CaptureDuty._on_request_headers,
+    "Network.responseReceived": CaptureDuty._on_response_head,
+    "Network.responseReceivedExtraInfo": CaptureDuty._on_response_headers,
+    "Network.loadingFinished": CaptureDuty._on_finished,
+    "Network.loadingFailed": CaptureDuty._on_failed,
+}

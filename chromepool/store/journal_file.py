@@ -57,6 +57,8 @@ _EVENTS_PER_SESSION = 10
 _EVENTS_SHOWN = 1000
 _BUSY_S = 2.0
 _WAL_BYTES = 4 << 20
+_CACHE_KIB = 512
+"""It is written at its end and seldom read; SQLite's own 2 MiB fill up over days for nothing."""
 _DAY_S = 86400.0
 _ASIDE = 3
 """Files put aside that are kept, the newest: a disk that is going bad must not fill itself."""
@@ -213,6 +215,7 @@ class JournalFile:
         # In WAL mode this cannot break the file; what a power cut takes is the last moments.
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
+        self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise Damaged(found)

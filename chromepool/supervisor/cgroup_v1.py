@@ -113,6 +113,7 @@ class V1Tree:
         for controller, folder in own.items():
             try:
                 (folder / name).mkdir(exist_ok=True)
+                (folder / name).chmod(0o755)  # whatever the umask is
             except OSError:
                 continue
             self._folders[controller] = folder / name

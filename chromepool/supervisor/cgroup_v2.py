@@ -11,6 +11,8 @@ from chromepool.supervisor import cgroup
 
 _ENFORCED = ("memory", "cpu", "pids")
 _PERIOD_US = 100_000
+_OWN_LEAF = "daemon"
+"""Group of the supervisor and the gateway, beside the pool's."""
 
 
 def mount_point(mountinfo: str) -> Path | None:
@@ -36,14 +38,25 @@ def choose_base(point: Path, own: Path) -> Path:
     Processes and controlled children do not go together in one group ("no internal processes",
     cgroups(7)); so where this process is alone in a group that it may write to (a delegated unit,
     a container) it moves itself to a leaf and uses the group. Root in somebody else's group, a
-    login session say, uses the top instead.
+    login session say, uses the top instead. It may be in that leaf already
+    (``DelegateSubgroup=``, systemd 254).
     """
+    if own.name == _OWN_LEAF and _is_unit_of(own):
+        return own.parent
     alone = cgroup.read_pids(own) == [os.getpid()]
     if own != point and alone and os.access(own / "cgroup.procs", os.W_OK):
         return own
     if os.access(point / "cgroup.procs", os.W_OK):
         return point
     return own
+
+
+def _is_unit_of(leaf: Path) -> bool:
+    """Whether the group above is one that processes are kept out of, and ours to use."""
+    above = leaf.parent
+    return not cgroup.read_pids(above) and all(
+        os.access(above / name, os.W_OK) for name in ("cgroup.procs", "cgroup.subtree_control")
+    )
 
 
 class V2Leaf:
@@ -109,12 +122,13 @@ class V2Tree:
         """Makes the parent and turns the controllers on. Raises OSError."""
         self._folder = base / name
         if cgroup.read_pids(base) == [os.getpid()]:
-            (base / "daemon").mkdir(exist_ok=True)
-            cgroup.write(base / "daemon" / "cgroup.procs", os.getpid())
+            (base / _OWN_LEAF).mkdir(exist_ok=True)
+            cgroup.write(base / _OWN_LEAF / "cgroup.procs", os.getpid())
         available = cgroup.read(base / "cgroup.controllers").split()
         self.enforced = tuple(name for name in _ENFORCED if name in available)
         self._enable(base)
         self._folder.mkdir(exist_ok=True)
+        self._folder.chmod(0o755)  # whatever the umask is: the gateway reads what all use together
         self._enable(self._folder)
         cgroup.write_if_there(self._folder / "memory.max", pool_memory_bytes)
         self.freezer = (self._folder / "cgroup.freeze").exists()  # Linux 5.2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import os
 import socket
@@ -36,6 +37,7 @@ def serve(read_settings: Callable[[], Settings]) -> None:
 
     ``read_settings`` gives the settings as they are written now; SIGHUP calls it again.
     """
+    faulthandler.enable()  # what the loop hangs in is told when the watchdog sends SIGABRT
     notifier, passed = Notifier(os.environ), listen_fds(os.environ)
     settings = read_settings()
     set_up_logging(settings.log_level)
@@ -44,6 +46,7 @@ def serve(read_settings: Callable[[], Settings]) -> None:
     listeners.find_group(settings.group)
     listeners.make_folders(settings)
     with contextlib.ExitStack() as stack:
+        stack.callback(notifier.close)
         for folder in dict.fromkeys((settings.runtime_dir, settings.state_dir)):
             stack.callback(os.close, listeners.lock(folder))
         if os.geteuid() == 0:
@@ -56,9 +59,7 @@ def serve(read_settings: Callable[[], Settings]) -> None:
             log.warning("host.lacking", detail=warning)
         vault, estates = _open_vault(settings, notifier, passed)
         reconcile(settings, tree, [estate.ledger.name for estate in estates])
-        control = stack.enter_context(listeners.listen_control(settings))
-        stack.callback(settings.control_socket.unlink, missing_ok=True)
-        devtools = stack.enter_context(listeners.listen_devtools(settings))
+        control, devtools = _listen(settings, passed, stack)
         prctl.set_child_subreaper(1)
         prctl.set_name("chromepool")
         supervisor = Supervisor(
@@ -69,6 +70,7 @@ def serve(read_settings: Callable[[], Settings]) -> None:
             guardian=_guardian(settings, tree, vault),
             on_ready=functools.partial(_announce, settings, devtools),
             reload=functools.partial(_reload, read_settings),
+            notifier=notifier,
             vault=vault,
             stays=lambda: vault.is_open and pending_job(own_unit()) == "restart",
         )
@@ -104,6 +106,21 @@ def _guardian(settings: Settings, tree: Tree, vault: Vault) -> Guardian:
         return Guardian(tree)
     lock = Path(settings.state_dir) / "lock"
     return Guardian(tree, lock=lock, patience_s=_PATIENCE_S)
+
+
+def _listen(
+    settings: Settings, passed: dict[str, list[int]], stack: contextlib.ExitStack
+) -> tuple[socket.socket, socket.socket]:
+    """Both sockets: the manager's where it passed them, else the daemon's own."""
+    found = listeners.activated(passed)
+    if "control" not in found:
+        found["control"] = listeners.listen_control(settings)
+        stack.callback(settings.control_socket.unlink, missing_ok=True)
+    if "devtools" not in found:
+        found["devtools"] = listeners.listen_devtools(settings)
+    for sock in found.values():
+        stack.enter_context(sock)
+    return found["control"], found["devtools"]
 
 
 def _reload(read_settings: Callable[[], Settings]) -> Written:

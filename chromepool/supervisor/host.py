@@ -17,8 +17,8 @@ from chromepool.supervisor.namespaces import PrivateMounts, hides, sandbox_attem
 
 SANDBOX_REMEDY = (
     "Allow unprivileged user namespaces: sysctl user.max_user_namespaces=10000; on Ubuntu 23.10+ "
-    "also kernel.apparmor_restrict_unprivileged_userns=0; in a container "
-    "a seccomp profile that permits clone and unshare. To run without Chrome's sandbox "
+    "also kernel.apparmor_restrict_unprivileged_userns=0; in a container a seccomp profile that "
+    "permits clone, unshare and chroot: deploy/seccomp.json. To run without Chrome's sandbox "
     "all the same, knowing what it gives up, start with --no-sandbox."
 )
 
@@ -50,6 +50,28 @@ def open_tree(settings: Settings) -> Tree:
     return UncappedTree()
 
 
+def memory_bound(mountinfo: str, own: str) -> Path | None:
+    """The group that counts this process's memory, by the texts of /proc/self/mountinfo and
+    /proc/self/cgroup; None where there is none to be seen.
+
+    A container sees its own group, or everybody's, and mostly may not write to either.
+    """
+    v1 = cgroup_v1.hierarchies(mountinfo, own).get("memory")
+    if v1 is not None:
+        return v1
+    point = cgroup_v2.mount_point(mountinfo)
+    if point is None:
+        return None
+    group = cgroup_v2.own_group(point, own)
+    return group if group.is_dir() else point  # only a part of the hierarchy is mounted
+
+
+def own_memory_group() -> Path | None:
+    """:func:`memory_bound` of this process."""
+    mountinfo = Path("/proc/self/mountinfo").read_text()
+    return memory_bound(mountinfo, Path("/proc/self/cgroup").read_text())
+
+
 def session_uid(settings: Settings) -> int | None:
     """A uid such as sessions run as, None where they run as the daemon's own user."""
     return settings.uid_base if os.geteuid() == 0 else None
@@ -74,7 +96,8 @@ def _cgroup_warning(tree: Tree) -> str:
         return ""
     return (
         f"Sessions are NOT limited in {', '.join(missing)}: no writable control group offers it "
-        f"(cgroups: {tree.version}). Run as root, or as a systemd unit with Delegate=yes."
+        f"(cgroups: {tree.version}). Run as root, or as a systemd unit with Delegate=yes; "
+        "in a container, cap the container."
     )
 
 
@@ -133,4 +156,5 @@ def examine(settings: Settings, tree: Tree) -> Host:
         warnings=tuple(warning for warning in warnings if warning),
         freezer=tree.freezer,
         memory_group=str(tree.memory_group or ""),
+        memory_bound="" if tree.memory_group else str(own_memory_group() or ""),
     )

@@ -22,12 +22,15 @@ from chromepool.errors import (
 from chromepool.logs import Log, set_level
 from chromepool.model import Host, Limits
 from chromepool.supervisor import downloads
+from chromepool.supervisor.bulletin import Bulletin
 from chromepool.supervisor.child import Child, Phase
 from chromepool.supervisor.gateways import Gateways, Parcel
 from chromepool.supervisor.guardian import Guardian
+from chromepool.supervisor.notify import Notifier
 from chromepool.supervisor.nursery import Nursery, check_limits
 from chromepool.supervisor.reaper import process_state, reap
 from chromepool.supervisor.signals import Signals
+from chromepool.supervisor.succession import introduce, told_late
 from chromepool.supervisor.vault import Estate, Vault
 
 log = Log("chromepool.supervisor")
@@ -55,6 +58,7 @@ class Supervisor:
         guardian: Guardian,
         on_ready: Callable[[], None],
         reload: Callable[[], Written],
+        notifier: Notifier,
         vault: Vault,
         stays: Callable[[], bool],
     ) -> None:
@@ -64,9 +68,10 @@ class Supervisor:
         self._written, self._host = written, host
         self._coming: Written | None = None
         """What the next gateway gets, if it loads."""
-        self.on_ready, self._reload = on_ready, reload
+        self._announce, self._reload = on_ready, reload
         self._nursery, self._guardian = nursery, guardian
         self._vault, self._stays = vault, stays
+        self._notify = Bulletin(notifier)
         self._children: list[Child] = []
         self._by_key: dict[int, Child] = {}
         """Those that the gateway knows of, or the next one is to be told of."""
@@ -137,6 +142,13 @@ class Supervisor:
     def _on_reload(self) -> str:
         """Reads the settings again and has a new gateway, with new code, take over with them; why
         that cannot be, or ""."""
+        begun = self._notify.reloading()
+        refused = self._replace_gateway()
+        if refused and begun:
+            self._notify.ready()
+        return refused
+
+    def _replace_gateway(self) -> str:
         try:
             settings, tokens, secret = self._reload()
         except ChromepoolError as error:
@@ -159,6 +171,7 @@ class Supervisor:
             return
         log.info("daemon.stopping", within_s=self._settings.shutdown_timeout_s)
         self._stop_at = time.monotonic() + self._settings.shutdown_timeout_s
+        self._notify.stopping(len(self._children))
         self._gateways.stop()
         self.leaving = self._stays()
         if self.leaving:
@@ -181,17 +194,17 @@ class Supervisor:
             self._nursery.settings = self._settings
             set_level(self._settings.log_level)
             log.info("settings.reloaded")
-        parcels: list[Parcel] = []
-        adopted = 0
+        adopted: list[Parcel] = []
+        news: list[Parcel] = []
         for child in list(self._by_key.values()):
-            shared = child.share()
-            if shared is None:  # nobody knows whose it was
-                child.kill()
-                del self._by_key[child.key]
+            introduced = introduce(child)
+            if introduced is None:  # nobody knows whose it was
+                self._disown(child)
                 continue
-            parcels.insert(adopted, (self._adopt(child), shared))
-            adopted += 1
-            parcels += [(message, ()) for message in self._told_late(child)]
+            adopted.append(introduced)
+            news += told_late(child)
+            if child.phase is Phase.GONE:
+                self._let_go(child)
         settings, tokens, secret = self._written
         hello = wire.Welcome(
             dataclasses.asdict(settings),
@@ -200,40 +213,38 @@ class Supervisor:
             secret,
             restarts=self._gateways.starts - 1,
             failures=self._gateways.failures,
-            adopting=adopted,
+            adopting=len(adopted),
             next_key=self._last_key + 1,
             drain=self._drain,
         )
-        return [(hello, ()), *parcels]
+        return [(hello, ()), *adopted, *news]
 
-    @staticmethod
-    def _adopt(child: Child) -> wire.Adopt:
-        return wire.Adopt(child.key, child.pid, str(child.profile))
+    def _disown(self, child: Child) -> None:
+        child.kill()
+        self._let_go(child)
 
-    def _told_late(self, child: Child) -> list[wire.Message]:
-        """What became of a session while nobody listened."""
-        told: list[wire.Message] = []
-        if child.exit is not None:
-            told.append(wire.Exited(child.key, child.exit))
-        if child.phase is Phase.GONE:
-            told.append(wire.Gone(child.key, child.usage))
-            del self._by_key[child.key]
-            child.let_go()
-        return told
+    def _let_go(self, child: Child) -> None:
+        """The gateway is told nothing more of it."""
+        del self._by_key[child.key]
+        child.let_go()
+
+    def on_ready(self) -> None:
+        """It serves: people, and systemd, are told."""
+        self._announce()
+        self._notify.ready()
 
     def on_death(self) -> None:
         """The sessions stay; those that never were anybody's go."""
         for child in list(self._by_key.values()):
             if not child.known:
-                child.kill()
-                del self._by_key[child.key]
-                child.let_go()
+                self._disown(child)
         if self._stop_at is not None and not self.leaving:
             self._terminate_all()
 
     def on_refused(self) -> None:
         """The settings stay as they were."""
         self._coming = None
+        self._notify.ready()
 
     def on_message(self, message: wire.Message, fds: list[int]) -> None:
         """What the gateway wants; raises :class:`WireError`."""
@@ -349,6 +360,12 @@ class Supervisor:
             if child.phase is Phase.GONE:
                 self._reap()  # what left its group since the last time may be a zombie still
                 self._forget(child)
+        self._notify.tick(
+            now,
+            sessions=len(self._children),
+            places=self._settings.max_sessions,
+            gateway=self._gateways.current is not None,
+        )
 
     def _forget(self, child: Child) -> None:
         self._children.remove(child)
@@ -357,8 +374,7 @@ class Supervisor:
         if self._by_key.get(child.key) is not child:
             child.let_go()
         elif self._gateways.tell(wire.Gone(child.key, child.usage)) or self._stop_at is not None:
-            del self._by_key[child.key]
-            child.let_go()
+            self._let_go(child)
 
     def _kill_everything(self) -> None:
         self._gateways.kill()
@@ -380,6 +396,7 @@ class Supervisor:
             if child.phase is not Phase.RUNNING and not child.remover
         ]
         due.append(self._gateways.due(now))
+        due.append(self._notify.due)
         if self._stop_at is not None:
             due.append(self._stop_at)
         return min([_IDLE_S, *(max(0.0, at - now) for at in due)])

@@ -35,6 +35,11 @@ def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), "unshare")
 
 
+def chroot(path: str) -> None:
+    """chroot(2); raises :class:`OSError` that names the call, not the path."""
+    _check(_libc.chroot(path.encode()), "chroot")
+
+
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
     """mount(2); raises :class:`OSError` that names the target."""
     result = _libc.mount(
@@ -102,10 +107,12 @@ def succeeds(attempt: Callable[[], None]) -> str:
 
 
 def sandbox_attempt(uid: int | None) -> None:
-    """What Chrome's sandbox does first: a user namespace, and in it the right to unshare more.
+    """What Chrome's sandbox does first: a user namespace, and in it the rights to unshare more and
+    to let go of the file system.
 
     On Ubuntu 23.10+ AppArmor lets the first call pass and takes the rights away, so the
-    second is the one that tells. ``uid`` is given up to before, as for a session; None stays.
+    second is the one that tells; in a container without capabilities it is the third. ``uid`` is
+    given up to before, as for a session; None stays.
     """
     if uid is not None:
         os.setgroups([])
@@ -113,3 +120,4 @@ def sandbox_attempt(uid: int | None) -> None:
         os.setresuid(uid, uid, uid)
     unshare(CLONE_NEWUSER)
     unshare(CLONE_NEWPID | CLONE_NEWNET)
+    chroot("/")

@@ -114,6 +114,46 @@ def test_a_session_over_its_memory_cap_ends_as_out_of_memory(machine: Daemon) ->
     assert ended["exit"]["oom_kills"] >= 1
 
 
+class _Boxed(Daemon):
+    """In a group of its own, of which it sees only the inside and may write nothing: as in a
+    container."""
+
+    box = Path("/sys/fs/cgroup/chromepool-box")
+
+    @property
+    def argv(self) -> list[str]:
+        enter = f"echo $$ > {self.box}/cgroup.procs && exec unshare --cgroup --mount sh -c"
+        # A second mount of the same file system on the same point is refused: so umount first.
+        steps = "umount -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup"
+        steps += " && mount -o remount,bind,ro /sys/fs/cgroup"
+        script = f'{enter} \'{steps} && exec "$@"\' sh "$@"'
+        return ["sh", "-c", script, "sh", *super().argv]
+
+
+def test_in_a_container_its_memory_is_what_admission_goes_by(tmp_path: Path) -> None:
+    box = _Boxed.box
+    box.mkdir()
+    try:
+        (box / "memory.max").write_text(str(400 * MIB))
+        settings = {"start_timeout_s": 120, "max_sessions": 50}
+        with _Boxed(tmp_path, **settings) as daemon:
+            status = daemon.ask("GET", "/v1/status").json
+            assert status["limits"] == {"cgroup": "none", "enforced": []}
+            assert status["host"]["memory_bound"] == "/sys/fs/cgroup"
+            assert status["memory"]["cap_bytes"] == 400 * MIB
+            assert 0 < status["memory"]["left_bytes"] < 400 * MIB
+            made = 0
+            while (answer := daemon.ask("POST", "/v1/sessions", {})).status == 201:
+                made += 1
+                assert made < 10
+            assert (answer.status, answer.json["code"]) == (503, "insufficient_memory")
+            assert made
+        assert "oom_kill 0" in (box / "memory.events").read_text().splitlines()
+    finally:
+        wait_for(lambda: not (box / "cgroup.procs").read_text(), "the box is empty")
+        box.rmdir()
+
+
 def test_a_delegated_unit_is_used_from_within(tmp_path: Path) -> None:
     """systemd gives the unit a group of its own; the pool goes below it, not beside systemd's."""
     daemon = Daemon(tmp_path, start_timeout_s=120)

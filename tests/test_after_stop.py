@@ -1,0 +1,242 @@
+"""What is done once the daemon's own process is gone, on groups of this machine's."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from chromepool.config import Settings
+from chromepool.supervisor import cgroup
+from chromepool.supervisor.after_stop import RECORD, after_stop, restarts, take_controllers_back
+from chromepool.supervisor.cgroup_v2 import choose_base, mount_point
+from chromepool.supervisor.guardian import Guardian
+from tests.daemon import wait_for
+
+_POINT = mount_point(Path("/proc/self/mountinfo").read_text())
+needs_groups = pytest.mark.skipif(
+    _POINT is None or not os.access(_POINT / "cgroup.procs", os.W_OK),
+    reason="no cgroup v2 to make groups in",
+)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "profiles").mkdir()
+    return Settings(state_dir=str(tmp_path), runtime_dir=str(tmp_path))
+
+
+@pytest.fixture
+def pool(settings: Settings) -> Iterator[Path]:
+    """A pool's group, with the leaf s1, written down as a daemon does."""
+    assert _POINT is not None
+    folder = _POINT / f"chromepool-test-{os.getpid()}"
+    (folder / "s1").mkdir(parents=True)
+    (Path(settings.state_dir) / RECORD).write_text(str(folder))
+    (settings.profiles_dir / "s1").mkdir()
+    yield folder
+    cgroup.kill_pids(folder / "s1")
+    wait_for(lambda: _removed(folder), "the group is gone")
+
+
+def _removed(folder: Path) -> bool:
+    try:
+        cgroup.remove_tree(folder)
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def sleeper(pool: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in the leaf."""
+    process = subprocess.Popen(["sleep", "600"])
+    cgroup.write(pool / "s1" / "cgroup.procs", process.pid)
+    yield process
+    process.kill()
+    process.wait()
+
+
+KEPT = {"CHROMEPOOL_FD_STORE": "yes"}
+
+
+@needs_groups
+@pytest.mark.parametrize("result", ["success", "timeout", "resources", "start-limit-hit", ""])
+def test_after_the_end_nothing_is_left(
+    settings: Settings, pool: Path, sleeper: subprocess.Popen[bytes], result: str
+) -> None:
+    after_stop(settings, KEPT | {"SERVICE_RESULT": result}, keep_controllers=False)
+    assert sleeper.wait(20) == -signal.SIGKILL
+    assert not pool.exists()
+    assert list(settings.profiles_dir.iterdir()) == []
+
+
+@needs_groups
+@pytest.mark.parametrize("result", ["signal", "core-dump", "watchdog", "exit-code", "oom-kill"])
+def test_sessions_are_left_to_the_next_daemon(
+    settings: Settings, pool: Path, sleeper: subprocess.Popen[bytes], result: str
+) -> None:
+    after_stop(settings, KEPT | {"SERVICE_RESULT": result}, keep_controllers=False)
+    assert sleeper.poll() is None
+    assert cgroup.read_pids(pool / "s1") == [sleeper.pid]
+    assert [path.name for path in settings.profiles_dir.iterdir()] == ["s1"]
+
+
+@needs_groups
+def test_without_a_store_nothing_is_kept(
+    settings: Settings, pool: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    after_stop(settings, {"SERVICE_RESULT": "signal"}, keep_controllers=False)
+    assert sleeper.wait(20) == -signal.SIGKILL
+    assert not pool.exists()
+
+
+@needs_groups
+def test_what_a_living_daemon_has_is_not_touched(
+    settings: Settings, pool: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
+    with (Path(settings.state_dir) / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        after_stop(settings, {"SERVICE_RESULT": "success"}, keep_controllers=False)
+    assert sleeper.poll() is None
+    assert pool.exists()
+
+
+def test_a_daemon_that_never_got_so_far_left_nothing(tmp_path: Path) -> None:
+    settings = Settings(state_dir=str(tmp_path / "none"), runtime_dir=str(tmp_path))
+    after_stop(settings, {"SERVICE_RESULT": "exit-code"}, keep_controllers=False)
+    assert not (tmp_path / "none").exists()
+
+
+def test_only_a_folder_of_the_pool_s_is_removed(settings: Settings, tmp_path: Path) -> None:
+    other = tmp_path / "system.slice"
+    other.mkdir()
+    (Path(settings.state_dir) / RECORD).write_text(f"{other}\n")
+    after_stop(settings, {"SERVICE_RESULT": "success"}, keep_controllers=False)
+    assert other.exists()
+
+
+def test_a_restart_needs_the_store() -> None:
+    assert restarts("signal", KEPT, None)
+    assert not restarts("signal", {}, None)
+    assert not restarts("signal", {"CHROMEPOOL_FD_STORE": "no"}, None)
+    assert not restarts("success", KEPT, None)
+
+
+def _fake_unit(tmp_path: Path) -> tuple[Path, Path]:
+    unit = tmp_path / "chromepool.service"
+    pool = unit / "chromepool-0123456789"
+    pool.mkdir(parents=True)
+    for folder in (unit, pool):
+        (folder / "cgroup.subtree_control").write_text("memory pids\n")
+        (folder / "cgroup.procs").write_text("")
+    return unit, pool
+
+
+def test_controllers_are_taken_back_in_the_unit_only(tmp_path: Path) -> None:
+    unit, pool = _fake_unit(tmp_path)
+    take_controllers_back(pool, tmp_path)
+    assert (unit / "cgroup.subtree_control").read_text() == "memory pids\n"
+    take_controllers_back(pool, unit)
+    for folder in (pool, unit):  # a plain file keeps the last word; the kernel does all of them
+        assert (folder / "cgroup.subtree_control").read_text() == "-pids\n"
+
+
+def test_a_daemon_in_its_subgroup_uses_the_group_above(tmp_path: Path) -> None:
+    unit, _ = _fake_unit(tmp_path)
+    own = unit / "daemon"
+    own.mkdir()
+    (own / "cgroup.procs").write_text(f"{os.getpid()}\n1\n")
+    assert choose_base(tmp_path, own) == unit
+    (unit / "cgroup.procs").write_text("1\n")
+    assert choose_base(tmp_path, own) != unit, "others are in it"
+
+
+# -- the guardian's patience --
+
+
+class _Leaf:
+    """What a guardian kills; that it did so is seen in a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def kill(self) -> None:
+        self._mark.touch()
+
+    def pids(self) -> list[int]:
+        return []
+
+
+class _Tree:
+    freezer = False
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def leftovers(self) -> list[_Leaf]:
+        return [_Leaf(self._mark)]
+
+
+MakeGuardian = Callable[[float], Guardian]
+
+
+@pytest.fixture
+def make_guardian(tmp_path: Path) -> MakeGuardian:
+    def make(patience_s: float) -> Guardian:
+        tree = _Tree(tmp_path / "killed")
+        return Guardian(tree, lock=tmp_path / "lock", patience_s=patience_s)  # type: ignore[arg-type]
+
+    return make
+
+
+def test_it_is_needed_where_sessions_may_outlive_the_supervisor(
+    make_guardian: MakeGuardian,
+) -> None:
+    assert make_guardian(30).needed
+    assert not make_guardian(0).needed
+
+
+def test_it_goes_quietly_when_another_supervisor_is_there(
+    make_guardian: MakeGuardian, tmp_path: Path
+) -> None:
+    guardian = make_guardian(60)
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        guardian.start()
+        guardian.stop()
+    assert not (tmp_path / "killed").exists()
+
+
+def test_it_ends_all_when_none_comes(make_guardian: MakeGuardian, tmp_path: Path) -> None:
+    began = time.monotonic()
+    guardian = make_guardian(1)
+    guardian.start()
+    guardian.stop()
+    assert time.monotonic() - began >= 1
+    assert (tmp_path / "killed").exists()
+
+
+def test_a_supervisor_that_comes_late_is_seen(make_guardian: MakeGuardian, tmp_path: Path) -> None:
+    guardian = make_guardian(60)
+    guardian.start()
+    os.close(guardian._pipe)  # the supervisor's end
+    guardian._pipe = -1
+    with (tmp_path / "lock").open("w") as lock:
+        wait_for(lambda: _try(lock.fileno()), "the lock is free for a moment")
+        os.waitpid(guardian.pid, 0)
+    assert not (tmp_path / "killed").exists()
+
+
+def _try(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
