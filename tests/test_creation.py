@@ -52,6 +52,9 @@ class FakeBrowser:
             raise NoAnswer(f"Chrome did not answer {method}.")
         return {}
 
+    def let_go(self) -> None:
+        pass
+
 
 class FakeLink:
     """Ends sessions at once, and writes down what it was asked."""
