@@ -109,6 +109,8 @@ class Downloads:
         state = params.get("state")
         most = self._pool.settings.download_bytes
         name = str(params.get("filePath") or self._names.get(guid, "")).rpartition("/")[2]
+        if state == "inProgress" and guid not in self._names:  # begun under another gateway
+            self._begin(guid, name)
         if state == "inProgress" and size > most and guid not in self._cancelled:
             self._cancelled.add(guid)
             self._pool.later(self._cancel(guid))

@@ -39,8 +39,6 @@ _IDLE_S = 30.0
 _SPARE = 2
 """Chromes beyond ``max_sessions``: the one that ``/json/protocol`` is read from, and one that was
 started ahead and is let go as soon as it is ready, since its place was taken meanwhile."""
-
-
 Written = tuple[Settings, dict[str, str], str]
 """Settings, tokens by name (digests) and the webhook's secret, as they are written now."""
 
@@ -129,7 +127,7 @@ class Supervisor:
         """Whoever is its parent reaps it; how it ended is theirs to know."""
         self._selector.unregister(child.process)
         if child.exit is None:
-            self._tell(wire.Exited(child.key, child.died(None)))
+            self._gateways.tell(wire.Exited(child.key, child.died(None)))
 
     # -- what the operator wants --
 
@@ -254,14 +252,14 @@ class Supervisor:
             case wire.Remember(key=key):
                 self._on_remember(key, fds)
             case wire.FileRequest():
-                self._tell(*downloads.answer(message, self._by_key.get(message.key)))
+                self._gateways.tell(*downloads.answer(message, self._by_key.get(message.key)))
             case wire.Drain():
                 self._drain = message if message.on else None
             case wire.Leave():
                 if self._stop_at is None:
                     self._on_stop_signal()
             case wire.Reload():
-                self._tell(wire.Reloading(self._on_reload()))
+                self._gateways.tell(wire.Reloading(self._on_reload()))
             case wire.Stop() | wire.Inspect() | wire.Freeze() | wire.Thaw():
                 child = self._by_key.get(message.key)
                 if child is not None:  # or it died while the message was under way; Exited tells
@@ -275,7 +273,7 @@ class Supervisor:
                 child.terminate(grace_s)
             case wire.Inspect(key=key):
                 state = process_state(child.pid)
-                self._tell(wire.Inspected(key, child.leaf.usage(), child.words, state))
+                self._gateways.tell(wire.Inspected(key, child.leaf.usage(), child.words, state))
             case wire.Freeze():
                 child.freeze()
             case wire.Thaw(limits=limits):
@@ -287,9 +285,6 @@ class Supervisor:
         if key in self._by_key:
             self._by_key[key].remember(fds.pop())
             self._vault.keep(self._by_key[key])
-
-    def _tell(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
-        self._gateways.tell(message, fds)
 
     def _thaw(self, child: Child, limits: Limits) -> None:
         """A session that waited goes to its owner, with limits that may be lower."""
@@ -318,11 +313,13 @@ class Supervisor:
         except (StartFailed, ProfileInUse, InvalidRequest) as error:
             if child is not None:
                 child.abandon()
-            self._tell(wire.SpawnFailed(message.key, error.detail, error.remedy, error.code))
+            self._gateways.tell(
+                wire.SpawnFailed(message.key, error.detail, error.remedy, error.code)
+            )
             return
         self._by_key[message.key] = child
         self._listen_to(child)
-        self._tell(wire.Spawned(message.key, child.pid, str(child.profile)), fds)
+        self._gateways.tell(wire.Spawned(message.key, child.pid, str(child.profile)), fds)
 
     def _listen(self, child: Child) -> None:
         if not child.listen():
@@ -344,7 +341,7 @@ class Supervisor:
                 elif child.pid == pid and child.exit is None:
                     exit = child.died(status)
                     if self._by_key.get(child.key) is child:  # not of a gateway before this one
-                        self._tell(wire.Exited(child.key, exit))
+                        self._gateways.tell(wire.Exited(child.key, exit))
 
     def _tick(self) -> None:
         self._reap()

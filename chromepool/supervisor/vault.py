@@ -19,7 +19,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from chromepool.logs import Log
@@ -152,9 +152,10 @@ def find(passed: Mapping[str, Sequence[int]], *, wanted: bool) -> tuple[list[Est
     """The sessions among what systemd passed, and the names of what makes none. What makes none,
     or is not ``wanted``, is closed; a Chrome ends by that."""
     sessions: dict[str, dict[str, int]] = {}
-    for name, fds in passed.items():
+    for name in list(passed):
         session, dot, part = name.rpartition(".")
         if dot and (part in _WHOLE or part.startswith(_RECORD)):
+            fds = passed.pop(name)
             sessions.setdefault(session, {})[part] = fds[-1]
             for fd in fds[:-1]:  # stored twice: the newest counts
                 os.close(fd)

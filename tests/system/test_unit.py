@@ -7,6 +7,7 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -189,14 +190,76 @@ def test_a_killed_gateway_does_not_end_the_unit(unit: Unit) -> None:
     assert unit.delete(unit.new()["id"]) == 204
 
 
-def test_a_killed_daemon_is_started_again(unit: Unit) -> None:
-    """On this systemd the unit's group has to be made ready for it (EBUSY otherwise)."""
-    unit.new()
-    unit.kill_daemon()
-    session = unit.new()
+def _remember(session: dict[str, Any]) -> str:
+    """Leaves something in a page; its target."""
+
+    async def prepare() -> str:
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            target, page = await client.open_page()
+            await client.evaluate("window.kept = 41", page)
+            return target
+
+    return run_async(prepare())
+
+
+def _assert_kept(unit: Unit, session: dict[str, Any], target: str) -> None:
+    """It is the same Chrome, with the same page, under the same limits."""
+    wait_for(lambda: unit.show(session["id"])["state"] == "ready", "it is adopted", DEADLINE_S, 0.2)
+    assert unit.show(session["id"])["pid"] == session["pid"]
+
+    async def look() -> object:
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            return await client.evaluate("window.kept + 1", await client.attach(target))
+
+    assert run_async(look()) == 42
     leaf = _leaf_of(session)
-    assert (leaf / "memory.max").read_text().strip() == str(512 * MIB)
+    assert leaf.is_relative_to(unit.unit_group)
+    assert (leaf / "memory.max").read_text().strip() == str(session["limits"]["memory_bytes"])
+    assert (leaf / "pids.max").read_text().strip() == str(session["limits"]["pids"])
+
+
+def test_sessions_outlive_a_killed_gateway_and_a_reload(unit: Unit) -> None:
+    session = unit.new(limits={"memory_bytes": 200 * MIB})
+    target, gateway = _remember(session), unit.gateway
+    gateway.send_signal(signal.SIGKILL)
+    wait_for(lambda: not gateway.is_running(), "it is dead", DEADLINE_S, 0.2)
+    _assert_kept(unit, session, target)
+    gateway = unit.gateway
+    unit.systemctl("reload", "chromepool.service")
+    wait_for(lambda: not gateway.is_running(), "it has left", DEADLINE_S, 0.2)
+    _assert_kept(unit, session, target)
     assert unit.delete(session["id"]) == 204
+
+
+def test_sessions_outlive_a_killed_daemon(unit: Unit) -> None:
+    """On this systemd the unit's group has to be made ready for the next one (EBUSY otherwise)."""
+    session = unit.new(limits={"memory_bytes": 200 * MIB, "pids": 300})
+    target = _remember(session)
+    for _ in range(2):
+        unit.kill_daemon()
+        _assert_kept(unit, session, target)
+    new = unit.new()
+    assert (_leaf_of(new) / "memory.max").read_text().strip() == str(512 * MIB)
+    leaf = _leaf_of(session)
+    assert unit.delete(session["id"]) == 204
+    assert not leaf.exists()
+    assert unit.delete(new["id"]) == 204
+
+
+def test_sessions_outlive_a_restart_of_the_daemon(unit: Unit) -> None:
+    session = unit.new(limits={"memory_bytes": 200 * MIB})
+    target, before = _remember(session), unit.pid
+    unit.systemctl("restart", "chromepool.service")
+    assert unit.pid != before
+    _assert_kept(unit, session, target)
+    assert unit.delete(session["id"]) == 204
+
+
+def test_a_stop_ends_those_of_an_earlier_life_too(unit: Unit) -> None:
+    session = unit.new()
+    unit.kill_daemon()
+    wait_for(lambda: unit.show(session["id"])["state"] == "ready", "it is adopted", DEADLINE_S, 0.2)
+    unit.stop_unit()
 
 
 _SUBGROUP = """ExecStart=
