@@ -148,9 +148,9 @@ class Vault:
             self._notifier.remove(name)
 
 
-def find(passed: Mapping[str, Sequence[int]], *, wanted: bool) -> tuple[list[Estate], list[str]]:
-    """The sessions among what systemd passed, and the names of what makes none. What makes none,
-    or is not ``wanted``, is closed; a Chrome ends by that."""
+def find(passed: MutableMapping[str, list[int]], *, wanted: bool) -> tuple[list[Estate], list[str]]:
+    """The sessions among what systemd passed, taken out there, and the names of what makes none.
+    What makes none, or is not ``wanted``, is closed; a Chrome ends by that."""
     sessions: dict[str, dict[str, int]] = {}
     for name in list(passed):
         session, dot, part = name.rpartition(".")
