@@ -12,7 +12,6 @@ import encodings.idna  # noqa: F401  # imported late by aiohttp and socket other
 import faulthandler
 import logging
 import os
-import resource
 import signal
 import socket
 from collections.abc import Coroutine
@@ -47,6 +46,7 @@ from chromepool.supervisor.gateway_process import (
     EVIDENCE_SIGNAL,
     WIRE_FD,
 )
+from chromepool.supervisor.limits import raise_file_limit
 
 try:
     import uvloop
@@ -84,12 +84,6 @@ def drop_root(uid: int) -> None:
     prctl.set_name("chromepool-gw")
     if os.getppid() != parent:
         raise SystemExit("the supervisor is gone")
-
-
-def raise_file_limit() -> None:
-    """Every client, Chrome and pipe takes descriptors: as many as are allowed."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def authority_of(sock: socket.socket) -> str:

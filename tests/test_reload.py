@@ -125,3 +125,22 @@ def test_the_next_gateway_has_them_too(tmp_path: Path) -> None:
         daemon.reload("settings.reloaded")
         daemon.gateway.kill()
         wait_for(lambda: _max(daemon) == 5, "the next gateway has them")
+
+
+def test_of_two_in_a_row_the_last_one_counts(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    daemon = _FromFile(tmp_path)
+    daemon.write(max_sessions=2)
+    with daemon:
+        for most in (3, 4, 5):
+            daemon.write(max_sessions=most)
+            daemon.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: _is_taken(daemon), "the signal is taken")
+        wait_for(lambda: _max(daemon) == 5, "the last one is in force")
+
+
+def _is_taken(daemon: Daemon) -> bool:
+    """A signal that is still pending would swallow the next one."""
+    pending = Path(f"/proc/{daemon.pid}/status").read_text()
+    shared = next(line for line in pending.splitlines() if line.startswith("ShdPnd"))
+    return int(shared.split()[1], 16) == 0

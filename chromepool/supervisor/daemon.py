@@ -22,6 +22,7 @@ from chromepool.supervisor.cgroup import Tree
 from chromepool.supervisor.guardian import Guardian
 from chromepool.supervisor.jobs import own_unit, pending_job
 from chromepool.supervisor.journal_folder import make_journal_folder
+from chromepool.supervisor.limits import raise_file_limit
 from chromepool.supervisor.loop import Supervisor, Written
 from chromepool.supervisor.notify import Notifier, listen_fds
 from chromepool.supervisor.nursery import Nursery
@@ -60,6 +61,7 @@ def serve(read_settings: Callable[[], Settings]) -> None:
         vault, estates = _open_vault(settings, notifier, passed)
         reconcile(settings, tree, [estate.ledger.name for estate in estates])
         control, devtools = _listen(settings, passed, stack)
+        raise_file_limit()
         prctl.set_child_subreaper(1)
         prctl.set_name("chromepool")
         supervisor = Supervisor(
