@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench soak clean
+.PHONY: run test check bench soak chaos clean
 
 run: $(VENV)/.installed
 	$(BIN)/chromepool serve $(ARGS)
@@ -21,6 +21,10 @@ bench: $(VENV)/.installed-dev
 # A day in an hour; SESSIONS=200 makes it shorter.
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m bench.soak
+
+# Minutes of random faults; SEED=7 ROUNDS=40 does again what was done.
+chaos: $(VENV)/.installed-dev
+	$(BIN)/python -m bench.chaos
 
 $(VENV)/.installed: setup.cfg pyproject.toml scripts/bootstrap
 	scripts/bootstrap run
