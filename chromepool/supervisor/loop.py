@@ -192,8 +192,6 @@ class Supervisor:
             told.append(wire.Exited(child.key, child.exit))
         if child.phase is Phase.GONE:
             told.append(wire.Gone(child.key, child.usage))
-            del self._by_key[child.key]
-            child.let_go()
         return told
 
     def on_death(self) -> None:
@@ -226,14 +224,19 @@ class Supervisor:
                     self._on_stop_signal()
             case wire.Reload():
                 self._tell(wire.Reloading(self._on_reload()))
-            case wire.Stop() | wire.Inspect() | wire.Freeze() | wire.Thaw():
+            case wire.Stop() | wire.Inspect() | wire.Freeze() | wire.Thaw() | wire.Buried():
                 child = self._by_key.get(message.key)
-                if child is not None:  # or it died while the message was under way; Exited tells
+                if child is not None:
                     self._on_wish(child, message)
             case _:
                 raise WireError(f"the gateway does not send {type(message).__name__}.")
 
     def _on_wish(self, child: Child, message: wire.Message) -> None:
+        if child.phase is Phase.GONE:  # it went while the message was under way; Gone tells
+            if isinstance(message, wire.Buried):
+                del self._by_key[child.key]
+                child.let_go()
+            return
         match message:
             case wire.Stop(grace_s=grace_s):
                 child.terminate(grace_s)
@@ -346,9 +349,8 @@ class Supervisor:
         self._nursery.free(child)
         if self._by_key.get(child.key) is not child:
             child.let_go()
-        elif self._gateways.tell(wire.Gone(child.key, child.usage)) or self._stop_at is not None:
-            del self._by_key[child.key]
-            child.let_go()
+        else:  # a gateway that is told may die before it has taken notice: Buried ends it
+            self._gateways.tell(wire.Gone(child.key, child.usage))
 
     def _kill_everything(self) -> None:
         self._gateways.kill()
