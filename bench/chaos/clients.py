@@ -167,6 +167,15 @@ async def works(session: Json) -> bool:
     return await _evaluates(session, _in_new_page) or await _evaluates(session, _in_some_page)
 
 
+async def answers(session: Json) -> bool:
+    """Whether its browser answers."""
+    return await _evaluates(session, _has_version)
+
+
+async def _has_version(client: Cdp) -> bool:
+    return "product" in await client.call("Browser.getVersion")
+
+
 async def _evaluates(session: Json, work: Callable[[Cdp], Awaitable[bool]]) -> bool:
     try:
         async with (

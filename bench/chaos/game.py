@@ -13,8 +13,8 @@ from typing import Any
 
 from bench.chaos import clients
 from bench.chaos.books import Books
-from bench.chaos.faults import TRUE_ENDS, WORKS, Faults
-from bench.chaos.plan import Fault, Round
+from bench.chaos.faults import SHORT, TRUE_ENDS, WORKS, Faults
+from bench.chaos.plan import Fault, Kind, Round
 from bench.chaos.pool import ChaoticDaemon
 from tests.cdp import run
 from tests.daemon import wait_for
@@ -120,7 +120,7 @@ class Life:
         for place, session in enumerate(sessions):
             kind = kinds.get(place)
             allowed = TRUE_ENDS.get(kind, {WORKS}) if kind else {WORKS}
-            became, why = self._outcome(session, WORKS in allowed)
+            became, why = self._outcome(session, kind, WORKS in allowed)
             entry = entries.get(place) or Entry("nothing", place, "it was left alone")
             entry.became, entry.why = became, why
             if place not in entries:
@@ -128,7 +128,14 @@ class Life:
             if became not in allowed:
                 page.broken.append(f"{entry}; may have become: {', '.join(sorted(allowed))}")
 
-    def _outcome(self, session: Json, may_work: bool) -> tuple[str, str]:
+    def _is_short(self, session: Json) -> bool:
+        """Whether its browser answers, and the API tells that it may make no process."""
+        with contextlib.suppress(OSError, http.client.HTTPException, KeyError):
+            shown = self._daemon.show(session["id"])
+            return bool(shown["usage"]["pids_refused"]) and run(clients.answers(session))
+        return False
+
+    def _outcome(self, session: Json, kind: Kind | None, may_work: bool) -> tuple[str, str]:
         """What has become of a session, and why."""
 
         def find() -> tuple[str, str] | None:
@@ -136,13 +143,24 @@ class Life:
                 shown = self._daemon.show(session["id"])
                 if shown["state"] == "closed":
                     return shown["exit"]["reason"], " ".join(shown["exit"]["detail"].split())[:160]
+                if shown.get("code") == "session_not_found":  # its gateway is gone, too
+                    past = self._daemon.ask("GET", f"/v1/history/{session['id']}").json
+                    return past["reason"], past["detail"][:160]
                 if may_work and shown["state"] == "ready" and run(clients.works(session)):
                     crashes = [crash["reason"] for crash in shown["crashes"]]
                     return WORKS, f"tabs crashed: {', '.join(crashes)}" if crashes else ""
             return None
 
+        def find_or_short() -> tuple[str, str] | None:
+            found = find()
+            if found is None and kind is Kind.FORK_BOMB and self._is_short(session):
+                return SHORT, "it answers, and has no process for a page"
+            return found
+
         try:
-            found: tuple[str, str] = wait_for(find, "it works or has ended", _SETTLED_S, 0.1)
+            found: tuple[str, str] = wait_for(
+                find_or_short, "it works or has ended", _SETTLED_S, 0.1
+            )
         except AssertionError:
             return "neither works nor ended", str(self._daemon.show(session["id"]))[:300]
         return found
