@@ -66,7 +66,8 @@ class Books:
             "cgroups": len(daemon.leaves()),
             "chromes": len(daemon.chromes()),
             "profiles": len(daemon.profiles()),
-            "mounts": len(Path(f"/proc/{daemon.pid}/mountinfo").read_text().splitlines()),
+            # Others of this machine mount things, too.
+            "mounts": Path(f"/proc/{daemon.pid}/mountinfo").read_text().count(str(daemon.folder)),
             "files": sum(path.is_file() for path in daemon.state_dir.iterdir()),
         }
 
