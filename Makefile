@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check docs bench soak lock install clean
+.PHONY: run test check docs bench soak chaos lock install clean
 
 run: $(VENV)/.installed
 	$(BIN)/chromepool serve $(ARGS)
@@ -26,6 +26,10 @@ bench: $(VENV)/.installed-dev
 # A day in an hour; SESSIONS=200 makes it shorter.
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m bench.soak
+
+# Minutes of random faults; SEED=7 ROUNDS=40 does again what was done.
+chaos: $(VENV)/.installed-dev
+	$(BIN)/python -m bench.chaos
 
 # The newest of what setup.cfg and pyproject.toml allow, with hashes, for the Dockerfile.
 LOCK := $(BIN)/python -m uv pip compile --quiet --upgrade --generate-hashes --no-emit-index-url \

@@ -8,7 +8,7 @@ import platform
 import tempfile
 from pathlib import Path
 
-from bench import capture, lifecycle, monitor, roundtrip, warm
+from bench import capture, lifecycle, monitor, roundtrip, survival, warm
 
 _RESULTS = Path(__file__).parent / "results"
 
@@ -16,7 +16,7 @@ _RESULTS = Path(__file__).parent / "results"
 def main() -> None:
     """Runs every benchmark once."""
     figures: dict[str, object] = {"python": platform.python_version(), "kernel": platform.release()}
-    for part in (roundtrip, lifecycle, warm, monitor, capture):
+    for part in (roundtrip, lifecycle, warm, monitor, capture, survival):
         with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
             Path(folder).chmod(0o755)
             figures |= part.run(Path(folder))

@@ -63,6 +63,14 @@ class Leave:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Buried:
+    """Gateway to supervisor: the end of a session is written down, and the next gateway need not be
+    told of it."""
+
+    key: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Loaded:
     """Gateway to supervisor, first of all: its code is imported, and it waits for its welcome."""
 
@@ -242,6 +250,7 @@ Message = (
     Welcome
     | Drain
     | Leave
+    | Buried
     | Loaded
     | Ready
     | Ping

@@ -76,6 +76,7 @@ ONE_OF_EACH: list[wire.Message] = [
     wire.Ping(),
     wire.Pong(),
     wire.Leave(),
+    wire.Buried(7),
     wire.Reload(),
     wire.Spawn(1, LIMITS),
     wire.Spawn(1, LIMITS, protocol_port=True),

@@ -122,6 +122,10 @@ class Link:
         """Has the supervisor keep a file for the next gateway; closes it here."""
         self._send(wire.Remember(key), (record,))
 
+    def buried(self, key: int) -> None:
+        """Has it forget a session that is gone."""
+        self._send(wire.Buried(key))
+
     def drain(self, drain: wire.Drain) -> None:
         """Has it remembered that the daemon drains, or does not any more."""
         self._send(drain)

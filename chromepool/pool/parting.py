@@ -47,6 +47,8 @@ async def flush(manager: Manager, timeout_s: float) -> None:
     what was written, or for so long."""
     for session in manager.chromes:
         manager.recorder.note(session)
+    for _ in range(2):
+        manager.recorder.bury()
     deadline = manager.clock() + timeout_s
     while _unwritten(manager) and manager.clock() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)

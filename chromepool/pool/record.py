@@ -100,6 +100,8 @@ class Recorder:
         self._link = link
         self._active: dict[int, float] = {}
         """When each was last active, as far as it is written down."""
+        self._gone: list[int] = []
+        self._buried: list[int] = []
 
     def note(self, session: Session) -> None:
         """Something of it has changed. Where that cannot be written it stays as it was. One that is
@@ -115,8 +117,17 @@ class Recorder:
         self._link().remember(session.key, fd)
 
     def forget(self, session: Session) -> None:
-        """Nothing of it is left."""
+        """Nothing of it is left. The supervisor has it for a while still: what a gateway was told
+        just before it died, nobody may have written down."""
         self._active.pop(session.key, None)
+        self._gone.append(session.key)
+
+    def bury(self) -> None:
+        """Has the supervisor forget those that were gone at the last call: by now the journal has
+        them."""
+        for key in self._buried:
+            self._link().buried(key)
+        self._gone, self._buried = [], self._gone
 
     def note_active(self, sessions: list[Session]) -> None:
         """Writes down those that were driven since."""
@@ -131,5 +142,6 @@ class Recorder:
             await asyncio.sleep(_EVERY_S)
             try:
                 self.note_active(sessions())
+                self.bury()
             except Exception:  # or no deadline would be right any more after the next handover
                 log.exception("record.failed")

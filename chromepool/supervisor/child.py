@@ -100,21 +100,17 @@ class Child:
             os.close(self.record)
         self.record = record
 
-    def share(self) -> tuple[int, int, int] | None:
-        """Duplicates for another gateway: commands in, events out, the record; None where it is
-        nobody's, or there are no descriptors left."""
-        if self.pipe is None or not self.known:
-            return None
+    def share(self) -> tuple[int, ...]:
+        """Duplicates for another gateway: commands in, events out, the record. Raises OSError."""
         shared: list[int] = []
         try:
-            for fd in (*self.pipe, self.record):
+            for fd in (*(self.pipe or ()), self.record):
                 shared.append(os.dup(fd))
-        except OSError as error:
-            log.error("session.not_shared", session=self.key, error=error)
+        except OSError:
             for fd in shared:
                 os.close(fd)
-            return None
-        return shared[0], shared[1], shared[2]
+            raise
+        return tuple(shared)
 
     def let_go(self) -> None:
         """Closes what was kept for a gateway. May be called twice."""

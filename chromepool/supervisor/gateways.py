@@ -25,8 +25,10 @@ log = Log("chromepool.supervisor")
 Parcel = tuple[wire.Message, tuple[int, ...]]
 """A message and the descriptors that go with it."""
 _LONGEST_PAUSE_S = 30.0
-_STEADY_S = 60.0
+_STEADY_S = 10.0
 """A gateway that lived this long owes nothing for earlier deaths."""
+_SHORTAGE_S = 1.0
+"""Pause where none could be started: what was missing may be there again at any moment."""
 _LOADING_S = 60.0
 """Time to import its code; past that it hangs."""
 HANDOVER_S = 10.0
@@ -41,7 +43,7 @@ class Owner(Protocol):
     """Whose gateways they are."""
 
     def welcome(self) -> list[Parcel]:
-        """The first messages for the gateway that serves from now on."""
+        """The first messages for the gateway that serves from now on. Raises OSError."""
 
     def on_message(self, message: wire.Message, fds: list[int]) -> None:
         """What it says; raises :class:`WireError` if it must not. ``fds`` are to be closed."""
@@ -104,7 +106,8 @@ class Gateways:
         try:
             self._coming = GatewayProcess(self._listeners)
         except (StartFailed, OSError) as error:  # no process, no descriptor: there may be again
-            log.error("gateway.not_started", error=error, pause_s=self._delay(0.0))
+            self._start_at = time.monotonic() + _SHORTAGE_S
+            log.error("gateway.not_started", error=error, pause_s=_SHORTAGE_S)
             return f"no other gateway could be started: {error}"
         self.starts += 1
         self._listen_to(self._coming)
@@ -122,7 +125,14 @@ class Gateways:
     def _promote(self) -> None:
         """The one that has loaded serves from now on."""
         self.current, self._coming = self._coming, None
-        for message, fds in self._owner.welcome():
+        assert self.current is not None
+        try:
+            parcels = self._owner.welcome()
+        except OSError as error:  # no descriptors: with them it may go better a little later
+            log.error("gateway.not_welcomed", error=error)
+            self.current.kill()
+            return
+        for message, fds in parcels:
             self.tell(message, fds)
 
     # -- words --
@@ -181,7 +191,8 @@ class Gateways:
 
     def _have_leave(self, gateway: GatewayProcess) -> None:
         gateway.leaving = True
-        gateway.kill_at = time.monotonic() + HANDOVER_S
+        if gateway.kill_at is None:  # or it hangs, and is about to be ended
+            gateway.kill_at = time.monotonic() + HANDOVER_S
         self.tell(wire.Handover(HANDOVER_S))
 
     def tell(self, message: wire.Message, fds: tuple[int, ...] = ()) -> bool:

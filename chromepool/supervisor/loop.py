@@ -30,7 +30,7 @@ from chromepool.supervisor.notify import Notifier
 from chromepool.supervisor.nursery import Nursery, check_limits
 from chromepool.supervisor.reaper import process_state, reap
 from chromepool.supervisor.signals import Signals
-from chromepool.supervisor.succession import introduce, told_late
+from chromepool.supervisor.succession import introduce_all, told_late
 from chromepool.supervisor.vault import Estate, Vault
 
 log = Log("chromepool.supervisor")
@@ -192,17 +192,10 @@ class Supervisor:
             self._nursery.settings = self._settings
             set_level(self._settings.log_level)
             log.info("settings.reloaded")
-        adopted: list[Parcel] = []
-        news: list[Parcel] = []
-        for child in list(self._by_key.values()):
-            introduced = introduce(child)
-            if introduced is None:  # nobody knows whose it was
-                self._disown(child)
-                continue
-            adopted.append(introduced)
-            news += told_late(child)
-            if child.phase is Phase.GONE:
-                self._let_go(child)
+        adopted, nobodys = introduce_all(list(self._by_key.values()))
+        for child in nobodys:
+            self._disown(child)
+        news = [parcel for child in self._by_key.values() for parcel in told_late(child)]
         settings, tokens, secret = self._written
         hello = wire.Welcome(
             dataclasses.asdict(settings),
@@ -260,14 +253,18 @@ class Supervisor:
                     self._on_stop_signal()
             case wire.Reload():
                 self._gateways.tell(wire.Reloading(self._on_reload()))
-            case wire.Stop() | wire.Inspect() | wire.Freeze() | wire.Thaw():
+            case wire.Stop() | wire.Inspect() | wire.Freeze() | wire.Thaw() | wire.Buried():
                 child = self._by_key.get(message.key)
-                if child is not None:  # or it died while the message was under way; Exited tells
+                if child is not None:
                     self._on_wish(child, message)
             case _:
                 raise WireError(f"the gateway does not send {type(message).__name__}.")
 
     def _on_wish(self, child: Child, message: wire.Message) -> None:
+        if child.phase is Phase.GONE:  # it went while the message was under way; Gone tells
+            if isinstance(message, wire.Buried):
+                self._let_go(child)
+            return
         match message:
             case wire.Stop(grace_s=grace_s):
                 child.terminate(grace_s)
@@ -370,8 +367,10 @@ class Supervisor:
         self._vault.forget(child)
         if self._by_key.get(child.key) is not child:
             child.let_go()
-        elif self._gateways.tell(wire.Gone(child.key, child.usage)) or self._stop_at is not None:
-            self._let_go(child)
+        else:  # a gateway that is told may die before it has taken notice: Buried ends it
+            self._gateways.tell(wire.Gone(child.key, child.usage))
+            if not child.known:  # it was nobody's: no other gateway need be told
+                self._let_go(child)
 
     def _kill_everything(self) -> None:
         self._gateways.kill()

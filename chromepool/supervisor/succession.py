@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+
 from chromepool import wire
 from chromepool.supervisor.child import Child, Phase
 from chromepool.supervisor.gateways import Parcel
 
 
-def introduce(child: Child) -> Parcel | None:
-    """A session, with what it takes to drive it; None for one that is nobody's."""
-    shared = child.share()
-    if shared is None:
-        return None
-    return wire.Adopt(child.key, child.pid, str(child.profile)), shared
+def introduce_all(children: Iterable[Child]) -> tuple[list[Parcel], list[Child]]:
+    """Each session with what it takes to drive it, and those that are nobody's. Raises OSError
+    where there are not enough descriptors for all: none is given out then."""
+    parcels: list[Parcel] = []
+    nobodys: list[Child] = []
+    try:
+        for child in children:
+            if child.known and child.pipe is not None:
+                adopt = wire.Adopt(child.key, child.pid, str(child.profile))
+                parcels.append((adopt, child.share()))
+            else:
+                nobodys.append(child)
+    except OSError:
+        for _, fds in parcels:
+            for fd in fds:
+                os.close(fd)
+        raise
+    return parcels, nobodys
 
 
 def told_late(child: Child) -> list[Parcel]:
