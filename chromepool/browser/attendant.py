@@ -230,9 +230,9 @@ class Attendant:
                 self._tell(duty, target)
         finally:  # whatever went wrong, it must not hang
             self.ask("Target.setAutoAttach", _AUTO_ATTACH, target)
-            if info.get("canAccessOpener"):  # maybe paused by a client, if not for the attendant
+            if paused and info.get("canAccessOpener"):
                 self._popups.add(session, target.id)
-            else:
+            elif paused:  # else it is not the attendant's to let go; nor what stands still with it
                 self._run(session)
 
     def _run(self, session: str) -> None:
