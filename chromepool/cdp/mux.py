@@ -186,7 +186,7 @@ class Mux:
         if message.startswith(b'{"method":"Target.attachedToTarget"'):
             params = cdp.decode(message).params
             child = params["sessionId"].encode()
-            waits, info = params.get("waitingForDebugger"), params["targetInfo"]
+            waits, info = params.get("waitingForDebugger"), params.get("targetInfo", {})
             if waits or session in self._paused_tabs:  # a page waits by its tab, and is not said to
                 self.holds.add(child, info)
             if waits and info.get("type") == "tab":
