@@ -10,6 +10,8 @@ PAGE = """<!doctype html><title>chromepool</title><body style="background: teal"
 <h1>A page</h1><p>with some words to take a picture of"""
 FRAMES = """<!doctype html><title>frames</title>
 <iframe src="/page?near"></iframe><iframe src="http://localhost:{port}/page?far"></iframe>"""
+EARLY = """<!doctype html><title>early</title>
+<script>window.seen = [window.theirs ?? 0, window.mine ?? 0]</script>"""
 
 FILE_BYTES = 200_000
 
@@ -42,7 +44,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif path == "/file":
             self._give_file()
             return
-        pages = {"/page": PAGE, "/stop": PAGE, "/frames": FRAMES}
+        pages = {"/page": PAGE, "/stop": PAGE, "/frames": FRAMES, "/early": EARLY}
         if self.server.pages_are_gone:
             pages = {}
         body = pages.get(path, "").replace("{port}", str(self.server.server_port)).encode()

@@ -163,6 +163,27 @@ def test_a_frame_of_another_site_has_them(
     assert run(scenario()) == "a"
 
 
+@pytest.mark.parametrize("kind", ["Worker", "SharedWorker"])
+def test_workers_are_left_alone(new_session: NewSession, site: Site, kind: str) -> None:
+    session = new_session(scripts=[{"name": "a", "source": "globalThis.kept_mark = 7"}])
+    code = (
+        "const tell = (port) => port.postMessage(typeof kept_mark);"
+        "if ('onconnect' in self) onconnect = (e) => tell(e.ports[0]); else tell(self);"
+    )
+    ask = f"""new Promise((resolve) => {{
+      const worker = new {kind}(URL.createObjectURL(new Blob([{json.dumps(code)}])));
+      (worker.port ?? worker).onmessage = (event) => resolve([event.data, window.kept_mark]);
+    }})"""
+
+    async def scenario() -> Any:
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            _, page = await client.open_page()
+            await _go(client, page, site.url("/page"))
+            return await client.evaluate(ask, page)
+
+    assert run(scenario()) == ["undefined", 7]
+
+
 def test_given_at_creation_they_are_there_from_the_first_document(
     new_session: NewSession,
 ) -> None:

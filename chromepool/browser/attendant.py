@@ -2,9 +2,9 @@
 
 It attaches to the browser like any other client and asks to be attached to whatever opens, paused.
 Chrome holds a paused target until every client that asked for it has let it go, so Puppeteer's and
-Playwright's own preparations go on undisturbed beside it. Not so a popup with an opener: that runs
-as soon as the first of them lets it go, and may miss a client's own script (a known gap). Sessions
-that ask for nothing have none.
+Playwright's own preparations go on undisturbed beside it. Not so a popup that can reach its opener,
+which the attendant therefore lets go only after the clients. Sessions that ask for nothing have
+none.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import msgspec
 
 from chromepool.browser.browser import Browser
+from chromepool.browser.popups import WaitingPopups
 from chromepool.cdp import message as cdp
 from chromepool.errors import CommandFailed, NoAnswer
 
@@ -79,6 +80,7 @@ class Attendant:
         self._targets: dict[str, Target] = {}
         self._ids = itertools.count(1)
         self._asked: dict[int, tuple[Target | None, OnAnswer]] = {}
+        self._popups = WaitingPopups(browser.holds, self._is_own, self._ask_anything, self._run)
         self._batch: set[int] | None = None
         self._settled = asyncio.Event()
         self._lock = asyncio.Lock()
@@ -121,6 +123,7 @@ class Attendant:
     def let_go(self) -> None:
         """Its Chrome is gone: holds nothing any more."""
         self._duties.clear()
+        self._popups.let_go()
         self._targets.clear()
         self._asked.clear()
 
@@ -227,10 +230,23 @@ class Attendant:
                 self._tell(duty, target)
         finally:  # whatever went wrong, it must not hang
             self.ask("Target.setAutoAttach", _AUTO_ATTACH, target)
-            self.ask("Runtime.runIfWaitingForDebugger", {}, target)
+            if paused and info.get("canAccessOpener"):
+                self._popups.add(session, target.id)
+            elif paused:  # else it is not the attendant's to let go; nor what stands still with it
+                self._run(session)
+
+    def _run(self, session: str) -> None:
+        self.ask("Runtime.runIfWaitingForDebugger", {}, self._targets[session])
+
+    def _is_own(self, session: str) -> bool:
+        return session in self._targets
+
+    def _ask_anything(self, then: Callable[[], None]) -> None:
+        self.ask("Browser.getVersion", {}, on_answer=lambda answer: then())
 
     def _part(self, session: str) -> None:
         target = self._targets.pop(session, None)
+        self._popups.remove(session)
         if target is None:
             return
         for number in [n for n, (of, _) in self._asked.items() if of is target]:

@@ -12,9 +12,11 @@ from typing import Any, Protocol
 import msgspec
 
 from chromepool import structured
+from chromepool.browser import popups
 from chromepool.browser.durations import SAMPLED, Delays
 from chromepool.browser.pipe import Pipe
 from chromepool.cdp import message as cdp
+from chromepool.cdp.holds import Holds
 from chromepool.cdp.mux import Mux, Port
 from chromepool.errors import BrowserGone, CommandFailed, NoAnswer
 from chromepool.model import Reason
@@ -152,6 +154,11 @@ class Browser:
         return self._mux.base or ""
 
     @property
+    def holds(self) -> Holds:
+        """What its clients, and the daemon's own, hold paused."""
+        return self._mux.holds
+
+    @property
     def backlog_bytes(self) -> int:
         """Bytes that Chrome has not taken yet."""
         return self._pipe.backlog_bytes
@@ -245,27 +252,7 @@ class Browser:
         if command is not None:
             self._pipe.write(command)
         if by_tab:
-            self._let_popups_run()
-
-    def _let_popups_run(self) -> None:
-        """Those that wait for a client which is gone. One that was paused by its tab runs when a
-        session on its page says so, and there is none (measured); one that runs does not mind."""
-
-        mux = self._mux
-
-        def on_attached(answer: cdp.Incoming) -> None:
-            session = answer.result.get("sessionId")
-            if session is not None:
-                self._pipe.write(mux.release(session) + mux.end(session))
-
-        def on_targets(answer: cdp.Incoming) -> None:
-            for info in answer.result.get("targetInfos", ()):
-                if info["type"] == "page" and not info["url"]:  # its first document is not there
-                    params = {"targetId": info["targetId"], "flatten": True}
-                    attach = mux.command("Target.attachToTarget", params, on_attached, mux.base)
-                    self._pipe.write(attach)
-
-        self._pipe.write(mux.command("Target.getTargets", {}, on_targets))
+            popups.let_run(self._mux, self._pipe.write)
 
     def speak(self, port: Port, message: bytes) -> None:
         """Passes on a message of a port of the daemon's own."""

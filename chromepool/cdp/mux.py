@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import msgspec
 
 from chromepool.cdp import message as cdp
+from chromepool.cdp.holds import Holds
 
 _FIRST_ID = 1 << 30
 """The daemon's own commands count from here, which is out of most clients' way."""
@@ -56,6 +57,9 @@ class Mux:
         self._tails: dict[Port, bytes] = {}
         self._paused_tabs: set[bytes] = set()
         """Sessions of tabs that waited for their client when it met them."""
+        self.holds = Holds()
+        """What ports hold paused now."""
+        self._held = self.holds.targets  # a glance at it must cost a message next to nothing
         self._answers: dict[tuple[bytes | None, int], OnAnswer] = {}
         self._last_id = _FIRST_ID + secrets.randbelow(_FIRST_IDS)
         self.base: str | None = None
@@ -152,6 +156,8 @@ class Mux:
             return None
         if envelope.method == "Browser.close":
             port.asks_to_close()
+        if self._held and envelope.method == "Runtime.runIfWaitingForDebugger":
+            self.holds.remove(session)
         if tail is None:
             return message + b"\0"
         return message[: message.rindex(b"}")] + tail
@@ -180,7 +186,10 @@ class Mux:
         if message.startswith(b'{"method":"Target.attachedToTarget"'):
             params = cdp.decode(message).params
             child = params["sessionId"].encode()
-            if params.get("waitingForDebugger") and params["targetInfo"].get("type") == "tab":
+            waits, info = params.get("waitingForDebugger"), params.get("targetInfo", {})
+            if waits or session in self._paused_tabs:  # a page waits by its tab, and is not said to
+                self.holds.add(child, info)
+            if waits and info.get("type") == "tab":
                 self._paused_tabs.add(child)
             self._owners[child] = port
             self._parents[child] = session
@@ -195,12 +204,14 @@ class Mux:
             self._children[parent].discard(session)
         port = self._owners.pop(session, None)
         self._paused_tabs.discard(session)
+        self.holds.remove(session)
         below = list(self._children.pop(session, ()))
         while below:  # no recursion: a client may nest as deeply as it likes
             child = below.pop()
             self._owners.pop(child, None)
             self._parents.pop(child, None)
             self._paused_tabs.discard(child)
+            self.holds.remove(child)
             below += self._children.pop(child, ())
         if port is None or self._roots.get(port) != session:
             return None
