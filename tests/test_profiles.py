@@ -62,15 +62,8 @@ def test_its_lock_goes_with_a_chrome_that_is_killed(daemon: Daemon) -> None:
     assert daemon.new(profile="shop")["state"] == "ready"
 
 
-def test_its_lock_goes_with_the_gateway_and_with_the_daemon(tmp_path: Path) -> None:
+def test_its_lock_goes_with_the_daemon(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    with Daemon(tmp_path) as daemon:
-        daemon.new(profile="shop")
-        daemon.gateway.kill()
-        wait_for(lambda: daemon.ask("GET", "/healthz").status == 200, "another gateway serves")
-        wait_for(lambda: not daemon.chromes(), "its session is gone")
-        assert daemon.new(profile="shop")["state"] == "ready"
-        processes = daemon.of_sessions()
     daemon = Daemon(tmp_path).start()
     daemon.new(profile="shop")
     processes = daemon.of_sessions()
