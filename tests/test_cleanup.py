@@ -29,11 +29,22 @@ def _zombies(daemon: Daemon) -> list[psutil.Process]:
     return [p for p in tree if p.status() == psutil.STATUS_ZOMBIE]
 
 
+def _kept(daemon: Daemon) -> list[str]:
+    """What the supervisor still has of ended sessions, for a gateway that may have missed it."""
+    folder, kept = Path(f"/proc/{daemon.pid}/fd"), []
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            if "chromepool-session" in os.readlink(folder / name):
+                kept.append(name)
+    return kept
+
+
 class _Books:
     """What a daemon without sessions holds."""
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
+        wait_for(lambda: not _kept(daemon), "the session before is forgotten")
         self._before = self._count()
 
     def _count(self) -> dict[str, int]:
