@@ -293,6 +293,19 @@ def test_a_gateway_that_hangs_is_found_with_evidence(
         assert daemon.show(session["id"])["state"] == "ready"
 
 
+def test_one_that_hangs_does_not_hold_up_its_successor(tmp_path: Path) -> None:
+    """It is not given the time that one has which leaves."""
+    tmp_path.chmod(0o755)
+    with Daemon(tmp_path, heartbeat_timeout_s=3) as daemon:
+        session, before = daemon.new(), serving(daemon)
+        daemon.gateway.suspend()
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_taken_over(daemon, before)
+        hung = [json.loads(line) for line in daemon.log if '"gateway.hung"' in line]
+        assert [line["why"] for line in hung] == ["it gave no sign of life"]
+        assert daemon.show(session["id"])["state"] == "ready"
+
+
 def test_a_slow_start_is_no_hang(misbehaving: Misbehaving) -> None:
     """A Chrome that does not answer keeps the supervisor's questions waiting for nobody."""
     with misbehaving("mute", heartbeat_timeout_s=3, start_timeout_s=9) as daemon:

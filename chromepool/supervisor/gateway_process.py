@@ -54,7 +54,7 @@ class GatewayProcess:
         self.wire = WireEnd(ours)
         self._evidence = evidence
         self.started_at = self.heard_at = self.asked_at = self.looked_at = time.monotonic()
-        self.loaded = self.ready = self.leaving = False
+        self.loaded = self.ready = self.leaving = self.questioned = False
         self.kill_at: float | None = None
         """When it is killed: it hangs, or was asked to leave and does not."""
 
@@ -79,8 +79,9 @@ class GatewayProcess:
         self.looked_at = now
         return now - self.heard_at
 
-    def ask_where(self) -> None:
+    def question(self) -> None:
         """Has it say where it hangs; :meth:`evidence` reads that a little later."""
+        self.questioned = True
         os.kill(self.pid, EVIDENCE_SIGNAL)
 
     def evidence(self) -> list[str]:

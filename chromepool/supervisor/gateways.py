@@ -281,15 +281,19 @@ class Gateways:
         for gateway in (self.current, self._coming):
             if gateway is None:
                 continue
-            if gateway.kill_at is not None:
-                if now >= gateway.kill_at:
-                    self._end(gateway)
-            elif gateway.silent_s(now) > self._patience_s(gateway) and not self._stopping:
-                gateway.ask_where()
+            silent_s = gateway.silent_s(now)
+            if gateway.kill_at is not None and now >= gateway.kill_at:
+                self._end(gateway)
+            elif gateway.connected and not gateway.questioned and self._hangs(gateway, silent_s):
+                gateway.question()
                 gateway.kill_at = now + _EVIDENCE_S
             elif gateway.ready and now - gateway.asked_at >= self._beat_s():
                 gateway.asked_at = now
                 self.tell(wire.Ping())
+
+    def _hangs(self, gateway: GatewayProcess, silent_s: float) -> bool:
+        """Also one that is leaving: it could do so for long."""
+        return silent_s > self._patience_s(gateway) and not self._stopping
 
     def _beat_s(self) -> float:
         return min(BEAT_S, self._silence_s() / 4)
@@ -299,7 +303,9 @@ class Gateways:
 
     def _end(self, gateway: GatewayProcess) -> None:
         silent_s = round(time.monotonic() - gateway.heard_at, 1)
-        log.error("gateway.hung", silent_s=silent_s, evidence=gateway.evidence())
+        why = "it gave no sign of life" if gateway.questioned else "it did not leave in time"
+        log.error("gateway.hung", why=why, silent_s=silent_s, evidence=gateway.evidence())
+        gateway.questioned = True
         gateway.kill()
         gateway.kill_at = time.monotonic() + _LONGEST_PAUSE_S
 
