@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import http.client
 import os
@@ -172,10 +173,14 @@ class Faults:
 
     def _take_fds(self, fault: Fault) -> str:
         spare = fault.size % 8
-        with few_descriptors(self._daemon.pid, spare):
-            status = self._ask("POST", "/v1/sessions")
-            self._daemon.process.send_signal(signal.SIGHUP)
-            threading.Event().wait(_HOLD_S)
+        with concurrent.futures.ThreadPoolExecutor(1) as caller:
+            with few_descriptors(self._daemon.pid, spare):
+                # Not waited for meanwhile: where another fault has stopped the gateway there is no
+                # answer before there are descriptors for the next one.
+                creation = caller.submit(self._ask, "POST", "/v1/sessions")
+                self._daemon.process.send_signal(signal.SIGHUP)
+                threading.Event().wait(_HOLD_S)
+            status = creation.result()
         return f"{spare} left, SIGHUP; a creation meanwhile: {status}"
 
     def _jump(self, fault: Fault) -> str:

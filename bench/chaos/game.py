@@ -8,6 +8,7 @@ import dataclasses
 import http.client
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +85,13 @@ class Life:
                 finally:
                     doing.undo()
                 began = time.monotonic()
-                self._settle(page, sessions, faults)
+                bombed = _bombed(faults)
+                others = [place for place in range(len(sessions)) if place not in bombed]
+                self._settle(page, sessions, faults, others)
                 self._fill(page)
                 page.recovered_s = round(time.monotonic() - began, 1)
+                # Apart: that one of these has no process for a page is seen only by waiting for it.
+                self._settle(page, sessions, faults, bombed)
                 self._end_all()
             page.answers = sum(driver.answers for driver in drivers)
         finally:
@@ -113,12 +118,14 @@ class Life:
 
     # -- what became of them --
 
-    def _settle(self, page: Page, sessions: list[Json], faults: Round) -> None:
-        """Each session works, or has ended for the reason that was done to it."""
+    def _settle(
+        self, page: Page, sessions: list[Json], faults: Round, places: Sequence[int]
+    ) -> None:
+        """Each of these sessions works, or has ended for the reason that was done to it."""
         kinds = {fault.victim: fault.kind for fault in faults.faults if fault.victim >= 0}
         entries = {entry.whom: entry for entry in page.entries if entry.whom >= 0}
-        for place, session in enumerate(sessions):
-            kind = kinds.get(place)
+        for place in places:
+            session, kind = sessions[place], kinds.get(place)
             allowed = TRUE_ENDS.get(kind, {WORKS}) if kind else {WORKS}
             became, why = self._outcome(session, kind, WORKS in allowed)
             entry = entries.get(place) or Entry("nothing", place, "it was left alone")
@@ -210,6 +217,11 @@ class Life:
             return False
 
         wait_for(is_empty, "every session is deleted")
+
+
+def _bombed(faults: Round) -> list[int]:
+    """Places of the sessions that have met a fork bomb."""
+    return [fault.victim for fault in faults.faults if fault.kind is Kind.FORK_BOMB]
 
 
 def play(
