@@ -8,10 +8,14 @@ another shape than the dataclasses below raises :class:`~chromepool.errors.WireE
 from __future__ import annotations
 
 import array
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import socket
+import stat
+import struct
 import sys
 import types
 import typing
@@ -23,6 +27,8 @@ from chromepool.model import Exit, File, Host, Launch, Limits, Usage
 PACKET_BYTES = 128 * 1024
 """Largest message; well under the default socket buffer (net.core.wmem_default, 208 KiB)."""
 _MAX_FDS = 4
+_INT_BITS = 64
+"""Numbers are counted on from what is received, and a longer one can end as one too long to say."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,7 +119,7 @@ class Handover:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Remember:
     """Gateway to supervisor: what the next gateway has to know of a session. Carries one
-    descriptor, of a file whose content is the gateways' own business."""
+    descriptor, of a sealed file in memory whose content is the gateways' own business."""
 
     key: int
 
@@ -298,6 +304,8 @@ def _build(kind: Any, value: Any, path: str) -> Any:
         return _build_float(value, path)
     if type(value) is not (origin or kind):
         raise WireError(f"{path} is {type(value).__name__}, not {kind}.")
+    if type(value) is int and value.bit_length() > _INT_BITS:
+        raise WireError(f"{path} is a number of more than {_INT_BITS} bits.")
     return value
 
 
@@ -363,5 +371,23 @@ def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
         return decode(packet), fds.tolist()
     except WireError:
         for fd in fds:
-            os.close(fd)
+            close_foreign(fd)
         raise
+
+
+def is_sealed(fd: int) -> bool:
+    """Whether it is a file in memory that nobody can change any more: what is read from it is what
+    was passed, and no close of it waits for anybody (memfd_create(2))."""
+    try:
+        return bool(fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_WRITE)
+    except OSError:
+        return False
+
+
+def close_foreign(fd: int) -> None:
+    """Closes what the other end has passed. A socket on which it has set SO_LINGER would wait for
+    its peer (socket(7))."""
+    if stat.S_ISSOCK(os.fstat(fd).st_mode):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+    os.close(fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -221,6 +222,37 @@ def test_it_ends_all_when_none_comes(make_guardian: MakeGuardian, tmp_path: Path
     guardian.stop()
     assert time.monotonic() - began >= 1
     assert (tmp_path / "killed").exists()
+
+
+def test_one_that_died_is_started_again_as_soon_as_it_can_be(
+    make_guardian: MakeGuardian, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guardian = make_guardian(60)
+    guardian.start()
+    first = guardian.pid
+    os.kill(first, signal.SIGKILL)
+    os.waitpid(first, 0)
+    assert not guardian.reaped(first + 1)
+    assert guardian.reaped(first)
+    before = os.listdir("/proc/self/fd")
+
+    def no_memory() -> int:
+        raise BlockingIOError(errno.EAGAIN, "no process")
+
+    with monkeypatch.context() as short:
+        short.setattr(os, "fork", no_memory)
+        guardian.start_if_due(1000.0)
+    assert guardian.pid == 0
+    assert len(os.listdir("/proc/self/fd")) == len(before), "nothing is left of the attempt"
+    guardian.start_if_due(1000.5)
+    assert guardian.pid == 0, "not over and over"
+    guardian.start_if_due(1001.0)
+    assert guardian.pid not in (0, first)
+    second = guardian.pid
+    guardian.start_if_due(2000.0)
+    assert guardian.pid == second
+    os.kill(second, signal.SIGKILL)
+    guardian.stop()
 
 
 def test_a_supervisor_that_comes_late_is_seen(make_guardian: MakeGuardian, tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.cdp import Cdp, connect, run
 from tests.conftest import Misbehaving
-from tests.daemon import Daemon, wait_for
+from tests.daemon import Daemon, is_alive, wait_for
 from tests.site import Site
 
 
@@ -173,6 +174,52 @@ def test_scripts_emulation_and_console_are_taken_up_again(daemon: Daemon, site: 
     )
 
 
+def _renderers(session: dict[str, Any]) -> list[psutil.Process]:
+    below = psutil.Process(session["pid"]).children(recursive=True)
+    return [process for process in below if "--type=renderer" in process.cmdline()]
+
+
+def test_a_tab_that_hangs_costs_nobody_a_session(daemon: Daemon, site: Site) -> None:
+    """Neither its session nor what that had asked for, over two gateways in a row."""
+    wishes = {"console": True, "timezone": "Pacific/Auckland"}
+    script = {"name": "first", "source": "window.first = 1"}
+    session = daemon.new(**wishes, capture={}, scripts=[script])
+
+    async def open_page() -> str:
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            return (await client.open_page(site.url("/page")))[0]
+
+    target = run(open_page())
+    stopped = _renderers(session)
+    assert stopped
+    for renderer in stopped:
+        renderer.suspend()
+    kill_gateway(daemon)
+    before = serving(daemon)
+    for number in range(2):  # the second comes while it takes over
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: serving(daemon) > before + number, "another gateway serves")  # noqa: B023
+    for renderer in stopped:
+        renderer.resume()
+    wait_taken_over(daemon, before)
+    path = f"/v1/sessions/{session['id']}/scripts"
+    assert [s["name"] for s in daemon.ask("GET", path).json["scripts"]] == ["first"]
+
+    async def look() -> None:
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            old = await client.attach(target)
+            _, new = await client.open_page(site.url("/page"))
+            for page in (old, new):
+                await client.call("Page.enable", session=page)
+                await client.call("Page.reload", session=page)
+                await client.wait_event("Page.loadEventFired")
+                assert await client.evaluate("window.first", page) == 1
+                zone = "Intl.DateTimeFormat().resolvedOptions().timeZone"
+                assert await client.evaluate(zone, page) == "Pacific/Auckland"
+
+    run(look())
+
+
 def test_a_chrome_that_dies_while_there_is_no_gateway_has_a_true_end(daemon: Daemon) -> None:
     session = daemon.new()
     gateway = daemon.gateway
@@ -304,6 +351,19 @@ def test_one_that_hangs_does_not_hold_up_its_successor(tmp_path: Path) -> None:
         hung = [json.loads(line) for line in daemon.log if '"gateway.hung"' in line]
         assert [line["why"] for line in hung] == ["it gave no sign of life"]
         assert daemon.show(session["id"])["state"] == "ready"
+
+
+def test_one_that_hangs_at_a_stop_is_ended_and_its_sessions_are_asked(tmp_path: Path) -> None:
+    """SIGTERM after a stop that its gateway does nothing about, long before all of it is over."""
+    tmp_path.chmod(0o755)
+    with Daemon(tmp_path, heartbeat_timeout_s=3, shutdown_timeout_s=600) as daemon:
+        process = psutil.Process(daemon.new()["pid"])
+        daemon.gateway.suspend()
+        daemon.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: daemon.process.poll() is not None, "it has stopped", 120)
+        assert daemon.stop() == 0
+        assert not is_alive(process)
+        assert any('"gateway.hung"' in line for line in daemon.log)
 
 
 def test_a_slow_start_is_no_hang(misbehaving: Misbehaving) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import array
 import contextlib
 import json
+import math
 import os
 import selectors
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,13 @@ import psutil
 import pytest
 
 from chromepool.model import Limits
-from chromepool.supervisor.vault import find
+from chromepool.supervisor.child import Child
+from chromepool.supervisor.notify import Notifier
+from chromepool.supervisor.vault import Vault, find
 from tests.cdp import connect, run
 from tests.daemon import Daemon, is_alive, wait_for
 from tests.test_handover import states
+from tests.test_notify import Manager
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="without control groups nothing is kept")
 
@@ -233,12 +238,76 @@ def test_what_cannot_be_used_is_dropped(folder: Path, store: Store) -> None:
     process = psutil.Process(first.new()["pid"])
     first.kill()
     for name in list(store.kept):
-        if name.endswith(".ledger"):
+        if ".ledger" in name:
             store._close(name)
     with first.next() as second:
         assert states(second) == []
         wait_for(lambda: not is_alive(process), "a session that is nobody's is ended")
         wait_for(lambda: not store.kept, "it is not given to the next life as well")
+
+
+def test_one_that_is_gone_is_left_with_nobody_again(folder: Path, store: Store) -> None:
+    """Not even when the gateway learns late of it, and has it remembered once more."""
+    with Kept(folder, store) as daemon:
+        session = daemon.new()
+        wait_for(lambda: store.kept, "it is kept")
+        daemon.gateway.suspend()
+        os.kill(session["pid"], signal.SIGKILL)
+        wait_for(lambda: not store.kept, "the supervisor has seen its end")
+        daemon.gateway.resume()
+        assert daemon.wait_ended(session["id"])["exit"]["reason"] == "crashed"
+        kept = daemon.new()
+        wait_for(lambda: len(store.kept) == 6, "the next one is kept")
+        assert daemon.show(kept["id"])["state"] == "ready"
+        assert len({name.partition(".")[0] for name in store.kept}) == 1
+
+
+def test_what_the_manager_is_behind_with_is_said_later_and_in_order(tmp_path: Path) -> None:
+    manager = Manager(str(tmp_path / "notify"))
+    notifier = Notifier({"NOTIFY_SOCKET": manager.sock.getsockname()})
+    vault = Vault(notifier, is_open=True)
+    child = _child()
+    said = 0
+    while notifier.ping():
+        said += 1
+    vault.keep(child)
+    child.remember(os.open(os.devnull, os.O_RDONLY))
+    vault.keep(child)
+    now = vault.due
+    assert now < time.monotonic() + 60, "it wants to be called again"
+    for _ in range(said):
+        manager.hear()
+    vault.tick(now)
+    expected = [*("commands", "events", "process", "stderr", "ledger1", "record1", "record2")]
+    heard = [manager.hear() for _ in range(7)]
+    assert [words["FDNAME"] for words, _ in heard] == [f"s1.{part}" for part in expected]
+    assert [len(fds) for _, fds in heard] == [1] * 7
+    words, _ = manager.hear()
+    assert (words["FDNAME"], "FDSTOREREMOVE" in words) == ("s1.record1", True)
+    assert vault.due == math.inf
+    for fd in (fd for _, fds in heard for fd in fds):
+        os.close(fd)
+    child.let_go()
+    os.close(child.stderr)
+    notifier.close()
+    manager.sock.close()
+
+
+def _child() -> Child:
+    commands, events, stderr, record, process = (os.open(os.devnull, os.O_RDONLY) for _ in range(5))
+    leaf: Any = None
+    return Child(
+        1,
+        "s1",
+        Limits(1, 2, 3, 4.0, 5, 6),
+        leaf,
+        Path("/p"),
+        None,
+        stderr,
+        pipe=(commands, events),
+        record=record,
+        process=process,
+    )
 
 
 def test_find_closes_what_makes_no_session() -> None:
@@ -256,14 +325,15 @@ def test_find_closes_what_makes_no_session() -> None:
     whole = json.dumps(body | {"limits": {n: getattr(limits, n) for n in limits.__slots__}})
     for text, found in ((whole, 1), ("{}", 0), ("[", 0), ("[]", 0), (json.dumps(body), 0)):
         passed = {f"s1.{part}": [null()] for part in ("commands", "events", "stderr", "process")}
-        passed |= {"s1.ledger": [ledger(text)], "s1.record3": [null()], "s1.record4": [null()]}
+        passed |= {"s1.ledger2": [ledger(text)], "s1.record3": [null()], "s1.record4": [null()]}
         passed |= {"s2.commands": [null()], "devtools": [null()]}
         fds = [fd for fds in passed.values() for fd in fds]
         estates, useless = find(passed, wanted=True)
         assert len(estates) == found
         assert ("s2.commands" in useless, "devtools" in useless) == (True, False)
         if estates:
-            assert (estates[0].version, estates[0].ledger.limits) == (4, limits)
+            assert estates[0].versions == {"ledger": 2, "record": 4}
+            assert estates[0].ledger.limits == limits
         for fd in fds:
             with contextlib.suppress(OSError):
                 os.close(fd)

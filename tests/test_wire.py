@@ -5,13 +5,17 @@ from __future__ import annotations
 import array
 import contextlib
 import dataclasses
+import datetime
 import json
 import math
 import os
 import socket
+import struct
+import threading
 import types
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +26,9 @@ from chromepool import wire
 from chromepool.config import Settings
 from chromepool.errors import StartFailed, WireError
 from chromepool.model import Exit, File, Host, Launch, Limits, Usage
+from chromepool.pool import record
+from chromepool.pool.order import Order
+from chromepool.supervisor import downloads
 from chromepool.supervisor.nursery import check_limits
 from chromepool.supervisor.wire_end import WireEnd
 
@@ -39,6 +46,7 @@ def pair() -> Iterator[Pair]:
 # -- any message, made from the annotations of its fields --
 
 TEXTS = st.text(max_size=20)
+LONGEST = 2**64 - 1
 JSON = st.dictionaries(TEXTS, st.none() | st.booleans() | st.integers() | TEXTS, max_size=3)
 
 
@@ -53,7 +61,9 @@ def _values(kind: Any) -> st.SearchStrategy[Any]:
     if origin is dict:
         return JSON
     finite = st.floats(allow_nan=False, allow_infinity=False)
-    return {int: st.integers(), float: finite, str: TEXTS, bool: st.booleans()}[kind]
+    return {int: st.integers(-LONGEST, LONGEST), float: finite, str: TEXTS, bool: st.booleans()}[
+        kind
+    ]
 
 
 def _messages(kind: type[Any]) -> st.SearchStrategy[Any]:
@@ -198,6 +208,24 @@ BAD_PACKETS = [
 ]
 
 
+def test_numbers_have_a_length() -> None:
+    for number in (LONGEST, -LONGEST):
+        assert wire.decode(wire.encode(wire.Inspect(number))) == wire.Inspect(number)
+    for number in (LONGEST + 1, -LONGEST - 1, 10**4000):
+        with pytest.raises(WireError, match="64 bits"):
+            wire.decode(wire.encode(wire.Inspect(number)))
+
+
+def test_half_a_character_names_no_file(tmp_path: Path) -> None:
+    """JSON can escape it, and the file system cannot encode it."""
+    (tmp_path / downloads.FOLDER).mkdir()
+    child: Any = types.SimpleNamespace(profile=tmp_path, uid=None)
+    for verb in ("open", "remove"):
+        request = wire.decode(wire.encode(wire.FileRequest(1, 2, verb, "a\udfff.txt")))
+        assert isinstance(request, wire.FileRequest)
+        assert downloads.answer(request, child) == (wire.FileAnswer(1, error="no such file"), ())
+
+
 def test_bad_packets() -> None:
     for packet in BAD_PACKETS:
         with pytest.raises(WireError):
@@ -332,6 +360,60 @@ def test_the_worst_last_words_fit(pair: Pair) -> None:
     assert received is not None
     assert isinstance(received[0], wire.Exited)
     assert received[0].exit.stderr == worst
+
+
+def test_the_worst_list_of_downloads_fits(tmp_path: Path, pair: Pair) -> None:
+    folder = tmp_path / downloads.FOLDER
+    folder.mkdir()
+    names = {f"{number:03}" + "\u0416" * 126 for number in range(200)}  # 255 bytes each
+    for name in names:
+        (folder / name).touch()
+    (folder / ("\x01" * 255)).touch()
+    files = downloads.list_files(tmp_path, None)
+    wire.send(pair[0], wire.FileAnswer(1, files))
+    received = wire.receive(pair[1])
+    assert received is not None
+    assert received[0] == wire.FileAnswer(1, files)
+    assert 60 <= len(files) < 200
+
+
+def test_a_message_that_is_too_long_holds_up_no_other(pair: Pair) -> None:
+    end, null = WireEnd(pair[0]), os.open(os.devnull, os.O_RDONLY)
+    with pytest.raises(WireError, match="too long"):
+        end.send(wire.SpawnFailed(1, "x" * wire.PACKET_BYTES, ""), (null,))
+    assert not _is_open(null)
+    end.send(wire.Ping())
+    assert wire.receive(pair[1]) == (wire.Ping(), [])
+
+
+def test_a_passed_socket_that_lingers_is_closed_at_once() -> None:
+    """Its close would wait for a peer that reads nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        one = socket.create_connection(server.getsockname())
+        other, _ = server.accept()
+        with other:
+            one.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    one.send(b"x" * 65536)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 600))
+            fd = one.detach()
+            closing = threading.Thread(target=wire.close_foreign, args=(fd,), daemon=True)
+            closing.start()
+            closing.join(60)
+            assert not closing.is_alive()
+            assert not _is_open(fd)
+
+
+def test_only_what_nobody_can_change_is_sealed(tmp_path: Path) -> None:
+    created, plain = datetime.datetime.now(datetime.UTC), os.memfd_create("plain")
+    sealed = record.write(record.Record("i", "g", Order("uid:0", LIMITS), created, 1.0, 2.0))
+    read, write = os.pipe()
+    with (tmp_path / "file").open("w") as file:
+        fds = [plain, file.fileno(), read, write, sealed]
+        assert [wire.is_sealed(fd) for fd in fds] == [False, False, False, False, True]
+    for fd in (plain, sealed, read, write):
+        os.close(fd)
 
 
 def test_a_closed_peer(pair: Pair) -> None:

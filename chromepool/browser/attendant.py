@@ -33,6 +33,8 @@ _AUTO_ATTACH = {
     "filter": [*({"type": kind} for kind in _KINDS), {"exclude": True}],
 }
 _ANSWER_S = 30.0
+_LATE_S = 2.0
+"""How long one that does not insist waits."""
 _EVENT = b'{"method":"'
 _LONGEST_METHOD = 100
 _TARGETS = frozenset({b"Target.attachedToTarget", b"Target.detachedFromTarget"})
@@ -85,6 +87,9 @@ class Attendant:
         self._settled = asyncio.Event()
         self._lock = asyncio.Lock()
         self._started = False
+        self.insists = True
+        """Whether it is an error that a target does not answer in time. It takes what it was told
+        as soon as it runs again."""
 
     @property
     def targets(self) -> list[Target]:
@@ -134,10 +139,12 @@ class Attendant:
         self._settled.clear()
         begin()
         try:
-            async with asyncio.timeout(_ANSWER_S):
+            async with asyncio.timeout(_ANSWER_S if self.insists else _LATE_S):
                 await self._settled.wait()
         except TimeoutError:
-            raise NoAnswer("Chrome did not take the session's options in time.") from None
+            if self.insists:
+                raise NoAnswer("Chrome did not take the session's options in time.") from None
+            self._browser.log.warning("attendant.unanswered", commands=len(self._batch))
         finally:
             self._batch = None
         if failures:

@@ -104,6 +104,7 @@ class Browser:
             adopted=adopted,
         )
         self._gone = "The session's Chrome is gone."
+        self._former_base = ""
         self.clients: list[Client] = []
         self._full: set[Client] = set()
         self._sent = self._sent_bytes = 0
@@ -150,8 +151,9 @@ class Browser:
 
     @property
     def base(self) -> str:
-        """The session below which all is attached; "" before :meth:`begin`."""
-        return self._mux.base or ""
+        """The session below which all is attached; before :meth:`begin` that of the gateway before,
+        or ""."""
+        return self._mux.base or self._former_base
 
     @property
     def holds(self) -> Holds:
@@ -171,6 +173,7 @@ class Browser:
     async def take_over(self, base: str) -> None:
         """Ends all that an earlier gateway had attached below ``base``, with what it had set there
         (interceptions, emulation), and lets go what it had paused. Raises like :meth:`call`."""
+        self._former_base = base
         # It may have died in the middle of a message: this ends it, and Chrome answers at least
         # with an error that has no id, so that there is something to be dropped in any case.
         self._pipe.write(b"\0")

@@ -92,10 +92,15 @@ class Adopter:
             self._manager.link.thaw(session.key, session.limits)
         await browser.take_over(record.base)
         await starter.greet(browser, self._manager.settings)
+        self._manager.recorder.note(session)  # of the new base, before anything hangs below it
+        attendant = session.attendant()
+        attendant.insists = False  # a tab that hangs, or is stopped, is no reason to end a session
         try:
             await starter.dress(session, browser, session.order)
         except InvalidRequest as error:  # it was taken once: the session is worth more
             log.error("session.not_dressed", session=session.key, error=error)
+        finally:
+            attendant.insists = True
         if session.state is State.RESUMING:
             session.move(State.READY)
             if session.owner == POOL:

@@ -54,7 +54,7 @@ class Record(msgspec.Struct, omit_defaults=True):
 def record_of(session: Session) -> Record:
     """A session as it is now."""
     order, browser = session.order, session.browser
-    if session.keeping is not None:
+    if session.keeping is not None and session.state is not State.RESUMING:  # it has none yet
         wishes = dataclasses.replace(order.wishes, scripts=tuple(session.keeping.scripts()))
         order = dataclasses.replace(order, wishes=wishes)
     return Record(

@@ -7,6 +7,7 @@ the folder before, no link is followed, and only regular files of the session's 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -17,16 +18,25 @@ from chromepool.model import File
 from chromepool.supervisor.child import Child
 
 FOLDER = "Downloads"
-_MOST = 200
-"""Files in a list: it has to fit into one packet of the wire."""
+_MOST_BYTES = 100_000
+"""Of a list on the wire: it has to fit into one packet."""
+_FILE_BYTES = 100
+"""What a file takes of it besides its name."""
 _PARTIAL = ".crdownload"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def check_name(name: str) -> None:
     """Raises FileNotFoundError for what can be no file's name in the folder."""
-    if not name or name in (".", "..") or "/" in name or "\0" in name:
+    if not name or name in (".", "..") or "/" in name or "\0" in name or not _is_whole(name):
         raise FileNotFoundError(name)
+
+
+def _is_whole(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:  # a lone surrogate: JSON can escape it
+        return False
 
 
 @contextlib.contextmanager
@@ -48,16 +58,24 @@ def _is_own(found: os.stat_result, uid: int | None) -> bool:
 
 
 def list_files(profile: Path, uid: int | None) -> tuple[File, ...]:
-    """The complete ones, the newest first."""
+    """The complete ones, the newest first, as many as one message can tell of (at least 60)."""
     found = []
     with contextlib.suppress(OSError), _opened(profile) as folder:
         for name in os.listdir(folder):
-            with contextlib.suppress(OSError, UnicodeEncodeError):
-                name.encode()
+            with contextlib.suppress(OSError):
                 state = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if _is_own(state, uid) and not name.endswith(_PARTIAL):
+                if _is_own(state, uid) and not name.endswith(_PARTIAL) and _is_whole(name):
                     found.append(File(name, state.st_size, state.st_mtime))
-    return tuple(sorted(found, key=lambda file: -file.modified)[:_MOST])
+    return tuple(_that_fit(sorted(found, key=lambda file: -file.modified)))
+
+
+def _that_fit(files: list[File]) -> Iterator[File]:
+    left = _MOST_BYTES
+    for file in files:
+        left -= len(json.dumps(file.name)) + _FILE_BYTES  # a name of 255 bytes can take 1530
+        if left < 0:
+            return
+        yield file
 
 
 def open_file(profile: Path, uid: int | None, name: str) -> int:

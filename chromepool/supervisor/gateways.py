@@ -153,7 +153,7 @@ class Gateways:
                     self._drop(gateway, "it closed its wire")
                 else:
                     self._on_message(gateway, *received)
-        except (OSError, WireError) as error:
+        except (OSError, WireError, ValueError) as error:  # nothing it says may end the supervisor
             self._drop(gateway, str(error))
 
     def _on_message(self, gateway: GatewayProcess, message: wire.Message, fds: list[int]) -> None:
@@ -173,7 +173,7 @@ class Gateways:
                     self._owner.on_message(message, fds)
         finally:
             for fd in fds:
-                os.close(fd)
+                wire.close_foreign(fd)
 
     def _on_loaded(self, gateway: GatewayProcess) -> None:
         if gateway is not self._coming:
@@ -204,6 +204,9 @@ class Gateways:
             return False
         try:
             gateway.wire.send(message, fds)
+        except WireError as error:  # ours, and not its fault: whoever waits for it waits in vain
+            log.error("wire.unsent", error=error)
+            return False
         except OSError as error:
             self._drop(gateway, str(error))
             return False
@@ -292,8 +295,8 @@ class Gateways:
                 self.tell(wire.Ping())
 
     def _hangs(self, gateway: GatewayProcess, silent_s: float) -> bool:
-        """Also one that is leaving: it could do so for long."""
-        return silent_s > self._patience_s(gateway) and not self._stopping
+        """Also one that is leaving, or ends its sessions: it could do so for long."""
+        return silent_s > self._patience_s(gateway)
 
     def _beat_s(self) -> float:
         return min(BEAT_S, self._silence_s() / 4)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import prctl
 
+from chromepool.logs import Log
 from chromepool.supervisor.cgroup import Tree
 from chromepool.supervisor.listeners import try_lock
 
@@ -29,6 +30,10 @@ NAME = "chromepool-guard"
 _TIMEOUT_S = 10.0
 _POLL_S = 0.005
 _LOOK_S = 0.2
+_SHORTAGE_S = 1.0
+"""Pause where none could be started: what was missing may be there again at any moment."""
+
+log = Log("chromepool.supervisor")
 
 
 class Guardian:
@@ -38,6 +43,7 @@ class Guardian:
         """Waits ``patience_s`` after the supervisor's end for another one to take ``lock``."""
         self._tree, self._lock, self._patience_s = tree, lock, patience_s
         self._pipe = -1
+        self._start_at = 0.0
         self.pid = 0
 
     @property
@@ -54,10 +60,32 @@ class Guardian:
             pid = os.fork()
             if pid == 0:
                 self._run(read)
+        except OSError:
+            os.close(write)
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             os.close(read)
         self.pid, self._pipe = pid, write
+
+    def start_if_due(self, now: float) -> None:
+        """Starts one where it is needed and there is none (any more)."""
+        if not self.needed or self.pid or now < self._start_at:
+            return
+        try:
+            self.start()
+        except OSError as error:
+            self._start_at = now + _SHORTAGE_S
+            log.error("guardian.not_started", error=error, pause_s=_SHORTAGE_S)
+
+    def reaped(self, pid: int) -> bool:
+        """Whether a dead process was it; then another is due."""
+        if pid != self.pid:
+            return False
+        log.error("guardian.died")
+        os.close(self._pipe)
+        self.pid, self._pipe = 0, -1
+        return True
 
     def stop(self) -> None:
         """Lets it go: it sees the pipe's end, finds nothing to kill, and exits. May be called

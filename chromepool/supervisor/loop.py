@@ -24,6 +24,7 @@ from chromepool.model import Host, Limits
 from chromepool.supervisor import downloads
 from chromepool.supervisor.bulletin import Bulletin
 from chromepool.supervisor.child import Child, Phase
+from chromepool.supervisor.ending import Ending
 from chromepool.supervisor.gateways import Gateways, Parcel
 from chromepool.supervisor.guardian import Guardian
 from chromepool.supervisor.notify import Notifier
@@ -79,7 +80,7 @@ class Supervisor:
         self._gateways = Gateways(
             listeners, self._selector, self, lambda: self._settings.heartbeat_timeout_s
         )
-        self._stop_at: float | None = None
+        self._ending = Ending()
         self.leaving = False
         """Whether the daemon ends and its sessions do not."""
 
@@ -163,12 +164,12 @@ class Supervisor:
         return ""
 
     def _on_stop_signal(self) -> None:
-        if self._stop_at is not None:
+        if self._ending.begun:
             log.warning("daemon.stopping_at_once")
-            self._stop_at = time.monotonic()
+            self._ending.begin(0.0)
             return
         log.info("daemon.stopping", within_s=self._settings.shutdown_timeout_s)
-        self._stop_at = time.monotonic() + self._settings.shutdown_timeout_s
+        self._ending.begin(self._settings.shutdown_timeout_s)
         self._notify.stopping(len(self._children))
         self._gateways.stop()
         self.leaving = self._stays()
@@ -229,7 +230,7 @@ class Supervisor:
         for child in list(self._by_key.values()):
             if not child.known:
                 self._disown(child)
-        if self._stop_at is not None and not self.leaving:
+        if self._ending.begun and not self.leaving:
             self._terminate_all()
 
     def on_refused(self) -> None:
@@ -249,7 +250,7 @@ class Supervisor:
             case wire.Drain():
                 self._drain = message if message.on else None
             case wire.Leave():
-                if self._stop_at is None:
+                if not self._ending.begun:
                     self._on_stop_signal()
             case wire.Reload():
                 self._gateways.tell(wire.Reloading(self._on_reload()))
@@ -277,11 +278,13 @@ class Supervisor:
                 self._thaw(child, limits)
 
     def _on_remember(self, key: int, fds: list[int]) -> None:
-        if len(fds) != 1:
-            raise WireError("what is to be remembered comes in one file.")
-        if key in self._by_key:
-            self._by_key[key].remember(fds.pop())
-            self._vault.keep(self._by_key[key])
+        if len(fds) != 1 or not wire.is_sealed(fds[0]):
+            raise WireError("what is to be remembered comes in one sealed file.")
+        child = self._by_key.get(key)
+        if child is not None:
+            child.remember(fds.pop())
+            if child.phase is not Phase.GONE:  # or nobody would take it out again
+                self._vault.keep(child)
 
     def _thaw(self, child: Child, limits: Limits) -> None:
         """A session that waited goes to its owner, with limits that may be lower."""
@@ -326,11 +329,7 @@ class Supervisor:
 
     def _reap(self) -> None:
         for pid, status in reap():
-            if self._gateways.reaped(pid, status):
-                continue
-            if pid == self._guardian.pid:
-                log.error("guardian.died")
-                self._guardian.start()
+            if self._gateways.reaped(pid, status) or self._guardian.reaped(pid):
                 continue
             for child in self._children:
                 if child.remover == pid:
@@ -344,7 +343,9 @@ class Supervisor:
         self._reap()
         now = time.monotonic()
         self._gateways.tick(now)
-        if self._stop_at is not None and now >= self._stop_at:
+        self._guardian.start_if_due(now)
+        self._vault.tick(now)
+        if self._ending.late:
             self._kill_everything()
         for child in list(self._children):
             stderr = child.stderr
@@ -379,8 +380,8 @@ class Supervisor:
                 child.kill()
 
     def _finished(self) -> bool:
-        done = self.leaving or not self._children
-        return self._stop_at is not None and not self._gateways.pids and done
+        left = [child.name for child in self._children if not self.leaving]
+        return self._ending.over(left, self._gateways.pids)
 
     def _timeout(self) -> float:
         """Seconds until something is due."""
@@ -392,7 +393,5 @@ class Supervisor:
             if child.phase is not Phase.RUNNING and not child.remover
         ]
         due.append(self._gateways.due(now))
-        due.append(self._notify.due)
-        if self._stop_at is not None:
-            due.append(self._stop_at)
+        due += [self._notify.due, self._vault.due, *self._ending.due(now)]
         return min([_IDLE_S, *(max(0.0, at - now) for at in due)])

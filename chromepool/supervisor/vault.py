@@ -8,17 +8,20 @@ commands    the pipe's end that commands go into
 events      the one that events come out of; while both are open Chrome lives
 stderr      Chrome's last words
 process     a pidfd: whoever comes next is not its parent, and pids are used again
-ledger      what the supervisor knows of it (:class:`Ledger`)
+ledgerN     what the supervisor knows of it (:class:`Ledger`), the N-th version
 recordN     what the gateways know of it, the N-th version
 =========== =====================================================================
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import json
+import math
 import os
+import time
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
@@ -29,8 +32,11 @@ from chromepool.supervisor.notify import Notifier
 
 log = Log("chromepool.supervisor")
 
-_WHOLE = frozenset({"commands", "events", "stderr", "process", "ledger"})
-_RECORD = "record"
+_FIXED = frozenset({"commands", "events", "stderr", "process"})
+_VERSIONED = ("ledger", "record")
+_RETRY_S = 0.5
+_MOST_UNSAID = 4096
+"""What waits for a manager that is behind. Past that the oldest is given up."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,8 +81,8 @@ class Estate:
     stderr: int
     process: int
     record: int
-    version: int
-    """Of the record."""
+    versions: dict[str, int]
+    """Of the record, and of the ledger."""
 
 
 class Vault:
@@ -85,28 +91,31 @@ class Vault:
     def __init__(self, notifier: Notifier, *, is_open: bool) -> None:
         self._notifier = notifier
         self.is_open = is_open
-        self._versions: dict[str, int] = {}
-        """Of the records that were left, by session."""
+        self._versions: dict[str, dict[str, int]] = {}
+        """Of what was left in versions, by session."""
+        self._unsaid: collections.deque[tuple[str, int]] = collections.deque()
+        """What the manager was too far behind for: a name, and what to leave under it; -1: it is to
+        be removed."""
+        self._retry_at = math.inf
+
+    @property
+    def due(self) -> float:
+        """When :meth:`tick` wants to be called (monotonic)."""
+        return self._retry_at
 
     def keep(self, child: Child) -> None:
-        """A session that is somebody's, as it is now. May be called again when its record or its
-        limits have changed."""
+        """A session that is somebody's, as it is now. May be called again when its record has
+        changed."""
         if not self.is_open or not child.known or child.pipe is None:
             return
-        version = self._versions.get(child.name)
-        if version is None:
+        if child.name not in self._versions:
             self._leave(child, "commands", child.pipe[0])
             self._leave(child, "events", child.pipe[1])
             self._leave(child, "process", child.process)
             if child.stderr >= 0:
                 self._leave(child, "stderr", child.stderr)
             self.keep_ledger(child)
-        # The new one is there before the old one goes: a life may end at any point.
-        version, before = (version or 0) + 1, version
-        self._leave(child, f"{_RECORD}{version}", child.record)
-        self._versions[child.name] = version
-        if before is not None:
-            self._notifier.remove(f"{child.name}.{_RECORD}{before}")
+        self._leave_next(child, "record", child.record)
 
     def keep_ledger(self, child: Child) -> None:
         """What the supervisor knows of it, as it is now."""
@@ -117,35 +126,81 @@ class Vault:
         except OSError as error:
             log.error("session.not_kept", session=child.key, error=error)
             return
-        self._notifier.remove(f"{child.name}.ledger")
-        self._leave(child, "ledger", fd)
+        self._leave_next(child, "ledger", fd)
         os.close(fd)
 
+    def _leave_next(self, child: Child, part: str, fd: int) -> None:
+        """The new version is there before the old one goes: a life may end at any point."""
+        versions = self._versions.setdefault(child.name, {})
+        before = versions.get(part, 0)
+        versions[part] = before + 1
+        self._leave(child, f"{part}{before + 1}", fd)
+        if before:
+            self._say(f"{child.name}.{part}{before}")
+
     def _leave(self, child: Child, part: str, fd: int) -> None:
-        self._notifier.store(f"{child.name}.{part}", [fd], poll=False)
+        self._say(f"{child.name}.{part}", fd)
 
     def forget(self, child: Child) -> None:
         """Nothing of it is left."""
-        version = self._versions.pop(child.name, None)
-        if version is not None:
-            for part in (*_WHOLE, f"{_RECORD}{version}"):
-                self._notifier.remove(f"{child.name}.{part}")
+        versions = self._versions.pop(child.name, None)
+        if versions is not None:
+            self.clear([f"{child.name}.{part}" for part in _parts(versions)])
 
     def adopt(self, estate: Estate) -> None:
         """One that an earlier life left goes on."""
-        self._versions[estate.ledger.name] = estate.version
+        self._versions[estate.ledger.name] = dict(estate.versions)
 
     def drop(self, estate: Estate) -> None:
         """One that an earlier life left cannot go on."""
         for fd in (estate.commands, estate.events, estate.stderr, estate.process, estate.record):
             os.close(fd)
-        name = estate.ledger.name
-        self.clear([f"{name}.{part}" for part in (*_WHOLE, f"{_RECORD}{estate.version}")])
+        self.clear([f"{estate.ledger.name}.{part}" for part in _parts(estate.versions)])
 
     def clear(self, names: Sequence[str]) -> None:
         """What cannot be used is not to be given to the next life as well."""
         for name in names:
-            self._notifier.remove(name)
+            self._say(name)
+
+    # -- words to the manager, none of which may be lost --
+
+    def _say(self, name: str, fd: int = -1) -> None:
+        if not self._unsaid and self._said(name, fd):
+            return
+        try:
+            self._unsaid.append((name, fd if fd < 0 else os.dup(fd)))
+        except OSError as error:
+            log.error("session.not_kept", part=name, error=error)
+        if len(self._unsaid) > _MOST_UNSAID:
+            name, fd = self._unsaid.popleft()
+            log.error("session.not_kept", part=name, error="the manager does not listen")
+            self._close(fd)
+        if self._retry_at == math.inf:
+            self._retry_at = time.monotonic() + _RETRY_S
+
+    def tick(self, now: float) -> None:
+        """Says what is to be said again, in the order in which it was to be said."""
+        if now < self._retry_at:
+            return
+        while self._unsaid and self._said(*self._unsaid[0]):
+            self._close(self._unsaid.popleft()[1])
+        self._retry_at = now + _RETRY_S if self._unsaid else math.inf
+
+    def _said(self, name: str, fd: int) -> bool:
+        if not self._notifier.listened_to:  # outside systemd there is nothing to lose
+            return True
+        if fd < 0:
+            return self._notifier.remove(name)
+        return self._notifier.store(name, [fd], poll=False)
+
+    @staticmethod
+    def _close(fd: int) -> None:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _parts(versions: dict[str, int]) -> list[str]:
+    return [*_FIXED, *(f"{part}{version}" for part, version in versions.items())]
 
 
 def find(passed: MutableMapping[str, list[int]], *, wanted: bool) -> tuple[list[Estate], list[str]]:
@@ -154,7 +209,7 @@ def find(passed: MutableMapping[str, list[int]], *, wanted: bool) -> tuple[list[
     sessions: dict[str, dict[str, int]] = {}
     for name in list(passed):
         session, dot, part = name.rpartition(".")
-        if dot and (part in _WHOLE or part.startswith(_RECORD)):
+        if dot and (part in _FIXED or part.startswith(_VERSIONED)):
             fds = passed.pop(name)
             sessions.setdefault(session, {})[part] = fds[-1]
             for fd in fds[:-1]:  # stored twice: the newest counts
@@ -174,17 +229,24 @@ def find(passed: MutableMapping[str, list[int]], *, wanted: bool) -> tuple[list[
 
 
 def _open(parts: dict[str, int]) -> Estate | None:
-    versions = [int(n) for p in parts if (n := p.removeprefix(_RECORD)) != p and n.isdecimal()]
-    if not versions or not parts.keys() >= _WHOLE:
+    """What is in them, with older versions closed; None where something is missing."""
+    versions = {part: _newest(parts, part) for part in _VERSIONED}
+    if not parts.keys() >= _FIXED or 0 in versions.values():
         return None
     try:
-        ledger = Ledger.read(parts["ledger"])
+        ledger = Ledger.read(parts[f"ledger{versions['ledger']}"])
     except (ValueError, TypeError, KeyError, OSError) as error:
         log.error("session.not_found_again", error=error)
         return None
-    newest = max(versions)
-    for version in versions:
-        if version != newest:
-            os.close(parts[f"{_RECORD}{version}"])
-    whole = {name: parts[name] for name in ("commands", "events", "stderr", "process")}
-    return Estate(ledger, **whole, record=parts[f"{_RECORD}{newest}"], version=newest)
+    record = parts[f"record{versions['record']}"]
+    for part, fd in parts.items():
+        if part not in _FIXED and fd != record:
+            os.close(fd)
+    return Estate(
+        ledger, **{part: parts[part] for part in _FIXED}, record=record, versions=versions
+    )
+
+
+def _newest(parts: dict[str, int], part: str) -> int:
+    numbers = [name.removeprefix(part) for name in parts if name.startswith(part)]
+    return max((int(number) for number in numbers if number.isdecimal()), default=0)

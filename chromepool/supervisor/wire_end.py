@@ -7,6 +7,7 @@ import os
 import socket
 
 from chromepool import wire
+from chromepool.errors import WireError
 
 _QUEUE = 4096
 """Messages kept for a gateway that does not read. Past that it counts as dead."""
@@ -38,16 +39,23 @@ class WireEnd:
         self.flush()
 
     def flush(self) -> None:
-        """Sends what the socket takes. Raises OSError when the gateway is gone."""
+        """Sends what the socket takes. Raises OSError when the gateway is gone, :class:`WireError`
+        for a message that is too long, which is dropped."""
         while self._queue:
             message, fds = self._queue[0]
             try:
                 wire.send(self.sock, message, fds)
             except BlockingIOError:
                 return
-            self._queue.popleft()
-            for fd in fds:
-                os.close(fd)
+            except WireError:  # too long, now and later
+                self._drop_first()
+                raise
+            self._drop_first()
+
+    def _drop_first(self) -> None:
+        _, fds = self._queue.popleft()
+        for fd in fds:
+            os.close(fd)
 
     def receive(self) -> tuple[wire.Message, list[int]] | None:
         """The next message and its descriptors, the caller's to close; None at the end."""
