@@ -366,6 +366,44 @@ def test_one_that_hangs_at_a_stop_is_ended_and_its_sessions_are_asked(tmp_path: 
         assert any('"gateway.hung"' in line for line in daemon.log)
 
 
+_MEMORY = Path("/sys/fs/cgroup/memory")
+
+
+@pytest.fixture
+def memory_group() -> Iterator[Path]:
+    """A group of its own, with 16 MiB beyond what whoever enters has already."""
+    group = _MEMORY / f"chromepool-test-{os.getpid()}"
+    group.mkdir()
+    (group / "memory.limit_in_bytes").write_text(str(16 << 20))
+    yield group
+    wait_for(lambda: not (group / "cgroup.procs").read_text(), "nothing is left in it")
+    group.rmdir()
+
+
+@pytest.mark.skipif(
+    not os.access(_MEMORY / "memory.limit_in_bytes", os.W_OK),
+    reason="needs the memory controller (cgroup v1), and root",
+)
+def test_one_that_runs_out_of_memory_takes_no_session_with_it(
+    daemon: Daemon, memory_group: Path
+) -> None:
+    session, before = daemon.new(), serving(daemon)
+    (memory_group / "cgroup.procs").write_text(str(daemon.gateway.pid))
+
+    async def ask_for_much() -> None:
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            _, page = await client.open_page()
+            await client.evaluate("window.kept = 'x'.repeat(60e6)", page)
+
+    with pytest.raises(AssertionError, match="1006"):
+        run(ask_for_much())
+    wait_taken_over(daemon, before)
+    assert "oom_kill 1" in (memory_group / "memory.oom_control").read_text()
+    died = next(json.loads(line) for line in daemon.log if '"gateway.died"' in line)
+    assert died["signal"] == "SIGKILL"
+    assert daemon.show(session["id"])["state"] == "ready"
+
+
 def test_a_slow_start_is_no_hang(misbehaving: Misbehaving) -> None:
     """A Chrome that does not answer keeps the supervisor's questions waiting for nobody."""
     with misbehaving("mute", heartbeat_timeout_s=3, start_timeout_s=9) as daemon:
