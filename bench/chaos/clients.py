@@ -27,6 +27,13 @@ window.hoard = [];
 })();
 0
 """
+DRESSED: Json = {
+    "scripts": [{"name": "mark", "source": "window.mark = 1"}],
+    "timezone": "Pacific/Auckland",
+    "console": True,
+    "capture": {},
+}
+"""What a session may ask for, so that the daemon has a client of its own in its Chrome."""
 _PATIENCE_S = 10.0
 _BROKEN = (AssertionError, TimeoutError, OSError, aiohttp.ClientError)
 """What becomes of a client whose gateway is killed meanwhile."""
@@ -162,21 +169,23 @@ async def eat_memory(session: Json) -> str:
 
 
 async def works(session: Json) -> bool:
-    """Whether somebody can have something evaluated: in a new page, or where no process can be made
-    for one any more, in one that was there."""
-    return await _evaluates(session, _in_new_page) or await _evaluates(session, _in_some_page)
+    """Whether somebody can have something evaluated: in a new page, which has the session's script,
+    or where no process can be made for one any more, in one that was there."""
+    script = "console" in session["options"]  # which tells of all but the scripts themselves
+    found = await _evaluates(session, _in_new_page)
+    return found == 42 + script or (not found and bool(await _evaluates(session, _in_some_page)))
 
 
 async def answers(session: Json) -> bool:
     """Whether its browser answers."""
-    return await _evaluates(session, _has_version)
+    return bool(await _evaluates(session, _has_version))
 
 
-async def _has_version(client: Cdp) -> bool:
+async def _has_version(client: Cdp) -> int:
     return "product" in await client.call("Browser.getVersion")
 
 
-async def _evaluates(session: Json, work: Callable[[Cdp], Awaitable[bool]]) -> bool:
+async def _evaluates(session: Json, work: Callable[[Cdp], Awaitable[int]]) -> int:
     try:
         async with (
             asyncio.timeout(_PATIENCE_S / 2),
@@ -184,22 +193,23 @@ async def _evaluates(session: Json, work: Callable[[Cdp], Awaitable[bool]]) -> b
         ):
             return await work(client)
     except _BROKEN:
-        return False
+        return 0
 
 
-async def _in_new_page(client: Cdp) -> bool:
+async def _in_new_page(client: Cdp) -> int:
+    """42, and one more where the script has run."""
     target, page = await client.open_page()
-    answer = await client.evaluate("6*7", page)
+    answer: int = await client.evaluate("6*7 + (window.mark || 0)", page)
     await client.call("Target.closeTarget", {"targetId": target})
-    return bool(answer == 42)
+    return answer
 
 
-async def _in_some_page(client: Cdp) -> bool:
-    """Whichever answers first."""
+async def _in_some_page(client: Cdp) -> int:
+    """42, from whichever answers first."""
     for info in (await client.call("Target.getTargets"))["targetInfos"]:
         if info["type"] == "page":
             page = await client.attach(info["targetId"])
             await client.send("Runtime.evaluate", {"expression": "6*7"}, page)
     while True:
         if (await client.receive()).get("result", {}).get("result", {}).get("value") == 42:
-            return True
+            return 42

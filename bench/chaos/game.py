@@ -75,7 +75,8 @@ class Life:
     def round(self, faults: Round) -> Page:
         """One of them, from a full pool to an empty one."""
         page = Page()
-        sessions = [self._new() for _ in range(self._places)]
+        dresses = [clients.DRESSED if place % 2 else {} for place in range(self._places)]
+        sessions = [self._new(dress) for dress in dresses]
         doing = Faults(self._daemon, sessions)
         try:
             with driving(sessions, _EVERY_S) as drivers, calling(self._daemon, 1):
@@ -197,11 +198,11 @@ class Life:
         sessions: list[Json] = self._daemon.ask("GET", "/v1/sessions").json["sessions"]
         return [session for session in sessions if session["owner"] != "pool"]
 
-    def _new(self) -> Json:
+    def _new(self, body: Json) -> Json:
         """A session, also while the last one's place is being cleared."""
 
         def make() -> Json | None:
-            answer = self._daemon.ask("POST", "/v1/sessions?wait=10")
+            answer = self._daemon.ask("POST", "/v1/sessions?wait=10", body)
             session: Json = answer.json
             return session if answer.status == 201 else None
 
