@@ -33,8 +33,6 @@ _AUTO_ATTACH = {
     "filter": [*({"type": kind} for kind in _KINDS), {"exclude": True}],
 }
 _ANSWER_S = 30.0
-_LATE_S = 2.0
-"""How long one that does not insist waits."""
 _EVENT = b'{"method":"'
 _LONGEST_METHOD = 100
 _TARGETS = frozenset({b"Target.attachedToTarget", b"Target.detachedFromTarget"})
@@ -87,9 +85,9 @@ class Attendant:
         self._settled = asyncio.Event()
         self._lock = asyncio.Lock()
         self._started = False
-        self.insists = True
-        """Whether it is an error that a target does not answer in time. It takes what it was told
-        as soon as it runs again."""
+        self.patience_s: float | None = None
+        """How long targets that hang are waited for in all: they take what they are told as soon as
+        they run again. None: a target that does not answer in time is an error."""
 
     @property
     def targets(self) -> list[Target]:
@@ -139,11 +137,12 @@ class Attendant:
         self._settled.clear()
         begin()
         try:
-            async with asyncio.timeout(_ANSWER_S if self.insists else _LATE_S):
+            async with asyncio.timeout(_ANSWER_S if self.patience_s is None else self.patience_s):
                 await self._settled.wait()
         except TimeoutError:
-            if self.insists:
+            if self.patience_s is None:
                 raise NoAnswer("Chrome did not take the session's options in time.") from None
+            self.patience_s = 0.0
             self._browser.log.warning("attendant.unanswered", commands=len(self._batch))
         finally:
             self._batch = None

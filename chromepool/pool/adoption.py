@@ -19,6 +19,8 @@ from chromepool.pool.session import POOL, Session
 
 log = structured.get("chromepool.pool")
 
+_TAB_S = 2.0
+"""How long its tabs are waited for."""
 _FILE = 2
 """Which of an :class:`wire.Adopt`'s descriptors is the record."""
 
@@ -94,13 +96,13 @@ class Adopter:
         await starter.greet(browser, self._manager.settings)
         self._manager.recorder.note(session)  # of the new base, before anything hangs below it
         attendant = session.attendant()
-        attendant.insists = False  # a tab that hangs, or is stopped, is no reason to end a session
+        attendant.patience_s = _TAB_S  # a tab that hangs is no reason to end a session
         try:
             await starter.dress(session, browser, session.order)
         except InvalidRequest as error:  # it was taken once: the session is worth more
             log.error("session.not_dressed", session=session.key, error=error)
         finally:
-            attendant.insists = True
+            attendant.patience_s = None
         if session.state is State.RESUMING:
             session.move(State.READY)
             if session.owner == POOL:
