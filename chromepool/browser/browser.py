@@ -25,7 +25,7 @@ log = structured.get("chromepool.browser")
 
 
 _ANSWER_S = 30.0
-_RELEASE_S = 5.0
+_RELEASE_S = 2.0
 """Time for a page to be let go that somebody had paused; one that hangs keeps nobody waiting."""
 _CRASHES = 100
 """Crashed tabs that are remembered for a session."""
