@@ -120,7 +120,7 @@ class _Gateway:
         self._farewell: asyncio.Future[_Farewell] = loop.create_future()
         self._manager = manager = Manager(settings, told.host)
         manager.tokens, manager.webhook_secret = told.tokens, told.webhook_secret
-        manager.restarts = told.restarts
+        manager.restarts, manager.deaths = told.restarts, told.deaths
         manager.number_on(told.next_key)
         manager.on_shutdown = lambda timeout_s: self._part(_Farewell(timeout_s))
         manager.on_handover = lambda timeout_s: self._part(_Farewell(timeout_s, sessions_stay=True))
@@ -128,7 +128,7 @@ class _Gateway:
         self._adopter = Adopter(manager, creator)
         self._chronicle = Chronicle(manager) if settings.journal else None
         manager.link = Link(sock, manager)
-        self._metrics = Metrics(manager, creator, told.restarts)
+        self._metrics = Metrics(manager, creator)
         self._webhook = Webhook(lambda: (manager.settings.webhook_url, manager.webhook_secret))
         self._drainer = Drainer(manager, creator, told.drain)
         self._server = self._make_server()

@@ -36,6 +36,7 @@ from tests.conftest import Misbehaving
 from tests.daemon import Daemon, wait_for
 from tests.test_admission import settle
 from tests.test_creation import LIMITS, FakeBrowser, FakeLink, Pool
+from tests.test_handover import kill_gateway, reload
 
 ROOT = Path(__file__).parents[1]
 GENERATOR = runpy.run_path(str(ROOT / "docs/generate_metrics.py"))
@@ -159,7 +160,7 @@ class Scraped:
         self.link = Link(self.pool.manager)
         self.pool.manager.link = cast(Any, self.link)
         manager = self.pool.manager
-        self.metrics = Metrics(manager, self.pool.creator, 3)
+        self.metrics = Metrics(manager, self.pool.creator)
 
     async def create(self, **order: Any) -> Session:
         return await self.pool.creator.create(Order("uid:1", LIMITS, **order))
@@ -347,10 +348,12 @@ def test_a_tab_that_crashed_and_a_gateway_before(monkeypatch: pytest.MonkeyPatch
         fields = {"reason": Reason.OUT_OF_MEMORY, "status": "oom"}
         it.pool.manager.events.emit("session.tab_crashed", session.id, "uid:1", **fields)
         it.metrics.count_problem("unauthorized")
+        it.pool.manager.restarts, it.pool.manager.deaths = 3, 2
         page = await it.page()
         assert at(page, "tab_crashes_total", reason="out_of_memory") == 1
         assert at(page, "problems_total", code="unauthorized") == 1
         assert at(page, "gateway_restarts_total") == 3
+        assert at(page, "gateway_deaths_total") == 2
 
     scraped(monkeypatch, test)
 
@@ -631,6 +634,30 @@ def test_label_values_in_queries_exist() -> None:
         for label, values in re.findall(r'(\w+)=~?"([^"]*)"', query):
             if label not in OF_PROMETHEUS:
                 assert set(values.split("|")) <= known, query
+
+
+@pytest.mark.chrome
+def test_a_reload_is_no_death_and_a_kill_is_one(measured: Daemon) -> None:
+    def gateways() -> tuple[float, float]:
+        page = scrape(measured)
+        return at(page, "gateway_restarts_total"), at(page, "gateway_deaths_total")
+
+    assert gateways() == (0, 0)
+    reload(measured)
+    assert gateways() == (1, 0)
+    kill_gateway(measured)
+    assert gateways() == (2, 1)
+    told = measured.ask("GET", "/v1/status").json["gateway"]
+    assert (told["restarts"], told["deaths"]) == (2, 1)
+
+
+def test_no_rule_takes_a_reload_for_a_fault_and_those_of_deaths_are_cleared() -> None:
+    rules = [rule["expr"] for group in RULES["groups"] for rule in group["rules"]]
+    assert not [rule for rule in rules if "gateway_restarts_total" in rule]
+    of_deaths = [rule for rule in rules if "gateway_deaths_total" in rule]
+    assert of_deaths
+    for rule in of_deaths:  # a total that only grows would hold for ever
+        assert re.match(r"increase\(chromepool_gateway_deaths_total\[\d+m\]\) >", rule)
 
 
 def test_the_rules_are_whole() -> None:

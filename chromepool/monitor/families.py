@@ -136,7 +136,14 @@ FAMILIES = (
         "resource",
     ),
     # the gateway
-    _counter("gateway_restarts_total", "Gateways that died since the daemon's start."),
+    _counter(
+        "gateway_restarts_total",
+        "Gateways there were before this one since the daemon's start, replaced ones included.",
+    ),
+    _counter(
+        "gateway_deaths_total",
+        "Gateways that died, or were ended because they hung, since the daemon's start.",
+    ),
     _gauge("gateway_tasks", "Tasks of the gateway's event loop."),
     _histogram(
         "event_loop_lag_seconds", "How late the gateway's event loop is, measured twice a second."

@@ -62,8 +62,9 @@ class Manager:
     ) -> None:
         self.settings, self.host, self.clock = settings, host, clock
         self.tokens: dict[str, str] = {}
-        self.restarts = 0
-        """How many gateways there were before, since the daemon started."""
+        self.restarts = self.deaths = 0
+        """How many gateways there were before, since the daemon started, and how many of them
+        died."""
         self.webhook_secret = ""
         self.alerts: dict[str, Alert] = {}
         """Those that are raised now; the monitor keeps them."""
