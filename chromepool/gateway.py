@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -27,6 +28,7 @@ from chromepool.api.identity import by_credentials
 from chromepool.api.scrape import measure
 from chromepool.api.server import Server
 from chromepool.config import Settings
+from chromepool.monitor.alerts import WINDOW_S
 from chromepool.monitor.health import Health
 from chromepool.monitor.metrics import Metrics
 from chromepool.monitor.watch import Watch
@@ -39,6 +41,7 @@ from chromepool.pool.drain import Drainer
 from chromepool.pool.link import Link
 from chromepool.pool.manager import Manager
 from chromepool.pool.sweeper import Sweeper
+from chromepool.store.journal_reader import Recollection
 from chromepool.supervisor.gateway_process import (
     CONTROL_FD,
     DEVTOOLS_FD,
@@ -117,6 +120,7 @@ class _Gateway:
     def __init__(self, sock: socket.socket, settings: Settings, told: wire.Welcome) -> None:
         loop = asyncio.get_running_loop()
         self._told = told
+        self._recollection = Recollection([], [])
         self._farewell: asyncio.Future[_Farewell] = loop.create_future()
         self._manager = manager = Manager(settings, told.host)
         manager.tokens, manager.webhook_secret = told.tokens, told.webhook_secret
@@ -126,6 +130,7 @@ class _Gateway:
         manager.on_handover = lambda timeout_s: self._part(_Farewell(timeout_s, sessions_stay=True))
         self._creator = creator = Creator(manager)
         self._adopter = Adopter(manager, creator)
+        manager.events.hold()
         self._chronicle = Chronicle(manager) if settings.journal else None
         manager.link = Link(sock, manager)
         self._metrics = Metrics(manager, creator)
@@ -157,6 +162,9 @@ class _Gateway:
         await manager.link.adopted(self._told.adopting)
         if self._chronicle is not None:
             await self._chronicle.start(self._adopter.ids)
+            self._recollection = await self._chronicle.recall(WINDOW_S)
+        if manager.events.holding:  # no journal knows how many events there were
+            manager.events.number_on(0)
         await self._adopter.settle(_ADOPTING_S)
         await self._server.start()
         manager.link.ready()
@@ -182,10 +190,15 @@ class _Gateway:
             Health(manager).run(),
             canary.fly_forever(manager),
             self._metrics.lag.watch(),
-            Watch(manager, creator, self._webhook.send, self._told.failures).run(),
+            self._watch().run(),
             self._drainer.run(),
             manager.recorder.run(lambda: manager.chromes),
         ]
+
+    def _watch(self) -> Watch:
+        watch = Watch(self._manager, self._creator, self._webhook.send, self._told.failures)
+        watch.resume(self._recollection, time.time())
+        return watch
 
     async def _end_sessions(self, timeout_s: float) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -32,10 +33,15 @@ from chromepool.store.journal_file import (
     JournalFile,
     Life,
     Note,
-    Question,
+    Standing,
     put_aside,
+)
+from chromepool.store.journal_reader import (
+    Question,
     read_life,
     read_lives,
+    read_notes,
+    read_recollection,
 )
 from tests.conftest import Misbehaving
 from tests.daemon import Daemon, wait_for
@@ -205,6 +211,40 @@ def test_what_a_killed_daemon_left_open_is_lost(path: Path) -> None:
     assert "killed" in lost.detail
 
 
+def test_alerts_are_kept_until_others_are_said_to_be_raised(path: Path) -> None:
+    low, full = (
+        Standing("disk_low", "critical", NOW, "1 MB"),
+        Standing("sessions", "warning", 1, ""),
+    )
+    with JournalFile(path) as file:
+        file.write([], [], 0, MANY, NOW, standing=[low, full])
+        assert read_recollection(path, 0).standing == [full, low]
+    with JournalFile(path) as file:
+        file.write([], [], 0, MANY, NOW)  # nobody has looked yet
+        assert read_recollection(path, 0).standing == [full, low]
+        file.write([], [], 0, MANY, NOW, standing=[low])
+        assert read_recollection(path, 0).standing == [low]
+        file.write([], [], 0, MANY, NOW, standing=[])
+        assert read_recollection(path, 0).standing == []
+
+
+def test_endings_are_recalled_and_events_read_by_their_numbers(path: Path) -> None:
+    notes = [dataclasses.replace(note(n), name="session.closing") for n in (1, 2, 3)]
+    with JournalFile(path) as file:
+        file.write([], [*notes, note(4), note(9)], 9, MANY, NOW)
+    assert [n.number for n in read_recollection(path, NOW + 2).endings] == [2, 3]
+    assert [n.number for n in read_notes(path, 2, 9)] == [3, 4]
+    assert [n.number for n in read_notes(path, 0, 100)] == [1, 2, 3, 4, 9]
+    assert read_notes(path, 9, 100) == []
+
+
+def test_a_page_of_events_is_bounded(path: Path) -> None:
+    with JournalFile(path) as file:
+        file.write([], [note(n) for n in range(1, 1002)], 1001, MANY, NOW)
+    assert [n.number for n in read_notes(path, 0, 5000)] == [*range(1, 1001)]
+    assert [n.number for n in read_notes(path, 1000, 5000)] == [1001]
+
+
 def test_files_put_aside_do_not_gather(path: Path) -> None:
     for second in range(6):
         path.write_bytes(b"x")
@@ -332,7 +372,7 @@ def test_a_lock_holds_up_nobody(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chromepool.store.journal_file._BUSY_S", 0.05)
+    monkeypatch.setattr("chromepool.store.journal_file.BUSY_S", 0.05)
     journal = begin()
     wait_for(path.exists, "it is there")
     wait_for(settled(journal), "it is open")

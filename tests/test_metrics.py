@@ -362,8 +362,9 @@ def test_lag_is_measured() -> None:
     async def main() -> None:
         lag = Lag()
         task = asyncio.create_task(lag.watch())
-        while lag.durations.count < 1:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while lag.durations.count < 1:
+                await asyncio.sleep(0.01)
         task.cancel()
         assert 0 <= lag.durations.total_s < 5
 

@@ -191,6 +191,10 @@ class Alerts:
         """Those that are raised, and what each says now."""
         return {name: one.text for name, one in self._standing.items() if one.raised}
 
+    def resume(self, name: str, since: float, text: str) -> None:
+        """An earlier gateway has raised it, then (monotonic seconds; may be below 0)."""
+        self._standing[name] = _Standing(since, raised=True, text=text)
+
     def step(self, snapshot: Snapshot, now: float) -> list[Raised | Cleared]:
         """What has changed by this look at the daemon; ``now`` is in monotonic seconds."""
         found = [self._apply(rule, snapshot, now) for rule in self._table()]

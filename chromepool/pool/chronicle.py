@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from chromepool import structured
-from chromepool.errors import SessionNotFound
+from chromepool.errors import HistoryUnavailable, SessionNotFound
 from chromepool.pool.events import Event
 from chromepool.pool.manager import Manager
 from chromepool.pool.session import POOL, Session
 from chromepool.store.journal import Journal
 from chromepool.store.journal_file import Bounds, Life, Note
+from chromepool.store.journal_reader import Recollection
 from chromepool.supervisor.journal_folder import journal_folder
 
 log = structured.get("chromepool.journal")
@@ -79,6 +81,16 @@ class Chronicle:
                 await asyncio.shield(asyncio.wrap_future(self.journal.tried))
         except TimeoutError:
             log.error("journal.late")
+
+    async def recall(self, within_s: float) -> Recollection:
+        """What is known of the life before, with the sessions that ended within so long; nothing
+        where the journal cannot be read."""
+        try:
+            return await self.journal.recall(time.time() - within_s)
+        except HistoryUnavailable as error:
+            if not self.journal.state.error:  # which is said already
+                log.warning("journal.not_recalled", error=error)
+            return Recollection([], [])
 
     async def close(self, timeout_s: float) -> None:
         """Writes what is left, for so long at most."""
