@@ -204,3 +204,28 @@ class ClientBlocked(ChromepoolError):
     """The daemon cannot be reached on its control socket."""
 
     code = "daemon_unreachable"
+
+
+REFUSALS: tuple[type[ChromepoolError], ...] = (
+    RateLimited,
+    PoolFull,
+    QueueFull,
+    NoMemory,
+    CircuitOpen,
+    ShuttingDown,
+    Draining,
+    Restarting,
+)
+"""With one of these a creation is refused before anything is tried."""
+CREATION: tuple[type[ChromepoolError], ...] = (
+    *REFUSALS,
+    InvalidRequest,
+    StartFailed,
+    ProfileInUse,
+    BrowserGone,
+    NoAnswer,
+    CommandFailed,
+    StoreFull,
+    ScriptExists,
+)
+"""All with which one may end."""

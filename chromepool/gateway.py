@@ -41,7 +41,6 @@ from chromepool.pool.drain import Drainer
 from chromepool.pool.link import Link
 from chromepool.pool.manager import Manager
 from chromepool.pool.sweeper import Sweeper
-from chromepool.store.journal_reader import Recollection
 from chromepool.supervisor.gateway_process import (
     CONTROL_FD,
     DEVTOOLS_FD,
@@ -120,7 +119,6 @@ class _Gateway:
     def __init__(self, sock: socket.socket, settings: Settings, told: wire.Welcome) -> None:
         loop = asyncio.get_running_loop()
         self._told = told
-        self._recollection = Recollection([], [])
         self._farewell: asyncio.Future[_Farewell] = loop.create_future()
         self._manager = manager = Manager(settings, told.host)
         manager.tokens, manager.webhook_secret = told.tokens, told.webhook_secret
@@ -135,6 +133,8 @@ class _Gateway:
         manager.link = Link(sock, manager)
         self._metrics = Metrics(manager, creator)
         self._webhook = Webhook(lambda: (manager.settings.webhook_url, manager.webhook_secret))
+        self._watch = Watch(manager, creator, self._webhook.send, told.failures)
+        self._metrics.sources += [self._watch.write, self._webhook.write]
         self._drainer = Drainer(manager, creator, told.drain)
         self._server = self._make_server()
 
@@ -162,7 +162,7 @@ class _Gateway:
         await manager.link.adopted(self._told.adopting)
         if self._chronicle is not None:
             await self._chronicle.start(self._adopter.ids)
-            self._recollection = await self._chronicle.recall(WINDOW_S)
+            self._watch.resume(await self._chronicle.recall(WINDOW_S), time.time())
         if manager.events.holding:  # no journal knows how many events there were
             manager.events.number_on(0)
         await self._adopter.settle(_ADOPTING_S)
@@ -181,6 +181,7 @@ class _Gateway:
             await self._chronicle.close(_JOURNAL_S)
         await self._server.close()
         sending.cancel()
+        self._webhook.close()
         manager.link.close()
 
     def _watchers(self) -> list[Coroutine[Any, Any, None]]:
@@ -190,15 +191,10 @@ class _Gateway:
             Health(manager).run(),
             canary.fly_forever(manager),
             self._metrics.lag.watch(),
-            self._watch().run(),
+            self._watch.run(),
             self._drainer.run(),
             manager.recorder.run(lambda: manager.chromes),
         ]
-
-    def _watch(self) -> Watch:
-        watch = Watch(self._manager, self._creator, self._webhook.send, self._told.failures)
-        watch.resume(self._recollection, time.time())
-        return watch
 
     async def _end_sessions(self, timeout_s: float) -> None:
         try:

@@ -7,6 +7,7 @@ import dataclasses
 import http.server
 import json
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -151,6 +152,10 @@ def test_the_others(told: Told) -> None:
     assert told.step(crashed=5) == ["+crash_loop"]
     assert told.step(crashed=3) == []
     assert told.step(crashed=2) == ["-crash_loop"]
+    assert told.step(canary="load: {no}") == ["+canary_failed"]
+    assert told.alerts.texts == {"canary_failed": "The last canary failed: load: {no}"}
+    assert told.step(canary=None) == []  # another gateway, and none has flown yet
+    assert told.step() == ["-canary_failed"]
     assert told.step(breaker_open=True, failure="{no} library") == ["+breaker_open"]
     assert told.alerts.texts == {"breaker_open": "Chrome keeps failing to start: {no} library"}
     assert told.step() == ["-breaker_open"]
@@ -420,6 +425,16 @@ def test_a_full_pool_is_told_once_and_its_end_once(
 
         wait_for(lambda: len(got()) >= 2, "the webhook has both")
         assert got() == [("alert.raised", "sessions"), ("alert.cleared", "sessions")]
+        page = daemon.ask("GET", "/metrics").body.decode()
+        for sample in (
+            'alert_raised{alert="sessions"} 0.0',
+            'alerts_raised_total{alert="sessions"} 1.0',
+            'alerts_cleared_total{alert="sessions"} 1.0',
+            'alerts_raised_total{alert="gateway_crash_loop"} 0.0',
+            'webhook_alerts_total{delivery="failed"} 0.0',
+        ):
+            assert f"chromepool_{sample}\n" in page
+        assert re.search(r'webhook_alerts_total\{delivery="sent"\} [2-9]', page)
         assert all("Chromepool-Signature" in headers for headers, _ in hook.got)
         assert daemon.text.count('"alert": "sessions"') == 2
         assert "secret" not in daemon.text

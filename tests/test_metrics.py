@@ -18,7 +18,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from chromepool import errors, wire
-from chromepool.api import problems
+from chromepool.api import openapi, problems
 from chromepool.browser.browser import Traffic
 from chromepool.browser.durations import Durations
 from chromepool.model import Reason, State, Usage
@@ -44,6 +44,7 @@ RULES: dict[str, Any] = yaml.safe_load((ROOT / "docs/monitoring/alerts.yaml").re
 DASHBOARD: dict[str, Any] = json.loads(
     (ROOT / "docs/monitoring/chromepool-dashboard.json").read_text()
 )
+POST_SESSIONS = ("post", "/v1/sessions")
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -224,6 +225,19 @@ def test_refusals_and_failed_starts(monkeypatch: pytest.MonkeyPatch) -> None:
         assert at(page, "sessions_occupied") == 0
 
     scraped(monkeypatch, test, breaker_failures=1, start_attempts=1)
+
+
+def test_every_refusal_of_the_document_is_counted_from_0_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test(it: Scraped) -> None:
+        page = await it.page()
+        (create,) = [o for o in openapi.OPERATIONS if (o.method, o.path) == POST_SESSIONS]
+        assert errors.Draining in create.refusals
+        for kind in create.refusals:
+            assert at(page, "creations_refused_total", code=kind.code) == 0
+
+    scraped(monkeypatch, test)
 
 
 def test_the_queue_and_its_waits(monkeypatch: pytest.MonkeyPatch) -> None:

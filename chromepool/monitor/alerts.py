@@ -40,6 +40,8 @@ class Snapshot:
     """and sessions that crashed or ran out of memory, within the window."""
     failed: int = 0
     """Gateways that died, within the window."""
+    canary: str | None = ""
+    """Why the last canary did not come back; empty: it did, or none is to fly; None: it is to."""
     breaker_open: bool = False
     failure: str = ""
     """What Chrome said when it last did not start."""
@@ -128,6 +130,14 @@ def rules(settings: Settings) -> tuple[Rule, ...]:
             "{at.sessions} of {at.max_sessions} sessions are in use.",
         ),
         *_deaths(settings),
+        Rule(
+            "canary_failed",
+            CRITICAL,
+            lambda at: None if at.canary is None else bool(at.canary),
+            0,
+            1,
+            "The last canary failed: {at.canary}",
+        ),
         Rule(
             "breaker_open",
             CRITICAL,

@@ -55,6 +55,7 @@ class Metrics(Collector):
             self._write_cdp,
             self._write_slots,
             self._write_machine,
+            self._write_canaries,
             self._write_gateway,
         ]
         """Each writes its part of the page; other parts of the daemon may add theirs."""
@@ -208,6 +209,10 @@ class Metrics(Collector):
             sheet.put(name, read_stall_s(_PSI / resource), "machine", resource)
             if group:
                 sheet.put(name, read_stall_s(Path(group, f"{resource}.pressure")), "pool", resource)
+
+    def _write_canaries(self, sheet: Sheet) -> None:
+        for result in LABELS["result"]:
+            sheet.put("canaries_total", self._manager.canaries[result], result)
 
     def _write_gateway(self, sheet: Sheet) -> None:
         sheet.put("info", 1, __version__, self._manager.host.cgroup)

@@ -14,6 +14,8 @@ from typing import Any
 from chromepool import structured
 from chromepool.model import Reason
 from chromepool.monitor.alerts import Alerts, Cleared, Raised, Recent, Snapshot, rules
+from chromepool.monitor.families import LABELS
+from chromepool.monitor.sheet import Sheet
 from chromepool.pool import memory, pressure
 from chromepool.pool.creation import Creator
 from chromepool.pool.events import Alert, Event
@@ -118,6 +120,7 @@ class Watch:
             unhealthy=self._unhealthy.count(now),
             crashed=self._crashed.count(now),
             failed=self._failed.count(now),
+            canary=manager.canary_failure,
             breaker_open=creator.breaker.is_open,
             failure=creator.breaker.words,
             disk_free=free,
@@ -148,6 +151,13 @@ class Watch:
             self._manager.journal.stand(
                 [Standing(a.name, a.severity, a.since.timestamp(), a.text) for a in raised]
             )
+
+    def write(self, sheet: Sheet) -> None:
+        """Its part of the metrics."""
+        for name in LABELS["alert"]:
+            sheet.put("alert_raised", name in self.alerts.texts, name)
+            sheet.put("alerts_raised_total", self.alerts.raised_total[name], name)
+            sheet.put("alerts_cleared_total", self.cleared_total[name], name)
 
     # -- limits that follow the load --
 

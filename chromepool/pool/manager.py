@@ -75,6 +75,8 @@ class Manager:
         """Clients whose WebSocket was closed for that."""
         self.health = HealthCounts()
         self.canaries = {"passed": 0, "failed": 0}
+        self.canary_failure = None if settings.canary_interval_s else ""
+        """Why the last canary did not come back; empty: it did. None: none has flown yet."""
         self.delays = Delays()
         self.link: Link
         self.recorder = Recorder(lambda: self.link)
