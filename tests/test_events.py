@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -261,7 +262,9 @@ def test_a_stopped_chrome_is_found_and_ended_with_evidence(tmp_path: Path) -> No
         ended = daemon.wait_ended(ill["id"])["exit"]
         assert ended["reason"] == "unhealthy"
         assert "is stopped" in ended["detail"]
-        assert "processes" in ended["detail"]
+        for what in (r"\d+ processes", r"\d+ files", r"[\d.]+ s of CPU time"):
+            assert re.search(what, ended["detail"]), ended["detail"]
+        assert daemon.text.count('"event": "session.silent"') >= 2, "one line for each check"
         assert daemon.show(well["id"])["state"] == "ready"
 
 
