@@ -146,6 +146,12 @@ class TooManyClients(ChromepoolError):
     code = "too_many_clients"
 
 
+class TooManyListeners(ChromepoolError):
+    """The caller listens to events as often as one may."""
+
+    code = "too_many_listeners"
+
+
 class ShuttingDown(ChromepoolError):
     """The daemon takes no new sessions because it is stopping."""
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from chromepool.api.stream import MOST
 from chromepool.client import Client
+from chromepool.pool.events import Events
 from tests.cdp import connect, run
 from tests.conftest import Misbehaving
 from tests.daemon import Daemon, wait_for
@@ -204,6 +208,42 @@ def test_the_client_misses_nothing_of_a_reload(misbehaving: Misbehaving, folder:
             "session.closing",
             "session.closed",
         ]
+
+
+def test_a_caller_listens_so_often_and_no_more(shared_daemon: Daemon) -> None:
+    async def scenario() -> None:
+        async with _visit(shared_daemon) as http, contextlib.AsyncExitStack() as held:
+
+            async def listen() -> aiohttp.ClientResponse:
+                return await held.enter_async_context(http.get("/v1/events"))
+
+            answers = [await listen() for _ in range(MOST)]
+            assert {answer.status for answer in answers} == {200}
+            refused = await listen()
+            assert refused.status == 503
+            assert (await refused.json())["code"] == "too_many_listeners"
+            answers[0].close()
+            async with asyncio.timeout(60):
+                while (await listen()).status != 200:
+                    await asyncio.sleep(0.05)
+            assert (await listen()).status == 503
+
+    run(scenario())
+
+
+def test_a_listener_that_falls_behind_is_ended_at_the_bound() -> None:
+    async def scenario() -> None:
+        events = Events(time.monotonic)
+        listener = events.listen(None)
+        for _ in range(1000):
+            events.emit("daemon.draining")
+        assert events.listeners == 1
+        events.emit("daemon.draining")
+        assert events.listeners == 0
+        told = [await listener.next(1) for _ in range(1001)]
+        assert [event and event.number for event in told] == [*range(1, 1001), None]
+
+    run(scenario())
 
 
 def test_a_number_that_is_none_is_refused(shared_daemon: Daemon) -> None:

@@ -641,7 +641,7 @@ def test_what_a_query_asks_for_is_found() -> None:
         ("d_e", "f", "g"),
     ]
     assert asked.grouped == {"le", "x", "y"}
-    with pytest.raises(ValueError, match="expr"):
+    with pytest.raises(ValueError, match="parenthesis"):
         asked_by("sum(rate(a_total[5m])")
 
 

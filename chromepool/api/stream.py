@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import datetime
+from collections.abc import Iterator
 
 import msgspec
 from aiohttp import web
 
 from chromepool import structured
 from chromepool.api.identity import Identify, Identity
-from chromepool.errors import HistoryUnavailable, InvalidRequest
+from chromepool.errors import HistoryUnavailable, InvalidRequest, TooManyListeners
 from chromepool.pool.events import Event, Listener
 from chromepool.pool.manager import Manager
 from chromepool.pool.session import utc_now
@@ -17,6 +20,10 @@ from chromepool.store.journal_file import Note
 
 log = structured.get("chromepool.api")
 
+MOST = 32
+"""Listeners of one caller: each may have a thousand events waiting for it."""
+_AGAIN_S = 5.0
+"""When to try again."""
 _BEAT_S = 15.0
 """A comment now and then, so that proxies do not take the silence for death."""
 
@@ -83,6 +90,7 @@ class Stream:
 
     def __init__(self, manager: Manager, identify: Identify) -> None:
         self._manager, self._identify = manager, identify
+        self._listening: collections.Counter[str] = collections.Counter()
 
     def add_routes(self, app: web.Application) -> None:
         """Adds the route."""
@@ -92,6 +100,24 @@ class Stream:
         """``GET /v1/events``: the caller's; with ``Last-Event-ID`` those since that one first."""
         identity = self._identify(request)
         after = _after(request)
+        with self._place(identity.owner):
+            return await self._stream(request, identity, after)
+
+    @contextlib.contextmanager
+    def _place(self, owner: str) -> Iterator[None]:
+        if self._listening[owner] >= MOST:
+            said = f"You listen to events {MOST} times already."
+            raise TooManyListeners(said, retry_after_s=_AGAIN_S)
+        self._listening[owner] += 1
+        try:
+            yield
+        finally:
+            self._listening[owner] -= 1
+            self._listening += collections.Counter()  # those who listen no more are forgotten
+
+    async def _stream(
+        self, request: web.Request, identity: Identity, after: int | None
+    ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Cache-Control": "no-store"})
         response.content_type = "text/event-stream"
         await response.prepare(request)
