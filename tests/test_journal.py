@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 
 from chromepool.errors import ConfigError, HistoryUnavailable
+from chromepool.pool.chronicle import Chronicle
 from chromepool.store import journal as journals
 from chromepool.store.journal import Journal
 from chromepool.store.journal_file import (
@@ -38,6 +39,7 @@ from chromepool.store.journal_file import (
 )
 from chromepool.store.journal_reader import (
     Question,
+    Recollection,
     read_life,
     read_lives,
     read_notes,
@@ -45,6 +47,7 @@ from chromepool.store.journal_reader import (
 )
 from tests.conftest import Misbehaving
 from tests.daemon import Daemon, wait_for
+from tests.test_creation import Pool
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts, and other uids")
 DAY = 86400.0
@@ -428,6 +431,27 @@ def test_closing_does_not_wait_for_a_disk_that_hangs(
         hangs.set()
         assert journal.close(10)
         shutil.rmtree(journal._path.parent)
+
+
+def test_a_gateway_does_not_wait_for_what_a_disk_that_hangs_would_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hangs = threading.Event()
+    monkeypatch.setattr(journals, "read_recollection", lambda *_: hangs.wait(60))
+    monkeypatch.setattr("chromepool.pool.chronicle._RECALL_S", 0.05)
+    (tmp_path / "journal").mkdir()
+
+    async def main() -> None:
+        chronicle = Chronicle(Pool(monkeypatch, state_dir=str(tmp_path)).manager)
+        await chronicle.start()
+        try:
+            assert await chronicle.recall(300) == Recollection([], [])
+        finally:
+            hangs.set()
+            await chronicle.close(10)
+
+    asyncio.run(main())
+    assert "journal.not_recalled" in caplog.text
 
 
 # -- the daemon --

@@ -24,6 +24,8 @@ _KEPT_OF = frozenset({"session.created", "session.closed"})
 """The events at which a session is written down."""
 _OPEN_S = 5.0
 """A file that takes longer to open is waited for no more; it opens while sessions begin."""
+_RECALL_S = 2.0
+"""Nor is what it knows."""
 _LAST_WORDS = 1000
 _MOST_TEXT = 1000
 
@@ -84,12 +86,13 @@ class Chronicle:
 
     async def recall(self, within_s: float) -> Recollection:
         """What is known of the life before, with the sessions that ended within so long; nothing
-        where the journal cannot be read."""
+        where the journal cannot be read, or not at once."""
         try:
-            return await self.journal.recall(time.time() - within_s)
-        except HistoryUnavailable as error:
+            async with asyncio.timeout(_RECALL_S):
+                return await self.journal.recall(time.time() - within_s)
+        except (HistoryUnavailable, TimeoutError) as error:
             if not self.journal.state.error:  # which is said already
-                log.warning("journal.not_recalled", error=error)
+                log.warning("journal.not_recalled", error=str(error) or "it takes too long")
             return Recollection([], [])
 
     async def close(self, timeout_s: float) -> None:

@@ -101,5 +101,5 @@ def read_recollection(path: Path, since: float) -> Recollection:
     with contextlib.closing(_connect(path)) as db:
         rows = db.execute("SELECT name, severity, since, text FROM alerts ORDER BY since")
         standing = [Standing(**row) for row in rows]
-        endings = _notes(db, "at >= ? AND name = 'session.closing' ORDER BY seq DESC", since)
+        endings = _notes(db, "at >= ? AND name = 'session.closing' ORDER BY at DESC", since)
     return Recollection(standing, endings[::-1])
