@@ -145,6 +145,30 @@ def test_one_that_reads_slowly_is_alive(tmp_path: Path) -> None:
         assert daemon.ask("GET", "/v1/status").json["clients"]["dropped_dead"] == 0
 
 
+def test_a_client_that_is_held_back_is_not_taken_for_dead(tmp_path: Path) -> None:
+    """Nobody reads its pongs meanwhile."""
+    tmp_path.chmod(0o755)
+    with Daemon(tmp_path, ping_interval_s=0.3) as daemon:
+        session = daemon.new()
+        chrome = psutil.Process(session["pid"])
+
+        async def fill(client: Cdp) -> None:
+            for _ in range(100):
+                padding = {"x": "x" * MIB}
+                await asyncio.wait_for(client.send("Browser.getVersion", padding), 3)
+
+        async def push() -> None:
+            async with connect(session["webSocketDebuggerUrl"]) as client:
+                chrome.send_signal(signal.SIGSTOP)
+                with pytest.raises(TimeoutError):
+                    await fill(client)
+                assert daemon.show(session["id"])["clients"] == 1
+                chrome.send_signal(signal.SIGCONT)
+
+        run(push())
+        assert daemon.ask("GET", "/v1/status").json["clients"]["dropped_dead"] == 0
+
+
 def test_a_chrome_that_stops_reading_holds_its_clients_back(tight: Daemon) -> None:
     session = tight.new()
     gateway = tight.gateway

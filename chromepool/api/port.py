@@ -145,7 +145,8 @@ class WebSocketPort(asyncio.Protocol):
             self.end(frames.GOING_AWAY, "no answer to pings")
             self._transport.abort()
             return
-        self._missed += 1
+        # Of one that is held back nobody reads the pongs.
+        self._missed = self._missed + 1 if self._transport.is_reading() else 0
         if self.buffered_bytes < _HIGH_WATER_BYTES:  # they must not pile up either
             self._say(frames.control(Opcode.PING, b""))
         self._ping_later()
