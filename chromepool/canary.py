@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import secrets
 import time
 from typing import Any
 
+from chromepool import structured, tokens
 from chromepool.client import Client
 from chromepool.errors import ChromepoolError
+from chromepool.logs import strike
 from chromepool.pool.manager import Manager
 
+log = structured.get("chromepool.canary")
+
+_NAME = "(canary)"
+"""Of its token. No token of a file's can have it, since parentheses are not for names."""
 _PAGE = "data:text/html,<title>canary</title><script>window.sum = 40 + 2</script>"
 _LABELS = {"chromepool": "canary"}
 STEPS = ("create", "connect", "load", "evaluate", "delete")
@@ -55,7 +62,7 @@ class Canary:
             self._flight.ok = True
         except Exception as error:  # whatever it is, it is what a user would have met
             said = str(error) if isinstance(error, ChromepoolError) else repr(error)
-            self._flight.error = said[:500]
+            self._flight.error = strike(said)[:500]
         return self._flight
 
     async def _visit(self, browser: Any) -> None:
@@ -85,12 +92,30 @@ def preload() -> None:
 
 
 async def fly_forever(manager: Manager) -> None:
-    """On a schedule, as often as ``canary_interval_s`` says; the outcome is counted and told."""
+    """On a schedule, as often as ``canary_interval_s`` says; the outcome is counted, logged
+    and told."""
     interval_s = manager.settings.canary_interval_s
     while interval_s:
         await asyncio.sleep(interval_s)
-        async with Client(manager.settings.control_socket) as client:
-            flight = await Canary(client).fly()
-        outcome = "passed" if flight.ok else "failed"
-        manager.canaries[outcome] += 1
-        manager.events.emit(f"canary.{outcome}", **flight.as_dict())
+        async with Client(manager.settings.control_socket, token=_own_token(manager)) as client:
+            _tell(manager, await Canary(client).fly())
+
+
+def _own_token(manager: Manager) -> str:
+    """A new token of the daemon's own, for where ``require_token`` asks for one. It is known in
+    this process only; the one before is valid no more."""
+    token = secrets.token_hex()
+    manager.tokens = manager.tokens | {_NAME: tokens.digest(token)}
+    return token
+
+
+def _tell(manager: Manager, flight: Flight) -> None:
+    if flight.ok:
+        manager.canary_failure = ""
+        log.info("canary.passed", steps_s=flight.steps_s)
+    else:
+        manager.canary_failure = f"{flight.step}: {flight.error}"
+        log.warning("canary.failed", step=flight.step, error=flight.error)
+    outcome = "passed" if flight.ok else "failed"
+    manager.canaries[outcome] += 1
+    manager.events.emit(f"canary.{outcome}", **flight.as_dict())

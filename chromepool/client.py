@@ -248,7 +248,11 @@ class Client:
 
     async def events(self, after: int | None = None) -> AsyncIterator[dict[str, Any]]:
         """What happens to the caller's sessions, as it happens; first what came after the event of
-        that number. A connection that breaks is made again, and nothing is missed."""
+        that number. A connection that breaks is made again, and what happened meanwhile follows.
+        Where the daemon no longer knows all of it (its journal is off, or has let go of it, or its
+        gateway was killed), an event ``events.lost`` stands for it.
+
+        Raises :class:`ApiError` for a refusal, :class:`ClientBlocked` when no daemon is there."""
         while True:
             headers = {} if after is None else {"Last-Event-ID": str(after)}
             timeout = aiohttp.ClientTimeout(total=None, sock_read=_SILENCE_S)

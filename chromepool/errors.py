@@ -146,6 +146,12 @@ class TooManyClients(ChromepoolError):
     code = "too_many_clients"
 
 
+class TooManyListeners(ChromepoolError):
+    """The caller listens to events as often as one may."""
+
+    code = "too_many_listeners"
+
+
 class ShuttingDown(ChromepoolError):
     """The daemon takes no new sessions because it is stopping."""
 
@@ -204,3 +210,28 @@ class ClientBlocked(ChromepoolError):
     """The daemon cannot be reached on its control socket."""
 
     code = "daemon_unreachable"
+
+
+REFUSALS: tuple[type[ChromepoolError], ...] = (
+    RateLimited,
+    PoolFull,
+    QueueFull,
+    NoMemory,
+    CircuitOpen,
+    ShuttingDown,
+    Draining,
+    Restarting,
+)
+"""With one of these a creation is refused before anything is tried."""
+CREATION: tuple[type[ChromepoolError], ...] = (
+    *REFUSALS,
+    InvalidRequest,
+    StartFailed,
+    ProfileInUse,
+    BrowserGone,
+    NoAnswer,
+    CommandFailed,
+    StoreFull,
+    ScriptExists,
+)
+"""All with which one may end."""

@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -27,6 +28,7 @@ from chromepool.api.identity import by_credentials
 from chromepool.api.scrape import measure
 from chromepool.api.server import Server
 from chromepool.config import Settings
+from chromepool.monitor.alerts import WINDOW_S
 from chromepool.monitor.health import Health
 from chromepool.monitor.metrics import Metrics
 from chromepool.monitor.watch import Watch
@@ -120,16 +122,19 @@ class _Gateway:
         self._farewell: asyncio.Future[_Farewell] = loop.create_future()
         self._manager = manager = Manager(settings, told.host)
         manager.tokens, manager.webhook_secret = told.tokens, told.webhook_secret
-        manager.restarts = told.restarts
+        manager.restarts, manager.deaths = told.restarts, told.deaths
         manager.number_on(told.next_key)
         manager.on_shutdown = lambda timeout_s: self._part(_Farewell(timeout_s))
         manager.on_handover = lambda timeout_s: self._part(_Farewell(timeout_s, sessions_stay=True))
         self._creator = creator = Creator(manager)
         self._adopter = Adopter(manager, creator)
+        manager.events.hold()
         self._chronicle = Chronicle(manager) if settings.journal else None
         manager.link = Link(sock, manager)
-        self._metrics = Metrics(manager, creator, told.restarts)
+        self._metrics = Metrics(manager, creator)
         self._webhook = Webhook(lambda: (manager.settings.webhook_url, manager.webhook_secret))
+        self._watch = Watch(manager, creator, self._webhook.send, told.failures)
+        self._metrics.sources += [self._watch.write, self._webhook.write]
         self._drainer = Drainer(manager, creator, told.drain)
         self._server = self._make_server()
 
@@ -157,6 +162,9 @@ class _Gateway:
         await manager.link.adopted(self._told.adopting)
         if self._chronicle is not None:
             await self._chronicle.start(self._adopter.ids)
+            self._watch.resume(await self._chronicle.recall(WINDOW_S), time.time())
+        if manager.events.holding:  # no journal knows how many events there were
+            manager.events.number_on(0)
         await self._adopter.settle(_ADOPTING_S)
         await self._server.start()
         manager.link.ready()
@@ -173,6 +181,7 @@ class _Gateway:
             await self._chronicle.close(_JOURNAL_S)
         await self._server.close()
         sending.cancel()
+        self._webhook.close()
         manager.link.close()
 
     def _watchers(self) -> list[Coroutine[Any, Any, None]]:
@@ -182,7 +191,7 @@ class _Gateway:
             Health(manager).run(),
             canary.fly_forever(manager),
             self._metrics.lag.watch(),
-            Watch(manager, creator, self._webhook.send, self._told.failures).run(),
+            self._watch.run(),
             self._drainer.run(),
             manager.recorder.run(lambda: manager.chromes),
         ]

@@ -42,8 +42,10 @@ class Welcome:
     webhook_secret: str = dataclasses.field(default="", repr=False)
     restarts: int = 0
     """How many gateways of this supervisor's there were before,"""
+    deaths: int = 0
+    """how many of them died, or were ended because they hung,"""
     failures: int = 0
-    """and how many of them died unasked within the last five minutes."""
+    """and how many of those within the last five minutes."""
     adopting: int = 0
     """How many :class:`Adopt` follow at once."""
     next_key: int = 1

@@ -7,6 +7,7 @@ import dataclasses
 import http.server
 import json
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +21,13 @@ from chromepool.model import Reason
 from chromepool.monitor.alerts import Alerts, Cleared, Raised, Recent, Rule, Snapshot, rules
 from chromepool.monitor.watch import Watch, disk
 from chromepool.pool.order import Order
+from chromepool.store.journal_file import Note, Standing
+from chromepool.store.journal_reader import Recollection
 from tests.conftest import Misbehaving
-from tests.daemon import wait_for
+from tests.daemon import Daemon, wait_for
 from tests.test_admission import run
 from tests.test_creation import LIMITS, FakeBrowser, Pool
+from tests.test_handover import HOWS, replace
 
 GB = 1_000_000_000
 CALM = Snapshot(sessions=0, max_sessions=10, memory=0.1, disk_free=90 * GB, disk_size=100 * GB)
@@ -45,6 +49,12 @@ class Told:
 @pytest.fixture
 def told() -> Told:
     return Told()
+
+
+@pytest.fixture
+def tmp_path(folder: Path) -> Path:
+    """Instead of pytest's, whose folders only root may pass: the gateway opens its journal."""
+    return folder
 
 
 # -- the engine --
@@ -142,6 +152,10 @@ def test_the_others(told: Told) -> None:
     assert told.step(crashed=5) == ["+crash_loop"]
     assert told.step(crashed=3) == []
     assert told.step(crashed=2) == ["-crash_loop"]
+    assert told.step(canary="load: {no}") == ["+canary_failed"]
+    assert told.alerts.texts == {"canary_failed": "The last canary failed: load: {no}"}
+    assert told.step(canary=None) == []  # another gateway, and none has flown yet
+    assert told.step() == ["-canary_failed"]
     assert told.step(breaker_open=True, failure="{no} library") == ["+breaker_open"]
     assert told.alerts.texts == {"breaker_open": "Chrome keeps failing to start: {no} library"}
     assert told.step() == ["-breaker_open"]
@@ -275,13 +289,74 @@ def test_a_look_that_fails_is_logged_and_is_not_the_last(
 
         pool.watch.snapshot = snapshot  # type: ignore[method-assign]
         watching = asyncio.create_task(pool.watch.run())
-        while len(looks) < 3:
-            await asyncio.sleep(0.5)
+        async with asyncio.timeout(60):
+            while len(looks) < 3:
+                await asyncio.sleep(0.5)
         watching.cancel()
 
     with caplog.at_level(logging.ERROR):
         run(main())
     assert "watch.failed" in caplog.text
+
+
+class Notebook:
+    """A journal, as far as alerts need one."""
+
+    def __init__(self) -> None:
+        self.standing: list[Standing] = []
+
+    def stand(self, alerts: list[Standing]) -> None:
+        self.standing = alerts
+
+
+def test_what_an_earlier_gateway_raised_is_not_raised_again_and_is_cleared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        first = Watched(monkeypatch, max_sessions=1)
+        first.manager.journal = notebook = Notebook()  # type: ignore[assignment]
+        await first.creator.create(Order("a", LIMITS))
+        first.watch.step()
+        assert first.told() == [("alert.raised", "sessions")]
+        raised = first.manager.alerts["sessions"]
+        assert [one.name for one in notebook.standing] == ["sessions"]
+
+        second = Watched(monkeypatch, max_sessions=1)
+        second.manager.journal = notebook  # type: ignore[assignment]
+        session = await second.creator.create(Order("a", LIMITS))
+        past = Recollection([*notebook.standing, Standing("bygone", "warning", 0, "")], [])
+        second.watch.resume(past, raised.since.timestamp() + 60)
+        assert second.manager.alerts == {"sessions": raised}, "before it has looked"
+        second.watch.step()
+        assert second.sent == []
+        session.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
+        await second.manager.end(session, Reason.DELETED, "")
+        second.watch.step()
+        second.watch.step()
+        assert second.told() == [("alert.cleared", "sessions")]
+        assert second.sent[0]["alert"]["since"] == raised.since
+        assert notebook.standing == []
+
+    run(main())
+
+
+def test_ends_that_an_earlier_gateway_saw_count_for_as_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def end(ago_s: float, reason: str) -> Note:
+        return Note(1, 1000 - ago_s, "session.closing", fields={"reason": reason})
+
+    async def main() -> None:
+        pool = Watched(monkeypatch, alert_crashes=2)
+        ends = [end(301, "crashed"), end(200, "crashed"), end(1, "out_of_memory")]
+        pool.watch.resume(Recollection([], [*ends, end(1, "deleted")]), 1000)
+        now = pool.clock.now
+        pool.watch.step()
+        assert pool.told() == [("alert.raised", "crash_loop")]
+        assert pool.watch.snapshot(now + 99).crashed == 2
+        assert pool.watch.snapshot(now + 101).crashed == 1
+
+    run(main())
 
 
 # -- the whole way --
@@ -350,7 +425,69 @@ def test_a_full_pool_is_told_once_and_its_end_once(
 
         wait_for(lambda: len(got()) >= 2, "the webhook has both")
         assert got() == [("alert.raised", "sessions"), ("alert.cleared", "sessions")]
+        page = daemon.ask("GET", "/metrics").body.decode()
+        for sample in (
+            'alert_raised{alert="sessions"} 0.0',
+            'alerts_raised_total{alert="sessions"} 1.0',
+            'alerts_cleared_total{alert="sessions"} 1.0',
+            'alerts_raised_total{alert="gateway_crash_loop"} 0.0',
+            'webhook_alerts_total{delivery="failed"} 0.0',
+        ):
+            assert f"chromepool_{sample}\n" in page
+        assert re.search(r'webhook_alerts_total\{delivery="sent"\} [2-9]', page)
         assert all("Chromepool-Signature" in headers for headers, _ in hook.got)
         assert daemon.text.count('"alert": "sessions"') == 2
         assert "secret" not in daemon.text
         assert "hidden" not in daemon.text
+
+
+def sessions_alerts(daemon: Daemon) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = daemon.ask("GET", "/v1/status").json["alerts"]
+    return [alert for alert in found if alert["name"] == "sessions"]
+
+
+def of_sessions(hook: Hook) -> list[tuple[str, str]]:
+    """What the webhook was told of that alert, and since when it was raised."""
+    bodies = [json.loads(body) for _, body in list(hook.got)]
+    return [(b["event"], b["alert"]["since"]) for b in bodies if b["alert"]["name"] == "sessions"]
+
+
+def raise_sessions(daemon: Daemon, hook: Hook, places: int) -> list[str]:
+    """Fills the pool; the sessions, once the alert is told and written down."""
+    sessions = [daemon.new()["id"] for _ in range(places)]
+    wait_for(lambda: of_sessions(hook), "the webhook is told")
+    wait_for(
+        lambda: not daemon.ask("GET", "/v1/status").json["journal"]["waiting"], "it is written"
+    )
+    return sessions
+
+
+@HOWS
+def test_another_gateway_raises_nothing_again_and_clears_it(
+    misbehaving: Misbehaving, hook: Hook, how: str
+) -> None:
+    url = f"http://127.0.0.1:{hook.server_port}/"
+    with misbehaving(max_sessions=2, webhook_url=url) as daemon:
+        sessions = raise_sessions(daemon, hook, 2)
+        (raised,) = sessions_alerts(daemon)
+        replace(daemon, how)
+        assert [alert["since"] for alert in sessions_alerts(daemon)] == [raised["since"]]
+        for session in sessions:
+            daemon.delete(session)
+        wait_for(lambda: not sessions_alerts(daemon), "it is cleared")
+        wait_for(lambda: len(of_sessions(hook)) >= 2, "the webhook has both")
+        since = raised["since"]
+        assert of_sessions(hook) == [("alert.raised", since), ("alert.cleared", since)]
+
+
+def test_what_is_over_when_the_daemon_starts_again_is_cleared_once(
+    misbehaving: Misbehaving, hook: Hook
+) -> None:
+    given = {"max_sessions": 2, "webhook_url": f"http://127.0.0.1:{hook.server_port}/"}
+    with misbehaving(**given) as daemon:
+        raise_sessions(daemon, hook, 2)
+    assert len(of_sessions(hook)) == 1
+    with misbehaving(**given):
+        wait_for(lambda: len(of_sessions(hook)) >= 2, "it is told")
+    assert [event for event, _ in of_sessions(hook)] == ["alert.raised", "alert.cleared"]
+    assert len({since for _, since in of_sessions(hook)}) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,38 @@ def test_on_a_schedule(folder: Path) -> None:
 
         wait_for(lambda: counted()["passed"] >= 2, "both are counted")
         assert counted()["failed"] == 0
+
+
+def test_on_a_schedule_it_has_a_token_where_one_is_needed(folder: Path) -> None:
+    keys = folder / "tokens"
+    keys.touch(mode=0o640)
+    keys.write_text("somebody 0123456789abcdef0123456789abcdef\n")
+    given = {"tokens_file": keys, "require_token": True}
+    with Daemon(folder, canary_interval_s=0.5, **given) as daemon:
+
+        def counted() -> dict[str, int]:
+            counts: dict[str, int] = daemon.ask("GET", "/v1/status").json["canaries"]
+            return counts
+
+        wait_for(lambda: sum(counted().values()) >= 2, "two have flown")
+        assert counted()["failed"] == 0, daemon.text
+
+
+def test_one_that_fails_is_counted_logged_and_an_alert(
+    folder: Path, misbehaving: Misbehaving
+) -> None:
+    given = {"canary_interval_s": 0.5, "start_attempts": 1, "state_dir": folder / "kept"}
+    with misbehaving("die-at-start", **given) as daemon:
+
+        def alerts() -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = daemon.ask("GET", "/v1/status").json["alerts"]
+            return [alert for alert in found if alert["name"] == "canary_failed"]
+
+        (alert,) = wait_for(alerts, "it is an alert")
+        assert "create: " in alert["text"]
+        page = daemon.ask("GET", "/metrics").body.decode()
+        assert 'chromepool_alert_raised{alert="canary_failed"} 1.0' in page
+        counted = re.search(r'chromepool_canaries_total\{result="failed"\} (\S+)', page)
+        assert counted is not None
+        assert float(counted[1]) >= 1
+        assert '"event": "canary.failed", "step": "create"' in daemon.text

@@ -151,3 +151,32 @@ def test_doctor_fails_without_a_chrome(tmp_path: Path, monkeypatch: pytest.Monke
     done = _chromepool(tmp_path, "doctor")
     assert done.returncode == 1
     assert "apt-get install chromium-headless-shell" in done.stdout
+
+
+def test_events_are_lines_of_json_from_where_they_were(
+    shared_daemon: Daemon, session: dict[str, Any]
+) -> None:
+    words = ["--runtime-dir", str(shared_daemon.runtime_dir), "events", "--after"]
+
+    def follow(after: int, name: str) -> list[dict[str, Any]]:
+        """What it prints, to the first event of this name."""
+        argv = [sys.executable, "-m", "chromepool.cli.main", *words, str(after)]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+            killer = threading.Timer(120, process.kill)
+            killer.start()
+            told = list[dict[str, Any]]()
+            assert process.stdout is not None
+            for line in process.stdout:
+                told.append(json.loads(line))
+                if told[-1]["name"] == name and told[-1].get("session_id") == session["id"]:
+                    break
+            killer.cancel()
+            process.terminate()
+        return told
+
+    created = follow(1, "session.created")[-1]
+    assert created["owner"] == session["owner"]
+    shared_daemon.delete(session["id"])
+    later = follow(created["number"], "session.closed")
+    assert later[0]["number"] == created["number"] + 1
+    assert [event["name"] for event in later] == ["session.closing", "session.closed"]

@@ -22,6 +22,7 @@ from chromepool.errors import (
     StartFailed,
 )
 from chromepool.model import Host, Limits, Reason, State, Usage
+from chromepool.monitor.health import Health
 from chromepool.pool import memory, warm
 from chromepool.pool.creation import Creator
 from chromepool.pool.manager import Manager
@@ -43,7 +44,7 @@ class FakeBrowser:
         self.crashes: list[Any] = []
         self.version: dict[str, Any] = {}
         self.traffic = Traffic()
-        self.asked_to_close = False
+        self.asked_to_close = self.paused = False
         self.base = ""
         self.log = structlog.stdlib.get_logger("test")
 
@@ -123,6 +124,33 @@ def test_a_warm_one_is_frozen_thawed_and_given_away_once(monkeypatch: pytest.Mon
         assert [s.warm for s in sessions] == [True, False]
         assert pool.link.asked == [("freeze", 1), ("thaw", 1)]
         assert pool.creator.occupied == 2
+
+    run(main())
+
+
+def test_health_ends_a_warm_one_that_hangs_and_another_takes_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        pool = Pool(monkeypatch, warm_sessions=1, max_sessions=2)
+        pool.manager.host = dataclasses.replace(HOST, freezer=False)
+        health = Health(pool.manager)
+        pool.creator.warm.refill(0)
+        await settle()
+        hung = pool.manager.chromes[0]
+        hung.browser = FakeBrowser("Browser.getVersion", "Browser.close")  # type: ignore[assignment]
+        await health.check_all()
+        await settle()
+        assert pool.states() == [(POOL, State.READY)], "one check may be missed"
+        await health.check_all()
+        await settle()
+        assert (hung.owner, hung.reason) == (POOL, Reason.UNHEALTHY)
+        async with asyncio.timeout(60):
+            while pool.creator.warm.waiting < 1:
+                await asyncio.sleep(0.01)
+        session = await pool.creator.create(Order("a", LIMITS))
+        assert session.warm
+        assert session is not hung
 
     run(main())
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import re
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from chromepool.api.stream import MOST
+from chromepool.client import Client
+from chromepool.pool.events import Events
 from tests.cdp import connect, run
 from tests.conftest import Misbehaving
 from tests.daemon import Daemon, wait_for
+from tests.test_handover import kill_gateway, reload
 
 
 def _visit(daemon: Daemon) -> aiohttp.ClientSession:
@@ -78,6 +85,167 @@ def test_everything_that_happens_to_a_session_in_order(shared_daemon: Daemon) ->
     run(scenario())
 
 
+def events_of(daemon: Daemon, after: int | None, last: str) -> list[tuple[int, str]]:
+    """Numbers and names of what comes after that event, to the first of the name ``last``."""
+
+    async def read() -> list[tuple[int, str]]:
+        headers = {} if after is None else {"Last-Event-ID": str(after)}
+        async with _visit(daemon) as http, http.get("/v1/events", headers=headers) as answer:
+            stream, found = _Stream(answer), list[tuple[int, str]]()
+            while not found or found[-1][1] != last:
+                found.append((await stream.next())[:2])
+            return found
+
+    return run(read())
+
+
+def reached(daemon: Daemon) -> int:
+    """The number that a listener begins at."""
+
+    async def read() -> int:
+        async with _visit(daemon) as http, http.get("/v1/events") as answer:
+            while True:
+                line = await asyncio.wait_for(answer.content.readline(), 60)
+                if line.startswith(b"id: "):
+                    return int(line[4:])
+
+    return run(read())
+
+
+def test_nothing_is_missed_across_a_reload_and_a_restart(
+    misbehaving: Misbehaving, folder: Path
+) -> None:
+    given = {"state_dir": folder / "kept"}
+    with misbehaving(**given) as daemon:
+        before = reached(daemon)
+        session = daemon.new()
+        reload(daemon)
+        daemon.delete(session["id"])
+        told = events_of(daemon, before, "session.closed")
+        assert [number for number, _ in told] == [*range(before + 1, before + 1 + len(told))]
+        names = [name for _, name in told]
+        assert [n for n in names if n != "session.adopted"] == [
+            "session.created",
+            "gateway.leaving",
+            "session.closing",
+            "session.closed",
+        ]
+        last = told[-1][0]
+    with misbehaving(**given) as daemon:
+        daemon.new()
+        assert events_of(daemon, last, "session.created") == [
+            (last + 1, "daemon.stopping"),
+            (last + 2, "session.created"),
+        ]
+
+
+def test_beyond_memory_the_journal_tells(misbehaving: Misbehaving, folder: Path) -> None:
+    with misbehaving(state_dir=folder / "kept") as daemon:
+        before = reached(daemon)
+        for _ in range(600):  # two events each
+            daemon.ask("POST", "/v1/drain")
+            daemon.ask("DELETE", "/v1/drain")
+        daemon.new()
+        told = events_of(daemon, before, "session.created")
+        assert [number for number, _ in told] == [*range(before + 1, before + 1202)]
+        assert {name for _, name in told[:1200]} == {"daemon.draining", "daemon.not_draining"}
+
+
+def test_a_gap_that_nothing_fills_is_said(misbehaving: Misbehaving) -> None:
+    with misbehaving(journal=False) as daemon:
+        before = reached(daemon)
+        daemon.new()
+        reload(daemon)
+        daemon.new()
+        (gap, *told) = events_of(daemon, before, "session.created")
+        assert gap[1] == "events.lost"
+        assert gap[0] > before + 1, "numbers grow also where nobody remembers them"
+        assert told[0][0] == gap[0] + 1
+        assert events_of(daemon, gap[0], "session.created") == told, "it is said once"
+        ahead = events_of(daemon, told[-1][0] + 10**6, "events.lost")
+        assert ahead == [(told[-1][0], "events.lost")]
+
+
+def test_a_killed_gateway_may_have_taken_events_along(
+    misbehaving: Misbehaving, folder: Path
+) -> None:
+    with misbehaving(state_dir=folder / "kept") as daemon:
+        before = reached(daemon)
+        daemon.new()
+        wait_for(lambda: not _status(daemon)["journal"]["waiting"], "it is written")
+        kill_gateway(daemon)
+        daemon.new()
+        told = events_of(daemon, before, "events.lost")
+        assert told[0] == (before + 1, "session.created")
+        assert events_of(daemon, told[-1][0], "session.created")[0][0] == told[-1][0] + 1
+
+
+def test_the_client_misses_nothing_of_a_reload(misbehaving: Misbehaving, folder: Path) -> None:
+    async def scenario(daemon: Daemon) -> list[str]:
+        heard: list[str] = []
+        tasks = _status(daemon)["gateway"]["tasks"]
+
+        async def listen() -> None:
+            async with Client(daemon.control_socket) as client:
+                async for event in client.events():
+                    heard.append(event["name"])
+                    if event["name"] == "session.closed":
+                        return
+
+        listening = asyncio.create_task(listen())
+        listens = lambda: _status(daemon)["gateway"]["tasks"] > tasks  # noqa: E731
+        await asyncio.to_thread(wait_for, listens, "it listens")
+        await asyncio.to_thread(reload, daemon)
+        await asyncio.to_thread(daemon.delete, session["id"])
+        await asyncio.wait_for(listening, 60)
+        return heard
+
+    with misbehaving(state_dir=folder / "kept") as daemon:
+        session = daemon.new()
+        assert run(scenario(daemon)) == [
+            "gateway.leaving",
+            "session.adopted",
+            "session.closing",
+            "session.closed",
+        ]
+
+
+def test_a_caller_listens_so_often_and_no_more(shared_daemon: Daemon) -> None:
+    async def scenario() -> None:
+        async with _visit(shared_daemon) as http, contextlib.AsyncExitStack() as held:
+
+            async def listen() -> aiohttp.ClientResponse:
+                return await held.enter_async_context(http.get("/v1/events"))
+
+            answers = [await listen() for _ in range(MOST)]
+            assert {answer.status for answer in answers} == {200}
+            refused = await listen()
+            assert refused.status == 503
+            assert (await refused.json())["code"] == "too_many_listeners"
+            answers[0].close()
+            async with asyncio.timeout(60):
+                while (await listen()).status != 200:
+                    await asyncio.sleep(0.05)
+            assert (await listen()).status == 503
+
+    run(scenario())
+
+
+def test_a_listener_that_falls_behind_is_ended_at_the_bound() -> None:
+    async def scenario() -> None:
+        events = Events(time.monotonic)
+        listener = events.listen(None)
+        for _ in range(1000):
+            events.emit("daemon.draining")
+        assert events.listeners == 1
+        events.emit("daemon.draining")
+        assert events.listeners == 0
+        told = [await listener.next(1) for _ in range(1001)]
+        assert [event and event.number for event in told] == [*range(1, 1001), None]
+
+    run(scenario())
+
+
 def test_a_number_that_is_none_is_refused(shared_daemon: Daemon) -> None:
     assert shared_daemon.ask("GET", "/v1/events?after=x").json["code"] == "invalid_request"
 
@@ -134,7 +302,9 @@ def test_a_stopped_chrome_is_found_and_ended_with_evidence(tmp_path: Path) -> No
         ended = daemon.wait_ended(ill["id"])["exit"]
         assert ended["reason"] == "unhealthy"
         assert "is stopped" in ended["detail"]
-        assert "processes" in ended["detail"]
+        for what in (r"\d+ processes", r"\d+ files", r"[\d.]+ s of CPU time"):
+            assert re.search(what, ended["detail"]), ended["detail"]
+        assert daemon.text.count('"event": "session.silent"') >= 2, "one line for each check"
         assert daemon.show(well["id"])["state"] == "ready"
 
 

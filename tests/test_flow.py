@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -26,6 +27,17 @@ async def _flood(client: Cdp) -> str:
     await client.call("Runtime.enable", None, page)
     await client.evaluate(_FLOOD, page)
     return page
+
+
+_BURST = "for (let i = 0; i < 400; i++) console.log(i + '-' + 'x'.repeat(100000)); 0"
+"""More than all buffers on the way hold."""
+
+
+async def _burst(client: Cdp) -> int:
+    """Has the page say a lot; the number of the command."""
+    _, page = await client.open_page()
+    await client.call("Runtime.enable", None, page)
+    return await client.send("Runtime.evaluate", {"expression": _BURST}, page)
 
 
 @pytest.fixture
@@ -66,11 +78,8 @@ def test_the_only_client_makes_chrome_wait_instead(tight: Daemon) -> None:
 
     async def read_late() -> None:
         async with connect(session["webSocketDebuggerUrl"]) as client:
-            _, page = await client.open_page()
-            await client.call("Runtime.enable", None, page)
             before = gateway.memory_info().rss
-            burst = "for (let i = 0; i < 400; i++) console.log(i + '-' + 'x'.repeat(100000)); 0"
-            number = await client.send("Runtime.evaluate", {"expression": burst}, page)
+            number = await _burst(client)
             wait_for(lambda: _settled(gateway), "the gateway has come to rest")
             assert gateway.memory_info().rss - before < 40 * MIB
             await client.answer(number)
@@ -94,6 +103,70 @@ def _lines(client: Cdp) -> list[str]:
         for event in client.events
         if event.get("method") == "Runtime.consoleAPICalled"
     ]
+
+
+def test_the_only_client_is_dropped_when_it_neither_reads_nor_answers(tmp_path: Path) -> None:
+    """As long as it is there Chrome waits for it, whatever else there is to do."""
+    tmp_path.chmod(0o755)
+    with Daemon(tmp_path, ping_interval_s=0.3) as daemon:
+        session = daemon.new()
+
+        async def fall_silent() -> None:
+            async with connect(session["webSocketDebuggerUrl"]) as client:
+                await _burst(client)
+                gone = lambda: daemon.show(session["id"])["clients"] == 0  # noqa: E731
+                await asyncio.to_thread(wait_for, gone, "it is dropped")
+
+        run(fall_silent())
+        assert daemon.ask("GET", "/v1/status").json["clients"]["dropped_dead"] == 1
+
+        async def use() -> None:
+            async with connect(session["webSocketDebuggerUrl"]) as client:
+                assert "product" in await client.call("Browser.getVersion")
+
+        run(use())
+
+
+def test_one_that_reads_slowly_is_alive(tmp_path: Path) -> None:
+    """Pings wait behind all that it has to read before."""
+    tmp_path.chmod(0o755)
+    with Daemon(tmp_path, ping_interval_s=1) as daemon:
+        session = daemon.new()
+
+        async def crawl() -> None:
+            async with connect(session["webSocketDebuggerUrl"]) as client:
+                await _burst(client)
+                for _ in range(80):  # some eight seconds, of which the first have no ping in them
+                    await client.receive()
+                    await asyncio.sleep(0.1)
+                assert daemon.show(session["id"])["clients"] == 1
+
+        run(crawl())
+        assert daemon.ask("GET", "/v1/status").json["clients"]["dropped_dead"] == 0
+
+
+def test_a_client_that_is_held_back_is_not_taken_for_dead(tmp_path: Path) -> None:
+    """Nobody reads its pongs meanwhile."""
+    tmp_path.chmod(0o755)
+    with Daemon(tmp_path, ping_interval_s=0.3) as daemon:
+        session = daemon.new()
+        chrome = psutil.Process(session["pid"])
+
+        async def fill(client: Cdp) -> None:
+            for _ in range(100):
+                padding = {"x": "x" * MIB}
+                await asyncio.wait_for(client.send("Browser.getVersion", padding), 3)
+
+        async def push() -> None:
+            async with connect(session["webSocketDebuggerUrl"]) as client:
+                chrome.send_signal(signal.SIGSTOP)
+                with pytest.raises(TimeoutError):
+                    await fill(client)
+                assert daemon.show(session["id"])["clients"] == 1
+                chrome.send_signal(signal.SIGCONT)
+
+        run(push())
+        assert daemon.ask("GET", "/v1/status").json["clients"]["dropped_dead"] == 0
 
 
 def test_a_chrome_that_stops_reading_holds_its_clients_back(tight: Daemon) -> None:

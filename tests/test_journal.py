@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from typing import Any
 import pytest
 
 from chromepool.errors import ConfigError, HistoryUnavailable
+from chromepool.pool.chronicle import Chronicle
 from chromepool.store import journal as journals
 from chromepool.store.journal import Journal
 from chromepool.store.journal_file import (
@@ -32,13 +34,20 @@ from chromepool.store.journal_file import (
     JournalFile,
     Life,
     Note,
-    Question,
+    Standing,
     put_aside,
+)
+from chromepool.store.journal_reader import (
+    Question,
+    Recollection,
     read_life,
     read_lives,
+    read_notes,
+    read_recollection,
 )
 from tests.conftest import Misbehaving
 from tests.daemon import Daemon, wait_for
+from tests.test_creation import Pool
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts, and other uids")
 DAY = 86400.0
@@ -205,6 +214,40 @@ def test_what_a_killed_daemon_left_open_is_lost(path: Path) -> None:
     assert "killed" in lost.detail
 
 
+def test_alerts_are_kept_until_others_are_said_to_be_raised(path: Path) -> None:
+    low, full = (
+        Standing("disk_low", "critical", NOW, "1 MB"),
+        Standing("sessions", "warning", 1, ""),
+    )
+    with JournalFile(path) as file:
+        file.write([], [], 0, MANY, NOW, standing=[low, full])
+        assert read_recollection(path, 0).standing == [full, low]
+    with JournalFile(path) as file:
+        file.write([], [], 0, MANY, NOW)  # nobody has looked yet
+        assert read_recollection(path, 0).standing == [full, low]
+        file.write([], [], 0, MANY, NOW, standing=[low])
+        assert read_recollection(path, 0).standing == [low]
+        file.write([], [], 0, MANY, NOW, standing=[])
+        assert read_recollection(path, 0).standing == []
+
+
+def test_endings_are_recalled_and_events_read_by_their_numbers(path: Path) -> None:
+    notes = [dataclasses.replace(note(n), name="session.closing") for n in (1, 2, 3)]
+    with JournalFile(path) as file:
+        file.write([], [*notes, note(4), note(9)], 9, MANY, NOW)
+    assert [n.number for n in read_recollection(path, NOW + 2).endings] == [2, 3]
+    assert [n.number for n in read_notes(path, 2, 9)] == [3, 4]
+    assert [n.number for n in read_notes(path, 0, 100)] == [1, 2, 3, 4, 9]
+    assert read_notes(path, 9, 100) == []
+
+
+def test_a_page_of_events_is_bounded(path: Path) -> None:
+    with JournalFile(path) as file:
+        file.write([], [note(n) for n in range(1, 1002)], 1001, MANY, NOW)
+    assert [n.number for n in read_notes(path, 0, 5000)] == [*range(1, 1001)]
+    assert [n.number for n in read_notes(path, 1000, 5000)] == [1001]
+
+
 def test_files_put_aside_do_not_gather(path: Path) -> None:
     for second in range(6):
         path.write_bytes(b"x")
@@ -332,7 +375,7 @@ def test_a_lock_holds_up_nobody(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chromepool.store.journal_file._BUSY_S", 0.05)
+    monkeypatch.setattr("chromepool.store.journal_file.BUSY_S", 0.05)
     journal = begin()
     wait_for(path.exists, "it is there")
     wait_for(settled(journal), "it is open")
@@ -388,6 +431,27 @@ def test_closing_does_not_wait_for_a_disk_that_hangs(
         hangs.set()
         assert journal.close(10)
         shutil.rmtree(journal._path.parent)
+
+
+def test_a_gateway_does_not_wait_for_what_a_disk_that_hangs_would_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    hangs = threading.Event()
+    monkeypatch.setattr(journals, "read_recollection", lambda *_: hangs.wait(60))
+    monkeypatch.setattr("chromepool.pool.chronicle._RECALL_S", 0.05)
+    (tmp_path / "journal").mkdir()
+
+    async def main() -> None:
+        chronicle = Chronicle(Pool(monkeypatch, state_dir=str(tmp_path)).manager)
+        await chronicle.start()
+        try:
+            assert await chronicle.recall(300) == Recollection([], [])
+        finally:
+            hangs.set()
+            await chronicle.close(10)
+
+    asyncio.run(main())
+    assert "journal.not_recalled" in caplog.text
 
 
 # -- the daemon --

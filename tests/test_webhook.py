@@ -179,7 +179,7 @@ def test_a_server_that_hangs_delays_nothing_and_each_try_ends() -> None:
     asyncio.run(main())
 
 
-def test_the_queue_is_bounded_and_the_oldest_goes() -> None:
+def test_the_queue_is_bounded_and_the_oldest_goes(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with serving("hang", 200) as server, sending(server.url) as webhook:
             webhook.send({"number": -1})
@@ -187,6 +187,7 @@ def test_the_queue_is_bounded_and_the_oldest_goes() -> None:
             for number in range(WAITING + 7):
                 webhook.send({"number": number})
             assert (webhook.waiting, webhook.dropped) == (WAITING, 7)
+            assert caplog.text.count("webhook.dropped") == 7
             server.hangs.set()
             await until(lambda: webhook.sent == WAITING + 1)
             assert server.numbers() == [-1, *range(7, WAITING + 7)]
@@ -232,6 +233,31 @@ def test_it_can_be_stopped_while_it_sends() -> None:
         assert (webhook.sent, webhook.failed) == (0, 0)
 
     asyncio.run(main())
+
+
+def test_what_is_not_sent_at_the_end_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with serving("hang") as server, sending(server.url) as webhook:
+            webhook.send({})
+            await until(lambda: server.got)
+            webhook.send({})
+        webhook.close()
+        webhook.close()
+        assert (webhook.waiting, webhook.dropped) == (0, 2)
+
+    asyncio.run(main())
+    assert caplog.text.count("webhook.dropped") == 1
+
+
+def test_nothing_is_said_where_all_is_sent(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with serving() as server, sending(server.url) as webhook:
+            webhook.send({})
+            await until(lambda: webhook.sent)
+        webhook.close()
+
+    asyncio.run(main())
+    assert "webhook.dropped" not in caplog.text
 
 
 def test_what_may_be_shown_of_an_url() -> None:

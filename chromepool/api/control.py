@@ -176,7 +176,9 @@ class Control:
                 host=host,
                 stopping=manager.stopping,
                 drain=drain_view(request.app[DRAINER], manager.clock()),
-                gateway=schema.GatewayStatus(len(asyncio.all_tasks()), manager.restarts),
+                gateway=schema.GatewayStatus(
+                    len(asyncio.all_tasks()), manager.restarts, manager.deaths
+                ),
                 clients=self._clients(),
                 canaries=schema.CanariesStatus(**manager.canaries),
                 health=schema.HealthStatus(

@@ -15,7 +15,8 @@ from chromepool.api.views import json_response
 from chromepool.errors import HistoryUnavailable, InvalidRequest, SessionNotFound
 from chromepool.pool.manager import Manager
 from chromepool.store.journal import Journal
-from chromepool.store.journal_file import Life, Note, Question
+from chromepool.store.journal_file import Life, Note
+from chromepool.store.journal_reader import Question
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DEFAULT = 100

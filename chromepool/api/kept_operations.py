@@ -179,7 +179,7 @@ KEPT = (
         "What happens to sessions, as server-sent events",
         None,
         parameters=(_AFTER,),
-        refusals=(errors.InvalidRequest,),
+        refusals=(errors.InvalidRequest, errors.TooManyListeners),
         media="text/event-stream",
     ),
 )

@@ -16,16 +16,6 @@ from chromepool.api.operation import ID, Operation
 from chromepool.api.problems import STATUSES
 
 _REFERENCE = "#/components/schemas/{name}"
-_ADMISSION = (
-    errors.RateLimited,
-    errors.PoolFull,
-    errors.QueueFull,
-    errors.NoMemory,
-    errors.CircuitOpen,
-    errors.ShuttingDown,
-    errors.Draining,
-    errors.Restarting,
-)
 _ALL = {
     "name": "all",
     "in": "query",
@@ -60,17 +50,7 @@ OPERATIONS = (
         201,
         schema.CreateSession,
         (_WAIT, _PREFER),
-        (
-            *_ADMISSION,
-            errors.InvalidRequest,
-            errors.StartFailed,
-            errors.ProfileInUse,
-            errors.BrowserGone,
-            errors.NoAnswer,
-            errors.CommandFailed,
-            errors.StoreFull,
-            errors.ScriptExists,
-        ),
+        errors.CREATION,
         body_needed=False,
     ),
     Operation(
@@ -115,7 +95,7 @@ OPERATIONS = (
         "/readyz",
         "Whether one more session would be taken",
         schema.Health,
-        refusals=_ADMISSION,
+        refusals=errors.REFUSALS,
     ),
     Operation("get", "/metrics", "Metrics for Prometheus", None, media="text/plain"),
 )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import sys
+import termios
 
 from aiohttp import web
 
@@ -40,8 +43,9 @@ class WebSocketPort(asyncio.Protocol):
         self._lost = asyncio.Event()
         self._unsent: list[bytes | memoryview] = []
         self._end: tuple[int, str] | None = None
-        self._missed = 0
-        """Pings since it was last heard of."""
+        self._missed = self._stuck = 0
+        """Pings since it was last heard of, and since it last took some of what is for it."""
+        self._written = self._taken = 0
         self._beat: asyncio.TimerHandle | None = None
 
     @property
@@ -70,9 +74,12 @@ class WebSocketPort(asyncio.Protocol):
             self._manager.dropped["slow"] += 1
             self.end(frames.POLICY, f"too slow: {self.buffered_bytes} bytes unread")
         elif len(unsent) == 3 and len(unsent[1]) >= _WRITELINES_BYTES:
+            self._written += sum(map(len, unsent))
             transport.writelines(unsent)
         else:
-            transport.write(b"".join(unsent))
+            data = b"".join(unsent)
+            self._written += len(data)
+            transport.write(data)
 
     def detached(self) -> None:
         """The page this client was attached to is gone."""
@@ -132,15 +139,42 @@ class WebSocketPort(asyncio.Protocol):
         firewall that forgot it. One that only reads slowly has not got them yet."""
         if self._transport is None or self._transport.is_closing() or self._end is not None:
             return
-        if self._missed >= _MISSED and not self.buffered_bytes:
+        unread = self._unread()
+        if self._missed >= _MISSED and (not unread or self._stuck >= _MISSED):
             self._manager.dropped["dead"] += 1
             self.end(frames.GOING_AWAY, "no answer to pings")
             self._transport.abort()
             return
-        if self.buffered_bytes < _HIGH_WATER_BYTES:
-            self._missed += 1
-            self._transport.write(frames.control(Opcode.PING, b""))
+        # Of one that is held back nobody reads the pongs.
+        self._missed = self._missed + 1 if self._transport.is_reading() else 0
+        if self.buffered_bytes < _HIGH_WATER_BYTES:  # they must not pile up either
+            self._say(frames.control(Opcode.PING, b""))
         self._ping_later()
+
+    def _unread(self) -> int:
+        """Bytes that the client's machine has not taken yet; notes whether it took any lately."""
+        unread = self.buffered_bytes + self._in_kernel()
+        taken = self._written - unread
+        self._stuck = self._stuck + 1 if unread and taken == self._taken else 0
+        self._taken = taken
+        return unread
+
+    def _in_kernel(self) -> int:
+        """Bytes that are not acknowledged yet (SIOCOUTQ, tcp(7)). Megabytes may wait there, of
+        which a slow client takes some long before there is room for more of ours."""
+        assert self._transport is not None
+        size = bytearray(4)
+        try:
+            fd = self._transport.get_extra_info("socket").fileno()
+            fcntl.ioctl(fd, termios.TIOCOUTQ, size)
+        except OSError:  # not for this kind of socket
+            return 0
+        return int.from_bytes(size, sys.byteorder)
+
+    def _say(self, frame: bytes) -> None:
+        assert self._transport is not None
+        self._written += len(frame)
+        self._transport.write(frame)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport's: nothing more comes or goes. aiohttp ends its handler by it."""
@@ -181,7 +215,7 @@ class WebSocketPort(asyncio.Protocol):
         if opcode == Opcode.PING:
             # Not to one that does not read: its pongs would pile up without bound.
             if self._end is None and self.buffered_bytes < _HIGH_WATER_BYTES:
-                self._transport.write(frames.control(Opcode.PONG, payload))
+                self._say(frames.control(Opcode.PONG, payload))
         elif opcode == Opcode.BINARY:
             self.end(frames.UNSUPPORTED, "CDP messages are text")
         elif opcode == Opcode.CLOSE:

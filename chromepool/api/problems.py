@@ -45,6 +45,7 @@ STATUSES: dict[type[errors.ChromepoolError], int] = {
     errors.SessionNotReady: 503,
     errors.ReloadRefused: 409,
     errors.TooManyClients: 503,
+    errors.TooManyListeners: 503,
     errors.HistoryUnavailable: 503,
 }
 _HTTP_CODES = {

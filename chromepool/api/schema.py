@@ -336,6 +336,7 @@ class GatewayStatus(msgspec.Struct):
 
     tasks: Annotated[int, _told("What it has under way.")]
     restarts: Annotated[int, _told("Gateways there were before, since the daemon started.")]
+    deaths: Annotated[int, _told("Those of them that died, or were ended because they hung.")]
 
 
 class MemoryStatus(msgspec.Struct):

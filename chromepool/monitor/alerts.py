@@ -40,6 +40,8 @@ class Snapshot:
     """and sessions that crashed or ran out of memory, within the window."""
     failed: int = 0
     """Gateways that died, within the window."""
+    canary: str | None = ""
+    """Why the last canary did not come back; empty: it did, or none is to fly; None: it is to."""
     breaker_open: bool = False
     failure: str = ""
     """What Chrome said when it last did not start."""
@@ -129,6 +131,14 @@ def rules(settings: Settings) -> tuple[Rule, ...]:
         ),
         *_deaths(settings),
         Rule(
+            "canary_failed",
+            CRITICAL,
+            lambda at: None if at.canary is None else bool(at.canary),
+            0,
+            1,
+            "The last canary failed: {at.canary}",
+        ),
+        Rule(
             "breaker_open",
             CRITICAL,
             lambda at: at.breaker_open,
@@ -190,6 +200,10 @@ class Alerts:
     def texts(self) -> dict[str, str]:
         """Those that are raised, and what each says now."""
         return {name: one.text for name, one in self._standing.items() if one.raised}
+
+    def resume(self, name: str, since: float, text: str) -> None:
+        """An earlier gateway has raised it, then (monotonic seconds; may be below 0)."""
+        self._standing[name] = _Standing(since, raised=True, text=text)
 
     def step(self, snapshot: Snapshot, now: float) -> list[Raised | Cleared]:
         """What has changed by this look at the daemon; ``now`` is in monotonic seconds."""

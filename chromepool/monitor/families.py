@@ -6,25 +6,11 @@ import dataclasses
 from typing import Literal
 
 from chromepool import errors
+from chromepool.config import Settings
 from chromepool.model import Reason, State
+from chromepool.monitor.alerts import rules
 
-REFUSALS = tuple(
-    kind.code
-    for kind in (
-        errors.RateLimited,
-        errors.PoolFull,
-        errors.QueueFull,
-        errors.NoMemory,
-        errors.CircuitOpen,
-        errors.ShuttingDown,
-        errors.StartFailed,
-        errors.ProfileInUse,
-        errors.InvalidRequest,
-        errors.BrowserGone,
-        errors.NoAnswer,
-        errors.CommandFailed,
-    )
-)
+REFUSALS = tuple(kind.code for kind in errors.CREATION)
 """Codes of the problems with which a creation may end."""
 
 LABELS: dict[str, tuple[str, ...]] = {
@@ -34,6 +20,9 @@ LABELS: dict[str, tuple[str, ...]] = {
     "direction": ("in", "out"),
     "resource": ("cpu", "memory", "io"),
     "scope": ("pool", "machine"),
+    "alert": tuple(rule.name for rule in rules(Settings())),
+    "result": ("passed", "failed"),
+    "delivery": ("sent", "failed", "dropped"),
 }
 """Labels whose values are all there from the first scrape on, so that rates have a beginning."""
 
@@ -135,8 +124,27 @@ FAMILIES = (
         "scope",
         "resource",
     ),
+    # what the operator is told
+    _gauge("alert_raised", "1 while the daemon's own alert is raised.", "alert"),
+    _counter("alerts_raised_total", "How often it was raised.", "alert"),
+    _counter("alerts_cleared_total", "How often it was cleared.", "alert"),
+    _gauge("webhook_waiting", "Alerts that wait to be sent to the webhook."),
+    _counter(
+        "webhook_alerts_total",
+        "Alerts the webhook took (sent) or did not take (failed), and those let go unsent, since "
+        "too many waited (dropped).",
+        "delivery",
+    ),
+    _counter("canaries_total", "Canaries on a schedule.", "result"),
     # the gateway
-    _counter("gateway_restarts_total", "Gateways that died since the daemon's start."),
+    _counter(
+        "gateway_restarts_total",
+        "Gateways there were before this one since the daemon's start, replaced ones included.",
+    ),
+    _counter(
+        "gateway_deaths_total",
+        "Gateways that died, or were ended because they hung, since the daemon's start.",
+    ),
     _gauge("gateway_tasks", "Tasks of the gateway's event loop."),
     _histogram(
         "event_loop_lag_seconds", "How late the gateway's event loop is, measured twice a second."

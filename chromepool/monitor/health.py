@@ -94,4 +94,6 @@ class Health:
         found = f"its main process is {state}; {usage.processes} processes, {usage.files} files"
         if usage.memory_bytes is not None:
             found += f", {usage.memory_bytes >> 20} MiB"
+        if usage.cpu_s is not None:  # two looks tell one that is busy from one that waits
+            found += f", {usage.cpu_s:.2f} s of CPU time"
         return f"{found}{LAST_WORDS}{words}" if words else found

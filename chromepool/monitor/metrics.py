@@ -39,9 +39,8 @@ _PSI = Path("/proc/pressure")
 class Metrics(Collector):
     """The page at ``/metrics``. No session's id is ever on it: ids are secret."""
 
-    def __init__(self, manager: Manager, creator: Creator, restarts: int = 0) -> None:
-        """``restarts`` is how many gateways there were before."""
-        self._manager, self._creator, self._restarts = manager, creator, restarts
+    def __init__(self, manager: Manager, creator: Creator) -> None:
+        self._manager, self._creator = manager, creator
         self._slots = Slots()
         self._created: collections.Counter[str] = collections.Counter()
         self._ended: collections.Counter[str] = collections.Counter()
@@ -56,6 +55,7 @@ class Metrics(Collector):
             self._write_cdp,
             self._write_slots,
             self._write_machine,
+            self._write_canaries,
             self._write_gateway,
         ]
         """Each writes its part of the page; other parts of the daemon may add theirs."""
@@ -210,9 +210,14 @@ class Metrics(Collector):
             if group:
                 sheet.put(name, read_stall_s(Path(group, f"{resource}.pressure")), "pool", resource)
 
+    def _write_canaries(self, sheet: Sheet) -> None:
+        for result in LABELS["result"]:
+            sheet.put("canaries_total", self._manager.canaries[result], result)
+
     def _write_gateway(self, sheet: Sheet) -> None:
         sheet.put("info", 1, __version__, self._manager.host.cgroup)
-        sheet.put("gateway_restarts_total", self._restarts)
+        sheet.put("gateway_restarts_total", self._manager.restarts)
+        sheet.put("gateway_deaths_total", self._manager.deaths)
         sheet.put("gateway_tasks", len(asyncio.all_tasks()))
         sheet.put_durations("event_loop_lag_seconds", self.lag.durations)
 

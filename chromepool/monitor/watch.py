@@ -14,12 +14,16 @@ from typing import Any
 from chromepool import structured
 from chromepool.model import Reason
 from chromepool.monitor.alerts import Alerts, Cleared, Raised, Recent, Snapshot, rules
+from chromepool.monitor.families import LABELS
+from chromepool.monitor.sheet import Sheet
 from chromepool.pool import memory, pressure
 from chromepool.pool.creation import Creator
 from chromepool.pool.events import Alert, Event
 from chromepool.pool.manager import Manager
 from chromepool.pool.scaling import Load
 from chromepool.pool.session import utc_now
+from chromepool.store.journal_file import Standing
+from chromepool.store.journal_reader import Recollection
 
 log = structured.get("chromepool.monitor")
 
@@ -59,10 +63,27 @@ class Watch:
         self.cleared_total: collections.Counter[str] = collections.Counter()
         manager.events.watch(self._on_event)
 
+    def resume(self, past: Recollection, now: float) -> None:
+        """Goes on where the gateway before ended: what it raised is not raised again, and is
+        cleared if it is over. ``now`` in seconds since 1970; to be called before :meth:`run`."""
+        clock = self._manager.clock()
+        known = {rule.name: rule.severity for rule in rules(self._manager.settings)}
+        for one in past.standing:
+            if one.name not in known:  # of another version
+                log.warning("alert.unknown", alert=one.name)
+                continue
+            since = datetime.datetime.fromtimestamp(one.since, datetime.UTC)
+            severity = known[one.name]
+            self._manager.alerts[one.name] = Alert(one.name, severity, since, one.text)
+            self.alerts.resume(one.name, clock - (now - one.since), one.text)
+        for note in past.endings:
+            self._count(note.fields.get("reason"), clock - max(0.0, now - note.at))
+
     def _on_event(self, event: Event) -> None:
-        if event.name != "session.closing":
-            return
-        reason, now = event.fields.get("reason"), self._manager.clock()
+        if event.name == "session.closing":
+            self._count(event.fields.get("reason"), self._manager.clock())
+
+    def _count(self, reason: str | None, now: float) -> None:
         if reason == Reason.UNHEALTHY:
             self._unhealthy.add(now)
         elif reason in _CRASHES:
@@ -99,6 +120,7 @@ class Watch:
             unhealthy=self._unhealthy.count(now),
             crashed=self._crashed.count(now),
             failed=self._failed.count(now),
+            canary=manager.canary_failure,
             breaker_open=creator.breaker.is_open,
             failure=creator.breaker.words,
             disk_free=free,
@@ -116,10 +138,26 @@ class Watch:
             since = gone.since if gone else at - datetime.timedelta(seconds=change.lasted_s)
             self.cleared_total[rule.name] += 1
             log.info("alert.cleared", alert=rule.name, lasted_s=round(change.lasted_s, 1))
+        self._remember()
         fields = {"severity": rule.severity, "text": change.text}
         self._manager.events.emit(event, alert=rule.name, **fields)
         alert = {"name": rule.name, "since": since, **fields}
         self._send({"event": event, "at": at, "host": platform.node(), "alert": alert})
+
+    def _remember(self) -> None:
+        """For the next gateway."""
+        if self._manager.journal is not None:
+            raised = self._manager.alerts.values()
+            self._manager.journal.stand(
+                [Standing(a.name, a.severity, a.since.timestamp(), a.text) for a in raised]
+            )
+
+    def write(self, sheet: Sheet) -> None:
+        """Its part of the metrics."""
+        for name in LABELS["alert"]:
+            sheet.put("alert_raised", name in self.alerts.texts, name)
+            sheet.put("alerts_raised_total", self.alerts.raised_total[name], name)
+            sheet.put("alerts_cleared_total", self.cleared_total[name], name)
 
     # -- limits that follow the load --
 

@@ -18,6 +18,8 @@ import msgspec
 import tenacity
 
 from chromepool import __version__, structured
+from chromepool.monitor.families import LABELS
+from chromepool.monitor.sheet import Sheet
 
 log = structured.get("chromepool.monitor")
 
@@ -68,6 +70,8 @@ class Webhook:
         self._target, self._try_s, self._wait, self._clock = target, try_s, wait, clock
         self._queue: collections.deque[bytes] = collections.deque()
         self._more = asyncio.Event()
+        self._busy = 0
+        """Alerts that are being sent: one, or none."""
         self.sent = self.failed = self.dropped = 0
 
     @property
@@ -81,9 +85,27 @@ class Webhook:
             return
         if len(self._queue) >= WAITING:
             self._queue.popleft()
-            self.dropped += 1
+            self._drop(1)
         self._queue.append(msgspec.json.encode({"id": secrets.token_hex(16)} | body))
         self._more.set()
+
+    def close(self) -> None:
+        """Lets go of what is not sent yet, and says so. For when :meth:`run` has been cancelled."""
+        unsent = len(self._queue) + self._busy
+        self._queue.clear()
+        self._busy = 0
+        if unsent:
+            self._drop(unsent)
+
+    def _drop(self, alerts: int) -> None:
+        self.dropped += alerts
+        log.error("webhook.dropped", alerts=alerts, dropped=self.dropped)
+
+    def write(self, sheet: Sheet) -> None:
+        """Its part of the metrics."""
+        sheet.put("webhook_waiting", self.waiting)
+        for delivery in LABELS["delivery"]:
+            sheet.put("webhook_alerts_total", getattr(self, delivery), delivery)
 
     async def run(self) -> None:
         """Sends for as long as the gateway lives."""
@@ -92,6 +114,7 @@ class Webhook:
             self._more.clear()
             while self._queue:
                 body = self._queue.popleft()
+                self._busy = 1
                 try:
                     await self._deliver(body)
                     self.sent += 1
@@ -99,6 +122,7 @@ class Webhook:
                     self.failed += 1
                     why = str(error) if isinstance(error, _Failed) else type(error).__name__
                     log.error("webhook.failed", error=why)
+                self._busy = 0
 
     async def _deliver(self, body: bytes) -> None:
         async for attempt in tenacity.AsyncRetrying(

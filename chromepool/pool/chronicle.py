@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from chromepool import structured
-from chromepool.errors import SessionNotFound
+from chromepool.errors import HistoryUnavailable, SessionNotFound
 from chromepool.pool.events import Event
 from chromepool.pool.manager import Manager
 from chromepool.pool.session import POOL, Session
 from chromepool.store.journal import Journal
 from chromepool.store.journal_file import Bounds, Life, Note
+from chromepool.store.journal_reader import Recollection
 from chromepool.supervisor.journal_folder import journal_folder
 
 log = structured.get("chromepool.journal")
@@ -22,6 +24,8 @@ _KEPT_OF = frozenset({"session.created", "session.closed"})
 """The events at which a session is written down."""
 _OPEN_S = 5.0
 """A file that takes longer to open is waited for no more; it opens while sessions begin."""
+_RECALL_S = 2.0
+"""Nor is what it knows."""
 _LAST_WORDS = 1000
 _MOST_TEXT = 1000
 
@@ -79,6 +83,17 @@ class Chronicle:
                 await asyncio.shield(asyncio.wrap_future(self.journal.tried))
         except TimeoutError:
             log.error("journal.late")
+
+    async def recall(self, within_s: float) -> Recollection:
+        """What is known of the life before, with the sessions that ended within so long; nothing
+        where the journal cannot be read, or not at once."""
+        try:
+            async with asyncio.timeout(_RECALL_S):
+                return await self.journal.recall(time.time() - within_s)
+        except (HistoryUnavailable, TimeoutError) as error:
+            if not self.journal.state.error:  # which is said already
+                log.warning("journal.not_recalled", error=str(error) or "it takes too long")
+            return Recollection([], [])
 
     async def close(self, timeout_s: float) -> None:
         """Writes what is left, for so long at most."""

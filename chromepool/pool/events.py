@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime
+import time
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -24,7 +25,7 @@ class Event:
     number: int
     at: datetime.datetime
     name: str
-    """Such as ``session.created``; all are listed in docs/reference/events.md."""
+    """Such as ``session.created``; all are listed in docs/reference/api.md."""
     session_id: str | None = None
     owner: str | None = None
     """Whose it is to know, beside administrators; None: theirs alone."""
@@ -74,6 +75,7 @@ class Events:
         self._listeners: list[Listener] = []
         self._watchers: list[Callable[[Event], None]] = []
         self._last = 0
+        self._held: list[Event] | None = None
 
     @property
     def last(self) -> int:
@@ -85,9 +87,31 @@ class Events:
         """How many listen."""
         return len(self._listeners)
 
+    @property
+    def first(self) -> int:
+        """Number of the oldest that is kept; where none is, the next one's."""
+        return next((event.number for _, event in self._kept), self._last + 1)
+
+    @property
+    def holding(self) -> bool:
+        """Whether events wait for their numbers."""
+        return self._held is not None
+
+    def hold(self) -> None:
+        """Events wait for :meth:`number_on` from here on."""
+        self._held = []
+
     def number_on(self, last: int) -> None:
-        """The next events come after ``last``: clients of an earlier life know numbers up to it."""
-        self._last = max(self._last, last)
+        """The next events come after ``last``: clients of an earlier life know numbers up to it.
+        Where nobody knows how many it told of (0), they are numbered from the time, in
+        milliseconds: it can't have told of as many."""
+        held, self._held = self._held, None
+        if held is None:  # events have numbers already, which must not jump
+            self._last = max(self._last, last)
+            return
+        self._last = max(self._last, last or time.time_ns() // 1_000_000)
+        for event in held:
+            self._tell(event)
 
     def watch(self, watcher: Callable[[Event], None]) -> None:
         """``watcher`` is called with each event, for as long as the gateway lives."""
@@ -97,9 +121,16 @@ class Events:
         self, name: str, session_id: str | None = None, owner: str | None = None, **fields: Any
     ) -> None:
         """Tells of one."""
-        self._last += 1
         now = datetime.datetime.now(datetime.UTC)
-        event = Event(self._last, now, name, session_id, owner, fields)
+        event = Event(0, now, name, session_id, owner, fields)
+        if self._held is None:
+            self._tell(event)
+        else:
+            self._held.append(event)
+
+    def _tell(self, unnumbered: Event) -> None:
+        self._last += 1
+        event = dataclasses.replace(unnumbered, number=self._last)
         self._kept.add(event, _EVENT_BYTES)
         self._listeners = [one for one in self._listeners if one.tell(event)]
         for watcher in self._watchers:

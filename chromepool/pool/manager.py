@@ -62,8 +62,9 @@ class Manager:
     ) -> None:
         self.settings, self.host, self.clock = settings, host, clock
         self.tokens: dict[str, str] = {}
-        self.restarts = 0
-        """How many gateways there were before, since the daemon started."""
+        self.restarts = self.deaths = 0
+        """How many gateways there were before, since the daemon started, and how many of them
+        died."""
         self.webhook_secret = ""
         self.alerts: dict[str, Alert] = {}
         """Those that are raised now; the monitor keeps them."""
@@ -74,6 +75,8 @@ class Manager:
         """Clients whose WebSocket was closed for that."""
         self.health = HealthCounts()
         self.canaries = {"passed": 0, "failed": 0}
+        self.canary_failure = None if settings.canary_interval_s else ""
+        """Why the last canary did not come back; empty: it did. None: none has flown yet."""
         self.delays = Delays()
         self.link: Link
         self.recorder = Recorder(lambda: self.link)

@@ -25,11 +25,17 @@ from chromepool.store.journal_file import (
     JournalFile,
     Life,
     Note,
-    Question,
+    Standing,
     is_damage,
     put_aside,
+)
+from chromepool.store.journal_reader import (
+    Question,
+    Recollection,
     read_life,
     read_lives,
+    read_notes,
+    read_recollection,
 )
 
 log = structured.get("chromepool.journal")
@@ -78,6 +84,7 @@ class Journal:
         self._lock = threading.Lock()  # held for moments only, never during I/O
         self._lives: dict[str, Life] = {}
         self._notes: collections.deque[Note] = collections.deque()
+        self._standing: Sequence[Standing] | None = None
         self._last = 0
         self._error, self._dropped, self._writing = "", 0, 0
         self._running: Sequence[str] = ()
@@ -133,6 +140,11 @@ class Journal:
             self._bound()
         self._something.set()
 
+    def stand(self, alerts: Sequence[Standing]) -> None:
+        """All alerts that are raised now; what was kept of them before is replaced."""
+        self._standing = alerts
+        self._something.set()
+
     def _bound(self) -> None:
         while len(self._lives) > _MOST_LIVES:
             del self._lives[next(iter(self._lives))]
@@ -171,7 +183,8 @@ class Journal:
         try:
             file = self._open()
             last = self._last if closing else self._last + _GAP
-            file.write([*lives.values()], notes, last, self._bounds(), self._clock())
+            standing, now = self._standing, self._clock()
+            file.write([*lives.values()], notes, last, self._bounds(), now, standing=standing)
         except ConfigError as error:
             self._turn_off(error)
         except Exception as error:
@@ -247,6 +260,16 @@ class Journal:
     async def show(self, session_id: str) -> tuple[Life, list[Note]] | None:
         """One session and its events. Raises :class:`HistoryUnavailable`."""
         return await self._read(lambda: read_life(self._path, session_id))
+
+    async def told(self, after: int, before: int) -> list[Note]:
+        """Events of numbers between these two, the first thousand. Raises
+        :class:`HistoryUnavailable`."""
+        return await self._read(lambda: read_notes(self._path, after, before))
+
+    async def recall(self, since: float) -> Recollection:
+        """What is to be known of the life before, endings since that time (seconds since 1970).
+        Raises :class:`HistoryUnavailable`."""
+        return await self._read(lambda: read_recollection(self._path, since))
 
     async def _read(self, read: Callable[[], T]) -> T:
         if self._off or self._closing.is_set():

@@ -10,7 +10,6 @@ import dataclasses
 import datetime
 import json
 import sqlite3
-import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -47,6 +46,15 @@ MIGRATIONS: Sequence[str] = (
     CREATE INDEX events_at ON events (at);
     CREATE INDEX events_session_id ON events (session_id);
     """,
+    """
+    CREATE TABLE alerts (
+        name TEXT PRIMARY KEY,
+        severity TEXT NOT NULL,
+        since REAL NOT NULL,
+        text TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX events_number ON events (number);
+    """,
 )
 """From each version of the schema to the next; never changed once released, only added to."""
 LOST = "lost"
@@ -54,8 +62,8 @@ LOST = "lost"
 _LOST_DETAIL = "the daemon was killed while it ran; this is when it was found out"
 _EVENTS_PER_SESSION = 10
 """Events that are kept for each session that may be kept."""
-_EVENTS_SHOWN = 1000
-_BUSY_S = 2.0
+BUSY_S = 2.0
+"""How long somebody else's lock is waited for."""
 _WAL_BYTES = 4 << 20
 _CACHE_KIB = 512
 """It is written at its end and seldom read; SQLite's own 2 MiB fill up over days for nothing."""
@@ -109,16 +117,13 @@ class Note:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Question:
-    """Which sessions are asked for; None: every one."""
+class Standing:
+    """An alert that is raised; ``since`` in seconds since 1970."""
 
-    owner: str | None = None
-    since: float | None = None
-    """Those that ended at that time or later, or run."""
-    reason: str | None = None
-    after: int | None = None
-    """The cursor of the last one that was read."""
-    limit: int = 100
+    name: str
+    severity: str
+    since: float
+    text: str
 
 
 def is_damage(error: Exception) -> bool:
@@ -174,6 +179,9 @@ _WRITE_NOTE = """
 INSERT INTO events (number, at, name, session_id, owner, fields)
 VALUES (:number, :at, :name, :session_id, :owner, :fields)
 """
+_WRITE_ALERT = """
+INSERT INTO alerts (name, severity, since, text) VALUES (:name, :severity, :since, :text)
+"""
 _WRITE_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
 
 
@@ -186,7 +194,8 @@ class JournalFile:
         Raises :class:`ConfigError` for one that a newer chromepool has written.
         """
         self.path = path
-        self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+        self._standing: Sequence[Standing] | None = None
+        self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
         try:
             self._prepare(migrations)
         except BaseException:
@@ -264,15 +273,27 @@ class JournalFile:
         return starts
 
     def write(
-        self, lives: Sequence[Life], notes: Sequence[Note], last: int, bounds: Bounds, now: float
+        self,
+        lives: Sequence[Life],
+        notes: Sequence[Note],
+        last: int,
+        bounds: Bounds,
+        now: float,
+        *,
+        standing: Sequence[Standing] | None = None,
     ) -> None:
         """All of it or nothing; then as much is let go as ``bounds`` demands. ``last``: the number
-        that the events of a next life come after."""
+        that the events of a next life come after. ``standing``: all alerts that are raised; None:
+        nothing is known of them yet, and those that are written stay."""
         with self._transaction():
+            if standing is not None and standing != self._standing:
+                self._db.execute("DELETE FROM alerts")
+                self._db.executemany(_WRITE_ALERT, map(dataclasses.asdict, standing))
             self._db.executemany(_WRITE_LIFE, map(_life_row, lives))
             self._db.executemany(_WRITE_NOTE, map(_note_row, notes))
             self._db.execute(_WRITE_META, ("last_event", last))
             self._trim(bounds, now)
+        self._standing = standing
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -298,51 +319,3 @@ class JournalFile:
             "DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)",
             (max(0, self._count("events") - bounds.sessions * _EVENTS_PER_SESSION),),
         )
-
-
-# -- reading, on connections that cannot write --
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    quoted = urllib.parse.quote(str(path))
-    db = sqlite3.connect(f"file:{quoted}?mode=ro", uri=True, timeout=_BUSY_S)
-    db.row_factory = sqlite3.Row
-    return db
-
-
-def _life(row: sqlite3.Row) -> Life:
-    values = {field.name: row[field.name] for field in dataclasses.fields(Life)}
-    for name in ("labels", "limits", "usage", "exit"):
-        values[name] = None if values[name] is None else json.loads(values[name])
-    return Life(**values | {"warm": bool(values["warm"])})
-
-
-_SELECT = """
-SELECT * FROM sessions
-WHERE (:owner IS NULL OR owner = :owner)
-    AND (:reason IS NULL OR reason = :reason)
-    AND (:after IS NULL OR seq < :after)
-    AND (:since IS NULL OR ended_at IS NULL OR ended_at >= :since)
-ORDER BY seq DESC LIMIT :limit
-"""
-
-
-def read_lives(path: Path, question: Question) -> list[tuple[int, Life]]:
-    """The sessions and their cursors, the newest first. Raises :class:`sqlite3.Error`."""
-    with contextlib.closing(_connect(path)) as db:
-        rows = db.execute(_SELECT, dataclasses.asdict(question)).fetchall()
-    return [(row["seq"], _life(row)) for row in rows]
-
-
-def read_life(path: Path, session_id: str) -> tuple[Life, list[Note]] | None:
-    """One session and its events, the oldest first. Raises :class:`sqlite3.Error`."""
-    with contextlib.closing(_connect(path)) as db:
-        row = db.execute("SELECT * FROM sessions WHERE id = ?", (session_id,)).fetchone()
-        if row is None:
-            return None
-        notes = db.execute(
-            "SELECT number, at, name, session_id, owner, fields FROM events"
-            " WHERE session_id = ? ORDER BY seq LIMIT ?",
-            (session_id, _EVENTS_SHOWN),
-        ).fetchall()
-    return _life(row), [Note(**{**dict(n), "fields": json.loads(n["fields"])}) for n in notes]

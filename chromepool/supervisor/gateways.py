@@ -74,9 +74,9 @@ class Gateways:
         self.current: GatewayProcess | None = None
         self._coming: GatewayProcess | None = None
         self._pause_s = self._start_at = 0.0
-        self._deaths: collections.deque[float] = collections.deque(maxlen=100)
+        self._died: collections.deque[float] = collections.deque(maxlen=100)
         self._stopping = False
-        self.starts = 0
+        self.starts = self.deaths = 0
 
     @property
     def pids(self) -> list[int]:
@@ -87,7 +87,7 @@ class Gateways:
     def failures(self) -> int:
         """How many died unasked within the last five minutes."""
         since = time.monotonic() - _WINDOW_S
-        return sum(at > since for at in self._deaths)
+        return sum(at > since for at in self._died)
 
     # -- starting --
 
@@ -262,7 +262,8 @@ class Gateways:
         now = time.monotonic()
         pause = self._delay(now - gateway.started_at)
         if not self._stopping:
-            self._deaths.append(now)
+            self.deaths += 1
+            self._died.append(now)
             log.error("gateway.died", code=code, signal=name, pause_s=pause)
 
     def stop(self) -> None:

@@ -204,6 +204,7 @@ class Supervisor:
             tokens,
             secret,
             restarts=self._gateways.starts - 1,
+            deaths=self._gateways.deaths,
             failures=self._gateways.failures,
             adopting=len(adopted),
             next_key=self._last_key + 1,
