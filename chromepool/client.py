@@ -280,9 +280,12 @@ class Client:
         """Has it take sessions again."""
         await self._ask("DELETE", "/v1/drain")
 
-    async def draining(self) -> DrainView:
-        """How far it is."""
-        return msgspec.json.decode(await self._ask("GET", "/v1/drain"), type=DrainView)
+    async def draining(self, *, wait_s: float = 0.0) -> DrainView:
+        """How far it is; with ``wait_s`` (60 at most) as soon as no session is left or the drain is
+        cancelled, or after so long. Raises :class:`ApiError`, also when the gateway leaves then."""
+        query = f"?wait={wait_s:g}" if wait_s else ""
+        answer = await self._ask("GET", f"/v1/drain{query}", wait_s=wait_s)
+        return msgspec.json.decode(answer, type=DrainView)
 
     async def reload(self, *, timeout_s: float = 60.0) -> None:
         """Has the daemon read its settings again and a new gateway take over; sessions go on. When

@@ -18,6 +18,7 @@ from chromepool.errors import (
     BrowserGone,
     ChromepoolError,
     CommandFailed,
+    Draining,
     NoAnswer,
     SessionNotFound,
     SessionNotReady,
@@ -281,9 +282,16 @@ class Manager:
             )
 
     def close(self, why: ChromepoolError) -> None:
-        """No more sessions from here on."""
-        self.closed = why
+        """No more sessions from here on. Only a drain gives way to another reason: a gateway that
+        leaves does not come back."""
+        if self.closed is None or isinstance(self.closed, Draining):
+            self.closed = why
         self.on_gone()  # those who wait for a place are told
+
+    def open(self) -> None:
+        """Takes a drain back; where there is another reason, sessions still are not made."""
+        if isinstance(self.closed, Draining):
+            self.closed = None
 
     # -- what the supervisor and the pipe tell --
 
