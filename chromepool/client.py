@@ -313,6 +313,6 @@ def _refusal(data: bytes, answer: aiohttp.ClientResponse) -> ApiError:
     retry_after_s = float(after) if after.isdigit() else None
     try:
         problem = msgspec.json.decode(data, type=Problem)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         problem = Problem("", "", answer.status, "http_error", f"HTTP {answer.status}.")
     return ApiError(problem, answer.status, retry_after_s)

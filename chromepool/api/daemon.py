@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime
 import os
 
-import msgspec
 from aiohttp import web
 
+from chromepool.api.bodies import read_json
 from chromepool.api.daemon_schema import MOST_WAIT_S, DrainRequest, DrainView, ReloadView
 from chromepool.api.identity import Identify
 from chromepool.api.orders import read_seconds
 from chromepool.api.views import json_response
-from chromepool.errors import Forbidden, InvalidRequest
+from chromepool.errors import Forbidden
 from chromepool.pool.drain import Drainer
 from chromepool.pool.manager import Manager
 from chromepool.pool.session import utc_now
@@ -66,10 +66,7 @@ class Daemon:
     async def drain(self, request: web.Request) -> web.Response:
         """``POST /v1/drain``: no new sessions from here on."""
         self._check(request)
-        try:
-            wanted = msgspec.json.decode(await request.read() or b"{}", type=DrainRequest)
-        except msgspec.DecodeError as error:
-            raise InvalidRequest(f"The body is not what is expected: {error}.") from error
+        wanted = read_json(await request.read() or b"{}", DrainRequest)
         request.app[DRAINER].begin(wanted.deadline_s, leave=wanted.exit)
         return self._view(request, 202)
 
