@@ -41,7 +41,8 @@ _KEPT = 100
 _KEPT_S = 3600.0
 """and for how long at most."""
 GOING_AWAY, INTERNAL_ERROR = 1001, 1011
-"""WebSocket close codes (RFC 6455, 7.4.1): ended on purpose, ended by a fault."""
+"""WebSocket close codes (RFC 6455, 7.4.1): ended on purpose, ended by a fault of the browser's."""
+_FAULTS = {Reason.CRASHED, Reason.OUT_OF_MEMORY, Reason.UNHEALTHY, Reason.START_FAILED}
 _STOPPING_S, _RESUMING_S = 30.0, 1.0
 """When to try again."""
 
@@ -175,7 +176,11 @@ class Manager:
     ) -> Browser:
         """The browser of a session whose Chrome runs; takes over both descriptors."""
         browser = Browser(
-            commands, events, lambda: self._on_pipe_end(session), self.delays, adopted=adopted
+            commands,
+            events,
+            lambda why: self._on_pipe_end(session, why),
+            self.delays,
+            adopted=adopted,
         )
         browser.log = browser.log.bind(session=session.key)
         browser.on_crash = lambda crash: self.later(self._explain_crash(session, crash))
@@ -219,11 +224,10 @@ class Manager:
         ``Browser.close`` to SIGTERM to SIGKILL of the whole group.
         """
         frozen = session.state is State.FROZEN
-        if session.begin_end(reason, detail):
+        if self._begin_end(session, reason, detail):
             self.on_end(session)
             if frozen:  # or it could not hear that it is to close
                 self.link.thaw(session.key, session.limits)
-            self._close_clients(session, GOING_AWAY)
             self.later(self._escalate(session))  # goes on even if the caller is cancelled
         await session.is_gone.wait()
 
@@ -245,10 +249,15 @@ class Manager:
             return False
         return True
 
-    def _close_clients(self, session: Session, code: int) -> None:
+    def _begin_end(self, session: Session, reason: Reason, detail: str) -> bool:
+        """Clients are told; False where it was ending already."""
+        if not session.begin_end(reason, detail):
+            return False
         if session.browser is not None:
+            code = INTERNAL_ERROR if reason in _FAULTS else GOING_AWAY
             for client in list(session.browser.clients):
                 client.end(code, f"session ended: {session.reason} ({session.detail})")
+        return True
 
     def end_by_client(self, session: Session) -> None:
         """A client has sent ``Browser.close``: the session goes, even if Chrome won't hear it."""
@@ -305,9 +314,13 @@ class Manager:
         log.warning("session.tab_crashed", session=session.key, **fields)
         self.events.emit("session.tab_crashed", session.id, session.owner, **fields)
 
-    def _on_pipe_end(self, session: Session) -> None:
-        """Chrome closed its pipe, most likely by dying: Exited tells how. It gets no second try."""
+    def _on_pipe_end(self, session: Session, why: str) -> None:
+        """Chrome closed its pipe, most likely by dying: Exited tells how. Or it was closed for what
+        Chrome sent: ``why`` tells. It gets no second try."""
         if session.key in self._by_key:
+            if why:
+                self.on_end(session)
+                self._begin_end(session, Reason.UNHEALTHY, why.rstrip("."))
             self.link.stop(session.key, self.settings.term_timeout_s)
 
     def exited(self, key: int, exit: Exit) -> None:
@@ -320,9 +333,7 @@ class Manager:
         if session.state is State.STARTING:
             reason = Reason.START_FAILED
         self.on_end(session)
-        fault = reason is not Reason.CLIENT_CLOSED
-        if session.begin_end(reason, detail):
-            self._close_clients(session, INTERNAL_ERROR if fault else GOING_AWAY)
+        self._begin_end(session, reason, detail)
         if session.browser is not None:
             session.browser.close(f"The session ended: {session.detail}.")
 
