@@ -82,9 +82,9 @@ class Browser:
         *,
         adopted: bool = False,
     ) -> None:
-        """Takes over both descriptors. ``on_end`` is called once, when Chrome closes its end, or with
-        words when the pipe is closed for what it sent; ``delays`` takes the gateway's own time,
-        which browsers may share; ``adopted``: it had another gateway before, see
+        """Takes over both descriptors. ``on_end`` is called once, when Chrome closes its end, or
+        with words when the pipe is closed for what Chrome sent; ``delays`` takes the gateway's own
+        time, which browsers may share; ``adopted``: it had another gateway before, see
         :meth:`take_over`."""
         self._delays = delays or Delays()
         self._to_sample = self._from_sample = SAMPLED
