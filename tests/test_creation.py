@@ -284,6 +284,7 @@ def test_half_open_one_of_many_that_waited_tries(monkeypatch: pytest.MonkeyPatch
             await pool.creator.create(Order("a", LIMITS))
         assert refused.value.retry_after_s == 30
         assert "does not start" in refused.value.detail
+        assert "chromepool doctor" in refused.value.remedy
         pool.clock.now += 30
         calls = [pool.creator.create(Order("a", LIMITS)) for _ in range(5)]
         results = await asyncio.gather(*calls, return_exceptions=True)

@@ -46,7 +46,10 @@ def test_sessions_go_on_and_none_is_made(misbehaving: Misbehaving) -> None:
             "pid": daemon.pid,
         }
         assert _code(daemon) == "draining"
-        assert daemon.ask("GET", "/readyz").json["code"] == "draining"
+        refusal = daemon.ask("GET", "/readyz").json
+        assert refusal["code"] == "draining"
+        assert "chromepool drain --cancel" in refusal["remedy"]
+        assert "exits" not in refusal["detail"]
         assert daemon.ask("GET", "/healthz").status == 200
         assert daemon.show(session["id"])["state"] == "ready"
         assert daemon.delete(session["id"]) == 204
@@ -101,6 +104,7 @@ def test_with_exit_the_daemon_leaves_after_the_last(misbehaving: Misbehaving) ->
     with misbehaving() as daemon:
         session = daemon.new()
         _drain(daemon, exit=True)
+        assert "exits" in daemon.ask("GET", "/readyz").json["detail"]
         assert daemon.show(session["id"])["state"] == "ready"
         daemon.delete(session["id"])
         assert daemon.process.wait(60) == 0
@@ -238,6 +242,7 @@ def test_a_daemon_that_stops_takes_no_sessions_whatever_becomes_of_a_drain(
         daemon.process.terminate()
         wait_for(lambda: daemon.ask("GET", "/v1/status").json["stopping"], "it stops")
         assert _code(daemon) == "shutting_down"
+        assert "another daemon" in daemon.ask("GET", "/readyz").json["remedy"]
         assert daemon.ask("DELETE", "/v1/drain").status == 204
         assert _code(daemon) == "shutting_down"
         _drain(daemon)

@@ -46,8 +46,13 @@ class Drainer:
 
     def _enter(self, drain: wire.Drain) -> None:
         self.now = drain
+        then = ", and exits after the last one" if drain.leave else ""
         self._manager.close(
-            Draining("The daemon drains and takes no new sessions.", retry_after_s=_RETRY_S)
+            Draining(
+                f"The daemon drains and takes no new sessions{then}.",
+                remedy="Use another daemon, or have this one go on: `chromepool drain --cancel`.",
+                retry_after_s=_RETRY_S,
+            )
         )
         self._tell()
         self._creator.on_change()  # those that wait for an owner go

@@ -280,7 +280,9 @@ class Manager:
     async def end_all(self, timeout_s: float) -> None:
         """Ends every session for the daemon's shutdown, within ``timeout_s``."""
         self.stopping = True
-        self.close(ShuttingDown("The daemon is stopping.", retry_after_s=_STOPPING_S))
+        remedy = "Use another daemon, or this one once it has been started again."
+        why = ShuttingDown("The daemon is stopping.", remedy=remedy, retry_after_s=_STOPPING_S)
+        self.close(why)
         self.events.emit("daemon.stopping")
         async with asyncio.timeout(timeout_s):
             await asyncio.gather(
