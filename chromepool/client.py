@@ -35,7 +35,7 @@ from chromepool.api.schema import (
     WaiterView,
 )
 from chromepool.config import default_runtime_dir
-from chromepool.errors import ChromepoolError, ClientBlocked, InvalidRequest
+from chromepool.errors import ChromepoolError, DaemonUnreachable, InvalidRequest
 
 T = TypeVar("T")
 _BASE = "http://chromepool"
@@ -146,7 +146,7 @@ class Client:
         await self._http.close()
 
     @tenacity.retry(  # the socket is there a moment before somebody answers on it
-        retry=tenacity.retry_if_exception_type(ClientBlocked),
+        retry=tenacity.retry_if_exception_type(DaemonUnreachable),
         stop=tenacity.stop_after_attempt(_START_ATTEMPTS),
         wait=tenacity.wait_fixed(0.2),
         reraise=True,
@@ -167,8 +167,8 @@ class Client:
             # Not to be tried again: what was asked for may have been done.
             raise ApiError(Problem("", "", 0, "no_answer", f"No answer: {error!r}."), 0) from error
 
-    def _blocked(self, why: str) -> ClientBlocked:
-        return ClientBlocked(
+    def _blocked(self, why: str) -> DaemonUnreachable:
+        return DaemonUnreachable(
             f"No daemon answers at {self._address}: {why}.",
             remedy="Start it with `chromepool serve`, or name its --runtime-dir.",
         )
@@ -178,7 +178,7 @@ class Client:
         :class:`~chromepool.api.schema.CreateSession`. Waits up to ``wait_s`` for a place.
 
         Raises :class:`InvalidRequest` for what no daemon would take, :class:`ApiError`,
-        :class:`ClientBlocked`.
+        :class:`DaemonUnreachable`.
         """
         try:
             request = msgspec.convert(options, CreateSession)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chromepool.cli.asking import ask
-from chromepool.errors import ChromepoolError, ClientBlocked, Restarting, ShuttingDown
+from chromepool.errors import ChromepoolError, DaemonUnreachable, Restarting, ShuttingDown
 
 if TYPE_CHECKING:
     from chromepool.api.daemon_schema import DrainView
@@ -25,7 +25,7 @@ _AGAIN_S = 3.0
 next request would start another one."""
 _PATIENCE_S = 120.0
 """A gateway that is replaced, or started again after it died, serves within that."""
-_BETWEEN_GATEWAYS = ("no_answer", Restarting.code, ClientBlocked.code)
+_BETWEEN_GATEWAYS = ("no_answer", Restarting.code, DaemonUnreachable.code)
 
 
 async def _look(client: Client, patience_s: float) -> DrainView:
