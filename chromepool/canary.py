@@ -13,7 +13,6 @@ from chromepool.pool.manager import Manager
 
 _PAGE = "data:text/html,<title>canary</title><script>window.sum = 40 + 2</script>"
 _LABELS = {"chromepool": "canary"}
-STEPS = ("create", "connect", "load", "evaluate", "delete")
 
 
 @dataclasses.dataclass(slots=True)
