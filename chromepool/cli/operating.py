@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 import click
 
 from chromepool.cli.asking import ask
-from chromepool.errors import ChromepoolError, DaemonUnreachable, Restarting, ShuttingDown
+from chromepool.errors import (
+    ChromepoolError,
+    DaemonUnreachable,
+    HostError,
+    Restarting,
+    ShuttingDown,
+)
 
 if TYPE_CHECKING:
     from chromepool.api.daemon_schema import DrainView
@@ -53,13 +59,15 @@ async def _drained(client: Client, patience_s: float) -> None:
 
 @contextlib.contextmanager
 def _watched(pid: int) -> Iterator[asyncio.Event]:
-    """An event that is set when the process has ended. Raises :class:`click.ClickException` where
-    it is not to be seen."""
+    """An event that is set when the process has ended. Raises :class:`HostError` where it is not
+    to be seen."""
     try:
         pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        said = f"The daemon's process {pid} is not to be seen here: use --exit where it runs."
-        raise click.ClickException(said) from None
+    except OSError as error:
+        said = f"The daemon's process {pid} is not to be seen here: {error.strerror}."
+        raise HostError(
+            said, remedy="Use --wait --exit on its machine, or in its container."
+        ) from None
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_reader(pidfd, ended.set)
     try:
