@@ -31,6 +31,7 @@ from typing import Any
 import aiohttp
 import psutil
 
+from bench.books import Books, is_zombie
 from bench.capture import serving
 from tests.cdp import Cdp, connect, run
 from tests.daemon import Answer, Daemon, wait_for
@@ -281,40 +282,12 @@ class _Visitor:
             assert await asyncio.to_thread(self._daemon.delete, session["id"]) == 204
 
 
-class Books:
-    """What there is of a daemon, beside one Chrome that waits."""
+class _Books(Books):
+    """Also of what may grow from session to session."""
 
     def __init__(self, daemon: Daemon) -> None:
-        self._daemon = daemon
+        super().__init__(daemon, pause_s=1.0)
         self._supervisor, self._gateway = psutil.Process(daemon.pid), daemon.gateway
-        self.before: dict[str, int] = {}
-
-    def open(self) -> None:
-        """What is more later is left over against now."""
-        self._rest()
-        self.before = self.count()
-
-        def is_the_same() -> bool:
-            before, self.before = self.before, self.count()
-            return before == self.before
-
-        wait_for(is_the_same, "nothing changes any more", pause_s=1.0)
-
-    def _is_at_rest(self) -> bool:
-        sessions = self._daemon.ask("GET", "/v1/sessions?all=1").json["sessions"]
-        states = [s["state"] for s in sessions if s["state"] != "closed"]
-        return states in (["frozen"], ["ready"]) and len(self._daemon.chromes()) == 1
-
-    def _rest(self) -> None:
-        wait_for(self._is_at_rest, "one Chrome waits, and nothing else runs", pause_s=0.1)
-
-    def _processes(self) -> int:
-        """Those below the supervisor, but for what belongs to a living Chrome."""
-        below = set(self._supervisor.children(recursive=True))
-        for chrome in self._daemon.chromes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                below -= {chrome, *chrome.children(recursive=True)}
-        return len(below)
 
     def sample(self) -> dict[str, int]:
         """What may grow."""
@@ -334,43 +307,19 @@ class Books:
 
     def count(self) -> dict[str, int]:
         """What is to be the same in the end."""
-        tree = self._supervisor.children(recursive=True)
-        folder = self._daemon.state_dir
         counted = {name: n for name, n in self.sample().items() if not name.endswith("_rss")}
+        below = self._below()
         return counted | {
-            "processes": self._processes(),
-            "zombies": sum(_is_zombie(process) for process in tree),
+            "processes": len(set(below) - self._of_chromes()),
+            "zombies": sum(is_zombie(process) for process in below),
             "mounts": self._mounts(),
-            "files": sum(1 for path in folder.iterdir() if path.is_file()),
+            "files": self._files(),
         }
-
-    def _mounts(self) -> int:
-        """Its own: others on the machine mount as well."""
-        mounts = Path(f"/proc/{self._daemon.pid}/mountinfo").read_text().splitlines()
-        return sum(str(self._daemon.state_dir.parent) in mount for mount in mounts)
-
-    def left_over(self) -> dict[str, list[int]]:
-        """What does not come down to what it was: before and now."""
-        with contextlib.suppress(AssertionError):
-            self._rest()
-            wait_for(lambda: not self._excess(), "all is as it was", pause_s=0.1)
-        return self._excess()
-
-    def _excess(self) -> dict[str, list[int]]:
-        now = self.count()
-        return {name: [n, now[name]] for name, n in self.before.items() if now[name] > n}
 
     @property
     def same_gateway(self) -> bool:
         """Whether it has lived all the time."""
         return self._gateway.is_running()
-
-
-def _is_zombie(process: psutil.Process) -> bool:
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 class Soak:
@@ -379,7 +328,7 @@ class Soak:
     def __init__(self, daemon: Daemon, site: Site, sessions: int) -> None:
         self._daemon, self._sessions = daemon, sessions
         self._kinds = _Visitor(daemon, site).kinds()
-        self._books = Books(daemon)
+        self._books = _Books(daemon)
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._done = 0

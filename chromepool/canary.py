@@ -20,7 +20,6 @@ _NAME = "(canary)"
 """Of its token. No token of a file's can have it, since parentheses are not for names."""
 _PAGE = "data:text/html,<title>canary</title><script>window.sum = 40 + 2</script>"
 _LABELS = {"chromepool": "canary"}
-STEPS = ("create", "connect", "load", "evaluate", "delete")
 
 
 @dataclasses.dataclass(slots=True)

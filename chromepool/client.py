@@ -35,7 +35,7 @@ from chromepool.api.schema import (
     WaiterView,
 )
 from chromepool.config import default_runtime_dir
-from chromepool.errors import ChromepoolError, ClientBlocked, InvalidRequest
+from chromepool.errors import ChromepoolError, DaemonUnreachable, InvalidRequest
 
 T = TypeVar("T")
 _BASE = "http://chromepool"
@@ -146,7 +146,7 @@ class Client:
         await self._http.close()
 
     @tenacity.retry(  # the socket is there a moment before somebody answers on it
-        retry=tenacity.retry_if_exception_type(ClientBlocked),
+        retry=tenacity.retry_if_exception_type(DaemonUnreachable),
         stop=tenacity.stop_after_attempt(_START_ATTEMPTS),
         wait=tenacity.wait_fixed(0.2),
         reraise=True,
@@ -167,8 +167,8 @@ class Client:
             # Not to be tried again: what was asked for may have been done.
             raise ApiError(Problem("", "", 0, "no_answer", f"No answer: {error!r}."), 0) from error
 
-    def _blocked(self, why: str) -> ClientBlocked:
-        return ClientBlocked(
+    def _blocked(self, why: str) -> DaemonUnreachable:
+        return DaemonUnreachable(
             f"No daemon answers at {self._address}: {why}.",
             remedy="Start it with `chromepool serve`, or name its --runtime-dir.",
         )
@@ -178,7 +178,7 @@ class Client:
         :class:`~chromepool.api.schema.CreateSession`. Waits up to ``wait_s`` for a place.
 
         Raises :class:`InvalidRequest` for what no daemon would take, :class:`ApiError`,
-        :class:`ClientBlocked`.
+        :class:`DaemonUnreachable`.
         """
         try:
             request = msgspec.convert(options, CreateSession)
@@ -284,9 +284,12 @@ class Client:
         """Has it take sessions again."""
         await self._ask("DELETE", "/v1/drain")
 
-    async def draining(self) -> DrainView:
-        """How far it is."""
-        return msgspec.json.decode(await self._ask("GET", "/v1/drain"), type=DrainView)
+    async def draining(self, *, wait_s: float = 0.0) -> DrainView:
+        """How far it is; with ``wait_s`` (60 at most) as soon as no session is left or the drain is
+        cancelled, or after so long. Raises :class:`ApiError`, also when the gateway leaves then."""
+        query = f"?wait={wait_s:g}" if wait_s else ""
+        answer = await self._ask("GET", f"/v1/drain{query}", wait_s=wait_s)
+        return msgspec.json.decode(answer, type=DrainView)
 
     async def reload(self, *, timeout_s: float = 60.0) -> None:
         """Has the daemon read its settings again and a new gateway take over; sessions go on. When
@@ -314,6 +317,6 @@ def _refusal(data: bytes, answer: aiohttp.ClientResponse) -> ApiError:
     retry_after_s = float(after) if after.isdigit() else None
     try:
         problem = msgspec.json.decode(data, type=Problem)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         problem = Problem("", "", answer.status, "http_error", f"HTTP {answer.status}.")
     return ApiError(problem, answer.status, retry_after_s)

@@ -206,7 +206,7 @@ class CommandFailed(ChromepoolError):
     code = "command_failed"
 
 
-class ClientBlocked(ChromepoolError):
+class DaemonUnreachable(ChromepoolError):
     """The daemon cannot be reached on its control socket."""
 
     code = "daemon_unreachable"

@@ -49,6 +49,7 @@ from chromepool.supervisor.gateway_process import (
     WIRE_FD,
 )
 from chromepool.supervisor.limits import raise_file_limit
+from chromepool.supervisor.uids import become
 
 try:
     import uvloop
@@ -78,9 +79,7 @@ def drop_root(uid: int) -> None:
     """Becomes ``uid``, for good, and dies with the supervisor (a change of uid clears that)."""
     parent = os.getppid()
     if os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
+        become(uid)
     prctl.set_no_new_privs(1)
     prctl.set_pdeathsig(signal.SIGKILL)
     prctl.set_name("chromepool-gw")

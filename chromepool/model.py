@@ -29,8 +29,11 @@ class Reason(enum.StrEnum):
     CRASHED = "crashed"
     OUT_OF_MEMORY = "out_of_memory"
     UNHEALTHY = "unhealthy"
+    """Its Chrome did not answer: to health checks, to the next gateway, or when it was woken; or it
+    sent what no Chrome sends."""
     DRAINED = "drained"
-    """Let go by the pool, which needed its place or wants fewer in reserve."""
+    """Still there at a drain's deadline; or let go by the pool, which needed its place or wants
+    fewer in reserve."""
     START_FAILED = "start_failed"
     SHUTDOWN = "shutdown"
 

@@ -141,7 +141,8 @@ class Spawn:
     """Gateway to supervisor: start a Chrome under these limits."""
 
     key: int
-    """The gateway's number for the session; the id itself never leaves the gateway."""
+    """The gateway's number for the session. Its id crosses the wire only in :class:`Remember`'s
+    file, which the supervisor does not read."""
     limits: Limits
     launch: Launch = dataclasses.field(default_factory=Launch)
     protocol_port: bool = False

@@ -23,7 +23,6 @@ _ROUTES = {
     for path, item in _DOCUMENT["paths"].items()
     for method, told in item.items()
 }
-_METHODS = ("POST", "GET", "PUT", "DELETE")
 _HEADING = re.compile(r"^### `(.+)`$", re.MULTILINE)
 _NO_ERROR_OF_OURS = {
     405: "Another method is needed; `Allow` names it.",

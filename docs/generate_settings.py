@@ -40,10 +40,10 @@ column *SIGHUP* change at once; sessions that run keep the limits and the deadli
 with. A change of another setting is named in the log and waits for a restart. Where anything is
 wrong, everything stays as it is, and the log says why.
 
-Times are in seconds, but for `SESSION_TIMEOUT`, which is in milliseconds: `SESSION_TIMEOUT=600000`
-is ten minutes. Sizes are in bytes, or with a suffix: `KB`, `MB`, `GB` (powers of 1000),
-`KiB`, `MiB`, `GiB` (powers of 1024). Truth is `true`, `yes`, `on`, `1` or `false`, `no`, `off`,
-`0`; as a flag it takes no value.
+Times are in seconds, but for `SESSION_TIMEOUT` and `RESPONSE_STORE_TTL`, which are in milliseconds:
+`SESSION_TIMEOUT=600000` is ten minutes. Sizes are in bytes, or with a suffix: `KB`, `MB`, `GB`
+(powers of 1000), `KiB`, `MiB`, `GiB` (powers of 1024). Truth is `true`, `yes`, `on`, `1` or
+`false`, `no`, `off`, `0`; as a flag it takes no value.
 
 | setting | flag | environment | default | bounds | SIGHUP | meaning |
 |---|---|---|---|---|---|---|"""

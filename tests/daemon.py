@@ -130,6 +130,7 @@ class Daemon:
                 self.authority = match[1]
                 return True
         if self.process.poll() is not None:
+            self._reader.join(DEADLINE_S)  # or what it said last would be missing
             raise AssertionError(f"the daemon exited {self.process.returncode}: {self.text}")
         return False
 

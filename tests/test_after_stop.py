@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import fcntl
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from chromepool.config import Settings
-from chromepool.supervisor import cgroup
+from chromepool.supervisor import cgroup, jobs
 from chromepool.supervisor.after_stop import RECORD, after_stop, restarts, take_controllers_back
 from chromepool.supervisor.cgroup_v2 import choose_base, mount_point
 from chromepool.supervisor.guardian import Guardian
@@ -64,7 +66,8 @@ def sleeper(pool: Path) -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-KEPT = {"CHROMEPOOL_FD_STORE": "yes"}
+def _store(settings: Settings) -> Settings:
+    return dataclasses.replace(settings, fd_store=True)
 
 
 @needs_groups
@@ -72,7 +75,7 @@ KEPT = {"CHROMEPOOL_FD_STORE": "yes"}
 def test_after_the_end_nothing_is_left(
     settings: Settings, pool: Path, sleeper: subprocess.Popen[bytes], result: str
 ) -> None:
-    after_stop(settings, KEPT | {"SERVICE_RESULT": result}, keep_controllers=False)
+    after_stop(_store(settings), {"SERVICE_RESULT": result}, keep_controllers=False)
     assert sleeper.wait(20) == -signal.SIGKILL
     assert not pool.exists()
     assert list(settings.profiles_dir.iterdir()) == []
@@ -83,7 +86,7 @@ def test_after_the_end_nothing_is_left(
 def test_sessions_are_left_to_the_next_daemon(
     settings: Settings, pool: Path, sleeper: subprocess.Popen[bytes], result: str
 ) -> None:
-    after_stop(settings, KEPT | {"SERVICE_RESULT": result}, keep_controllers=False)
+    after_stop(_store(settings), {"SERVICE_RESULT": result}, keep_controllers=False)
     assert sleeper.poll() is None
     assert cgroup.read_pids(pool / "s1") == [sleeper.pid]
     assert [path.name for path in settings.profiles_dir.iterdir()] == ["s1"]
@@ -123,11 +126,64 @@ def test_only_a_folder_of_the_pool_s_is_removed(settings: Settings, tmp_path: Pa
     assert other.exists()
 
 
-def test_a_restart_needs_the_store() -> None:
-    assert restarts("signal", KEPT, None)
-    assert not restarts("signal", {}, None)
-    assert not restarts("signal", {"CHROMEPOOL_FD_STORE": "no"}, None)
-    assert not restarts("success", KEPT, None)
+def test_a_crash_is_followed_by_a_restart() -> None:
+    assert restarts("signal", None)
+    assert not restarts("success", None)
+
+
+@needs_groups
+def test_a_store_that_the_file_asks_for_counts(
+    settings: Settings, pool: Path, sleeper: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    file = tmp_path / "chromepool.yaml"
+    file.write_text(f"fd_store: true\nstate_dir: {tmp_path}\nruntime_dir: {tmp_path}\n")
+    command = [sys.executable, "-m", "chromepool.cli.main", "--config", str(file)]
+    command.append("after-stop")
+    environ = {n: v for n, v in os.environ.items() if not n.startswith("CHROMEPOOL_")}
+    subprocess.run(command, env=environ | {"SERVICE_RESULT": "signal"}, check=True)
+    assert sleeper.poll() is None
+    file.write_text(file.read_text().replace("true", "false"))
+    subprocess.run(command, env=environ | {"SERVICE_RESULT": "signal"}, check=True)
+    assert sleeper.wait(20) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("systemctl", "said"),
+    [
+        ("#!/bin/sh\necho Failed to connect to bus >&2\nexit 1\n", "Failed to connect to bus"),
+        ("#!/bin/sh\nexit 4\n", "it exited with 4"),
+        ("#!/bin/sh\nexec sleep 60\n", "timed out"),
+        (None, "No such file"),
+    ],
+)
+def test_a_systemctl_that_does_not_tell_is_told_of(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    systemctl: str | None,
+    said: str,
+) -> None:
+    if systemctl is not None:
+        (tmp_path / "systemctl").write_text(systemctl)
+        (tmp_path / "systemctl").chmod(0o755)
+    if "sleep" in (systemctl or ""):
+        monkeypatch.setattr(jobs, "_SYSTEMCTL_S", 0.1)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    else:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    assert jobs.pending_job(Path("/sys/fs/cgroup/system.slice/chromepool.service")) == ""
+    (record,) = caplog.records
+    assert record.getMessage() == "systemctl.failed"
+    assert said in str(vars(record)["fields"]["error"])
+
+
+def test_a_job_is_told_by_its_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "#!/bin/sh\necho 7 other.service stop waiting\necho 8 a.service restart running\n"
+    (tmp_path / "systemctl").write_text(script)
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert jobs.pending_job(Path("/sys/fs/cgroup/system.slice/a.service")) == "restart"
+    assert jobs.pending_job(Path("/sys/fs/cgroup/system.slice/b.service")) == ""
 
 
 def _fake_unit(tmp_path: Path) -> tuple[Path, Path]:

@@ -24,6 +24,14 @@ FLOORS = (
     ("top", {"cli", "gateway", "client", "canary"}),
 )
 """From the ground up. The package's own ``__init__`` holds the version and lies below all."""
+OF_THE_SUPERVISOR = {
+    "cli.main": {"after_stop", "daemon"},
+    "cli.doctor": {"chrome", "host"},
+    "gateway": {"gateway_process", "limits", "uids"},
+    "monitor.metrics": {"cgroup"},
+    "pool.chronicle": {"journal_folder"},
+}
+"""Who above the supervisor takes what of it, other than over the wire."""
 SUPERVISORS_OWN = {"prctl", "psutil", "chromepool"}
 LONGEST_FUNCTION, LONGEST_FILE, MEDIAN_FUNCTION = 60, 400, 10
 
@@ -116,6 +124,16 @@ def test_the_supervisor_stays_small() -> None:
         assert _outside(module) <= SUPERVISORS_OWN | sys.stdlib_module_names
         banned = {"asyncio", "threading", "concurrent", "multiprocessing", "http"}
         assert not _outside(module) & banned
+
+
+def test_few_take_anything_of_the_supervisor_but_over_the_wire() -> None:
+    own = "chromepool.supervisor."
+    found = {
+        module.removeprefix("chromepool."): {t.removeprefix(own) for t in _own(module) if own in t}
+        for module in FILES
+        if module != "chromepool" and not module.startswith("chromepool.supervisor")
+    }
+    assert {module: taken for module, taken in found.items() if taken} == OF_THE_SUPERVISOR
 
 
 def test_the_ground_is_of_the_standard_library() -> None:

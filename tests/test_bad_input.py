@@ -55,6 +55,23 @@ def test_bad_bodies(shared_daemon: Daemon, body: bytes) -> None:
     _assert_problem(shared_daemon.ask("POST", "/v1/sessions", raw=body), 400, "invalid_request")
 
 
+@pytest.mark.parametrize("body", [b'{"\xff": 1}', b'{"\xff', b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/sessions"),
+        ("POST", "/v1/drain"),
+        ("POST", "/v1/sessions/{id}/scripts"),
+        ("PUT", "/v1/sessions/{id}/scripts/a"),
+    ],
+)
+def test_bodies_that_are_no_text(
+    shared_daemon: Daemon, session: dict[str, Any], method: str, path: str, body: bytes
+) -> None:
+    answer = shared_daemon.ask(method, path.format(id=session["id"]), raw=body)
+    _assert_problem(answer, 400, "invalid_request")
+
+
 def test_oversized_body(shared_daemon: Daemon) -> None:
     body = json.dumps({"labels": {"a": "x" * (2 * MIB)}}).encode()
     _assert_problem(shared_daemon.ask("POST", "/v1/sessions", raw=body), 413, "body_too_large")

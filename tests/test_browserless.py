@@ -6,7 +6,6 @@ import asyncio
 import base64
 import concurrent.futures
 import json
-import subprocess
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +16,9 @@ import pytest
 
 from tests.cdp import Cdp, connect, run
 from tests.daemon import Answer, Daemon, wait_for
+from tests.node import inline, script
 from tests.site import Site
-from tests.test_clients import SCRIPT_DEADLINE_S, SCRIPTS, running
+from tests.test_clients import running
 
 pytestmark = pytest.mark.chrome
 
@@ -71,25 +71,11 @@ def address(daemon: Daemon, path: str = "/", scheme: str = "ws", **query: object
     return f"{scheme}://{daemon.authority}{path}?{urllib.parse.urlencode(asked)}"
 
 
-def script(client: str, *arguments: str) -> Any:
-    """What a script prints as JSON."""
-    done = subprocess.run(
-        ["node", "--input-type=module", "-e", client + SCRIPT, "--", *arguments],
-        cwd=SCRIPTS,
-        capture_output=True,
-        text=True,
-        timeout=SCRIPT_DEADLINE_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 def visit(daemon: Daemon, site: Site, client: str, endpoint: str) -> tuple[Seen, Seen]:
     """What the script sees, and the session as it was meanwhile."""
     meanwhile: list[Any] = []
     site.on_visit = lambda: meanwhile.append(running(daemon))
-    seen: Seen = script(client, endpoint, site.url("/stop"))
+    seen: Seen = script(*inline(client + SCRIPT, endpoint, site.url("/stop")))
     assert seen["title"] == "chromepool"
     assert seen["picture"] > 1000
     ((session,),) = meanwhile

@@ -58,7 +58,7 @@ class _Books:
             "gateway descriptors": _descriptors(daemon.gateway),
             "groups": len(daemon.leaves()),
             "profiles": len(daemon.profiles()),
-            "mounts": len(mounts.splitlines()),
+            "mounts": mounts.count(str(daemon.folder)),  # others of this machine mount, too
             "places": status["sessions"]["now"],
             "tasks": status["gateway"]["tasks"],
         }

@@ -106,6 +106,7 @@ def test_without_a_daemon_nothing_is_healthy(tmp_path: Path) -> None:
     done = _chromepool(tmp_path, "health")
     assert done.returncode == 1
     assert "Nobody answers" in done.stderr
+    assert "--runtime-dir" in done.stderr
 
 
 def test_what_is_no_daemon_is_not_healthy(tmp_path: Path) -> None:
@@ -118,6 +119,7 @@ def test_what_is_no_daemon_is_not_healthy(tmp_path: Path) -> None:
         thread.join()
     assert done.returncode == 1
     assert "no daemon of ours" in done.stderr
+    assert "--runtime-dir" in done.stderr
 
 
 def _answer(listener: socket.socket, words: bytes) -> None:

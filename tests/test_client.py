@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import chromepool
-from chromepool.errors import ClientBlocked, InvalidRequest
+from chromepool.errors import DaemonUnreachable, InvalidRequest
 from tests.cdp import run
 from tests.daemon import Daemon
 
@@ -96,7 +96,7 @@ def test_no_daemon_is_told_as_that(tmp_path: Path) -> None:
             await client.status()
 
     for address in (str(tmp_path / "none.sock"), "http://127.0.0.1:1"):
-        with pytest.raises(ClientBlocked, match="No daemon answers"):
+        with pytest.raises(DaemonUnreachable, match="No daemon answers"):
             run(ask(address))
 
 

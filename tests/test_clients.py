@@ -7,22 +7,19 @@ import concurrent.futures
 import contextlib
 import json
 import struct
-import subprocess
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.clients import pyppeteer_steps
 from tests.daemon import Daemon, wait_for
+from tests.node import SCRIPT_DEADLINE_S, script
 from tests.site import Site
 
 pytestmark = pytest.mark.chrome
 
-SCRIPTS = Path(__file__).parent / "clients"
-SCRIPT_DEADLINE_S = 120.0
 MARK = "left by the first connection"
 ROUNDS = 5
 
@@ -34,16 +31,7 @@ def run(client: str, step: str, **params: object) -> Result:
     """One step of one client; fails the test with the client's words when it fails."""
     if client == "pyppeteer":
         return pyppeteer_steps.run(step, params, SCRIPT_DEADLINE_S)
-    done = subprocess.run(
-        ["node", "run.mjs", client, step, json.dumps(params)],
-        cwd=SCRIPTS,
-        capture_output=True,
-        text=True,
-        timeout=SCRIPT_DEADLINE_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    result: Result = json.loads(done.stdout)
+    result: Result = script("run.mjs", client, step, json.dumps(params))
     return result
 
 

@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from chromepool.browser.browser import Traffic
+from chromepool.cdp import framing
 from chromepool.config import Settings
 from chromepool.errors import (
     BrowserGone,
@@ -311,6 +312,7 @@ def test_half_open_one_of_many_that_waited_tries(monkeypatch: pytest.MonkeyPatch
             await pool.creator.create(Order("a", LIMITS))
         assert refused.value.retry_after_s == 30
         assert "does not start" in refused.value.detail
+        assert "chromepool doctor" in refused.value.remedy
         pool.clock.now += 30
         calls = [pool.creator.create(Order("a", LIMITS)) for _ in range(5)]
         results = await asyncio.gather(*calls, return_exceptions=True)
@@ -366,3 +368,62 @@ def test_the_ended_are_remembered_for_an_hour_and_a_hundred(
         assert pool.manager.all() == []
 
     run(main())
+
+
+class FakeClient:
+    """Remembers how it was closed."""
+
+    def __init__(self) -> None:
+        self.closed: list[int] = []
+
+    def end(self, code: int, _: str) -> None:
+        self.closed.append(code)
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (Reason.DELETED, 1001),
+        (Reason.IDLE_TIMEOUT, 1001),
+        (Reason.DRAINED, 1001),
+        (Reason.SHUTDOWN, 1001),
+        (Reason.UNHEALTHY, 1011),
+        (Reason.CRASHED, 1011),
+    ],
+)
+def test_clients_are_told_whether_it_was_a_fault(
+    monkeypatch: pytest.MonkeyPatch, reason: Reason, code: int
+) -> None:
+    async def main() -> None:
+        pool, client = Pool(monkeypatch), FakeClient()
+        session = await pool.creator.create(Order("a", LIMITS))
+        assert session.browser is not None
+        session.browser.clients.append(client)  # type: ignore[arg-type]
+        await pool.manager.end(session, reason, "")
+        assert client.closed == [code]
+
+    run(main())
+
+
+def test_a_session_that_ends_for_what_chrome_sent_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(framing, "LONGEST_BYTES", 1000)
+
+    async def main() -> None:
+        pool, client = Pool(monkeypatch), FakeClient()
+        session = await pool.creator.create(Order("a", LIMITS))
+        takes, commands = os.pipe()
+        events, says = os.pipe()
+        browser = pool.manager.watch(session, commands, events)
+        browser.clients.append(client)  # type: ignore[arg-type]
+        os.write(says, b"x" * 1001)
+        async with asyncio.timeout(20):
+            await session.is_gone.wait()
+        assert session.reason is Reason.UNHEALTHY
+        assert "over 1000 bytes" in session.detail
+        assert client.closed == [1011]
+        with pytest.raises(BrowserGone, match="over 1000 bytes"):
+            await browser.call("Browser.getVersion")
+        os.close(takes)
+        os.close(says)
+
+    asyncio.run(main())  # the made-up clock does not wait for pipes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +12,8 @@ import pytest
 from chromepool.browser.emulation import Emulation, Viewport
 from tests.cdp import connect, run
 from tests.daemon import Daemon
+from tests.node import script
 from tests.site import Site
-from tests.test_clients import SCRIPTS
 
 OPTIONS = {
     "viewport": {"width": 777, "height": 555, "device_scale_factor": 2},
@@ -31,16 +30,7 @@ def test_every_document_has_them_before_its_own_scripts_run(
 ) -> None:
     session = new_session(**OPTIONS)
     params = {"endpoint": session["webSocketDebuggerUrl"], "url": site.url("/frames")}
-    done = subprocess.run(
-        ["node", "emulation.mjs", client, json.dumps(params)],
-        cwd=SCRIPTS,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = script("emulation.mjs", client, json.dumps(params))
     told = {"timezone": "Pacific/Auckland", "language": "fr-FR", "agent": "Agent/7"}
     for where in ("early", "frame", "popup", "worker", "context"):
         assert told.items() <= found[where].items(), where

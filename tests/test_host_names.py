@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import shlex
 import socket
-import subprocess
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +18,10 @@ from selenium.webdriver.chrome.service import Service
 
 from tests.cdp import Cdp, connect, run
 from tests.daemon import Answer, Daemon, wait_for
+from tests.node import inline, script
 from tests.site import Site
 from tests.test_clients import (
     MARK,
-    SCRIPT_DEADLINE_S,
-    SCRIPTS,
     assert_driven,
     assert_left,
     pages_of,
@@ -337,23 +335,9 @@ def test_a_client_that_is_given_an_http_address_drives_the_session(
     url = site.url("/page")
     params = {"endpoint": f"http://{host}", "url": url, "mark": MARK}
     node = by_name("node", host)
-    assert_driven(script([node, "run.mjs", client, "drive", json.dumps(params)]))
+    assert_driven(script("run.mjs", client, "drive", json.dumps(params), node=node))
     assert_left(shared_daemon, session)
     assert sorted(pages_of(shared_daemon, session)) == ["about:blank", url]
-
-
-def script(argv: list[str]) -> Any:
-    """What a script prints as JSON."""
-    done = subprocess.run(
-        argv,
-        cwd=SCRIPTS,
-        capture_output=True,
-        text=True,
-        timeout=SCRIPT_DEADLINE_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 CRI = """
@@ -378,7 +362,7 @@ console.log(JSON.stringify({ title: result.value, before, Browser }));
 
 
 def remote_interface(node: str, *arguments: object) -> Any:
-    return script([node, "--input-type=module", "-e", CRI, "--", *map(str, arguments)])
+    return script(*inline(CRI, *arguments), node=node)
 
 
 def assert_worked(daemon: Daemon, session: Session, result: Any, url: str) -> None:

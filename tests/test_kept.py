@@ -17,8 +17,8 @@ import pytest
 
 from tests.cdp import Cdp, connect, run
 from tests.daemon import Answer, Daemon, wait_for
+from tests.node import script
 from tests.site import FILE_BYTES, Site
-from tests.test_clients import SCRIPTS
 
 NewSession = Callable[..., dict[str, Any]]
 
@@ -164,17 +164,9 @@ def test_playwright_replays_the_har(
     har.write_bytes(_get(shared_daemon, session, "/har").body)
     gone = site.url("/page")
     site.pages_are_gone = True
-    done = subprocess.run(
-        ["node", "har.mjs", session["webSocketDebuggerUrl"], str(har), gone],
-        cwd=SCRIPTS,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    seen = script("har.mjs", session["webSocketDebuggerUrl"], str(har), gone)
     expected = {"title": "chromepool", "text": "A page", "missing": "aborted"}
-    assert json.loads(done.stdout) == expected
+    assert seen == expected
 
 
 # -- console --

@@ -51,8 +51,6 @@ def test_each_word_arrives(manager: Manager, notifier: Notifier) -> None:
     assert manager.hear() == ({"STOPPING": "1"}, [])
     assert notifier.ping()
     assert manager.hear() == ({"WATCHDOG": "1"}, [])
-    assert notifier.extend_timeout(1.5)
-    assert manager.hear() == ({"EXTEND_TIMEOUT_USEC": "1500000"}, [])
 
 
 def test_a_reload_says_when_it_began(manager: Manager, notifier: Notifier) -> None:

@@ -35,7 +35,7 @@ class Rig:
         self.messages.append(message)
         self.changed.set()
 
-    def _on_end(self) -> None:
+    def _on_end(self, _: str) -> None:
         self.ends += 1
         self.changed.set()
 
@@ -329,10 +329,10 @@ def test_closed_by_what_it_says(run: Run) -> None:
             received.append(message)
             pipe.close()
 
-        ends: list[bool] = []
+        ends: list[str] = []
         takes, commands = os.pipe()
         events, says = os.pipe()
-        pipe = Pipe(commands, events, on_message, lambda: ends.append(True), lambda _: None)
+        pipe = Pipe(commands, events, on_message, ends.append, lambda _: None)
         os.write(says, b"one\0two\0three\0")
         async with asyncio.timeout(20):
             while not received:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +14,9 @@ from chromepool.browser.popups import WaitingPopups
 from chromepool.cdp.holds import Holds
 from tests.cdp import Cdp, connect, run
 from tests.daemon import Daemon
+from tests.node import script
 from tests.site import Site
 from tests.test_client_cleanup import WAIT, vanish
-from tests.test_clients import SCRIPTS
 
 Session = dict[str, Any]
 NewSession = Callable[..., Session]
@@ -43,17 +42,9 @@ def test_a_clients_script_runs_before_anything_of_a_popup(
     """When its opener first looks into it, and before the first script of its own."""
     endpoint = new_session(**WISHES[wish])["webSocketDebuggerUrl"]
     params = {"endpoint": endpoint, "url": site.url("/page"), "rounds": ROUNDS}
-    done = subprocess.run(
-        ["node", "popups.mjs", client, json.dumps(params)],
-        cwd=SCRIPTS,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    seen = script("popups.mjs", client, json.dumps(params))
     kept = int(wish != "plain")
-    assert json.loads(done.stdout) == [[[kept, 1], [kept, 1]]] * ROUNDS
+    assert seen == [[[kept, 1], [kept, 1]]] * ROUNDS
 
 
 async def _opener(client: Cdp, site: Site) -> str:

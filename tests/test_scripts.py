@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import pytest
 
 from tests.cdp import Cdp, connect, run
 from tests.daemon import Answer, Daemon
+from tests.node import script
 from tests.site import Site
-from tests.test_clients import SCRIPTS
 
 NewSession = Callable[..., dict[str, Any]]
 MARK = "window.marks = (window.marks || '') + '{}'"
@@ -123,16 +122,7 @@ def test_beside_a_clients_own_init_scripts_popups_frames_and_workers(
     body = {"name": "a", "source": "window.kept_mark = 7"}
     assert _ask(shared_daemon, session, "POST", "", body).status == 201
     params = {"endpoint": session["webSocketDebuggerUrl"], "url": site.url("/frames")}
-    done = subprocess.run(
-        ["node", "emulation.mjs", client, json.dumps(params)],
-        cwd=SCRIPTS,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = script("emulation.mjs", client, json.dumps(params))
     assert found["mine"] == 1
     assert found["own"] == 321
     assert found["worker"]["agent"]

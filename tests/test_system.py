@@ -2,7 +2,8 @@
 
 ``CHROMEPOOL_SYSTEM_RUNNER`` names a program that runs a command on such a machine:
 ``RUNNER --share FOLDER --timeout S -- COMMAND...``, FOLDER being the working directory there. Users
-of that machine must be able to read it.
+of that machine must be able to read it. Where one is missing the test is skipped, or fails with
+``CHROMEPOOL_SYSTEM_TESTS=1``.
 """
 
 from __future__ import annotations
@@ -25,10 +26,40 @@ _COMMAND = (
 )
 
 
-@pytest.mark.skipif(not RUNNER, reason="CHROMEPOOL_SYSTEM_RUNNER names no runner")
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the runner's Python is 3.11")
+def _lacks(runner: str) -> str:
+    """Why nothing can be run on such a machine from here; "" where it can."""
+    if not runner:
+        return "CHROMEPOOL_SYSTEM_RUNNER names no runner"
+    if not os.access(runner, os.X_OK):
+        return f"{runner} cannot be run"
+    if sys.version_info[:2] != (3, 11):
+        return "the runner's Python is 3.11"
+    return ""
+
+
+def _need(runner: str) -> None:
+    why = _lacks(runner)
+    if why:
+        (pytest.fail if os.environ.get("CHROMEPOOL_SYSTEM_TESTS") == "1" else pytest.skip)(why)
+
+
+@pytest.mark.parametrize(
+    ("must", "outcome"), [("1", pytest.fail.Exception), ("", pytest.skip.Exception)]
+)
+def test_what_is_missing_fails_only_where_they_must_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, must: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setenv("CHROMEPOOL_SYSTEM_TESTS", must)
+    (tmp_path / "runner").touch(mode=0o600)
+    with pytest.raises(outcome, match="names no runner"):
+        _need("")
+    with pytest.raises(outcome, match="cannot be run"):
+        _need(str(tmp_path / "runner"))
+
+
 @pytest.mark.timeout(2 * _TIMEOUT_S)
 def test_on_a_machine_with_systemd_and_cgroup_v2(folder: Path) -> None:
+    _need(RUNNER)
     shutil.copytree(sysconfig.get_path("purelib"), folder / "packages", symlinks=True)
     for name in ("chromepool", "tests", "pyproject.toml"):
         source = _ROOT / name

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import os
 
-import msgspec
 from aiohttp import web
 
-from chromepool.api.daemon_schema import DrainRequest, DrainView, ReloadView
+from chromepool.api.bodies import read_json
+from chromepool.api.daemon_schema import MOST_WAIT_S, DrainRequest, DrainView, ReloadView
 from chromepool.api.identity import Identify
+from chromepool.api.orders import read_seconds
 from chromepool.api.views import json_response
-from chromepool.errors import Forbidden, InvalidRequest
+from chromepool.errors import Forbidden
 from chromepool.pool.drain import Drainer
 from chromepool.pool.manager import Manager
 from chromepool.pool.session import utc_now
@@ -20,13 +22,13 @@ DRAINER = web.AppKey("drainer", Drainer)
 
 def drain_view(drainer: Drainer, now: float) -> DrainView:
     """How far it is; ``now`` in monotonic seconds."""
-    drain, left = drainer.now, len(drainer.left())
+    drain, left, daemon = drainer.now, len(drainer.left()), os.getppid()  # the supervisor
     if drain is None:
-        return DrainView(draining=False, sessions=left)
+        return DrainView(draining=False, sessions=left, pid=daemon)
     ends_at = None
     if drain.deadline is not None:
         ends_at = utc_now() + datetime.timedelta(seconds=drain.deadline - now)
-    return DrainView(draining=True, sessions=left, ends_at=ends_at, exit=drain.leave)
+    return DrainView(True, left, daemon, ends_at=ends_at, exit=drain.leave)
 
 
 class Daemon:
@@ -54,17 +56,17 @@ class Daemon:
         return json_response(view, status)
 
     async def draining(self, request: web.Request) -> web.Response:
-        """``GET /v1/drain``: how far it is."""
+        """``GET /v1/drain``: how far it is; with ``?wait=`` when it is over, or after so long."""
         self._identify(request)
+        wait_s = read_seconds(request.query.get("wait"), "wait", MOST_WAIT_S)
+        if wait_s:
+            await request.app[DRAINER].settled(wait_s)
         return self._view(request)
 
     async def drain(self, request: web.Request) -> web.Response:
         """``POST /v1/drain``: no new sessions from here on."""
         self._check(request)
-        try:
-            wanted = msgspec.json.decode(await request.read() or b"{}", type=DrainRequest)
-        except msgspec.DecodeError as error:
-            raise InvalidRequest(f"The body is not what is expected: {error}.") from error
+        wanted = read_json(await request.read() or b"{}", DrainRequest)
         request.app[DRAINER].begin(wanted.deadline_s, leave=wanted.exit)
         return self._view(request, 202)
 

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from chromepool import errors
 from chromepool.api import daemon_schema as schema
-from chromepool.api.operation import Operation
+from chromepool.api.operation import SECONDS, Operation
+
+_WAIT = {
+    "name": "wait",
+    "in": "query",
+    "description": "Seconds until it answers, unless no session is left or the drain is cancelled "
+    f"before; {schema.MOST_WAIT_S:g} at most.",
+    "schema": SECONDS,
+}
 
 DAEMON = (
-    Operation("get", "/v1/drain", "How far the daemon has drained", schema.DrainView),
+    Operation(
+        "get",
+        "/v1/drain",
+        "How far the daemon has drained",
+        schema.DrainView,
+        parameters=(_WAIT,),
+        refusals=(errors.InvalidRequest, errors.ShuttingDown, errors.Restarting),
+    ),
     Operation(
         "post",
         "/v1/drain",

@@ -9,6 +9,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+MOST_WAIT_S = 60.0
+"""What a caller may wait in one request for the end of a drain."""
+
 
 def _told(meaning: str) -> Meta:
     return Meta(description=meaning)
@@ -36,6 +39,7 @@ class DrainView(msgspec.Struct):
 
     draining: Annotated[bool, _told("Whether it takes no new sessions.")]
     sessions: Annotated[int, _told("Those that are left.")]
+    pid: Annotated[int, _told("The daemon's process, to see its end by on its own machine.")]
     ends_at: Annotated[datetime.datetime, _told("When those are ended.")] | None = None
     exit: Annotated[bool, _told("Whether the daemon exits when the last one is gone.")] = False
 

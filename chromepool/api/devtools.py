@@ -267,7 +267,11 @@ class DevTools:
         socket = self._socket(request)
         most = self._manager.settings.max_clients
         if len(browser.clients) >= most:
-            raise TooManyClients(f"The session has {most} WebSockets already.", retry_after_s=5)
+            raise TooManyClients(
+                f"The session has {most} WebSockets already.",
+                remedy="Close one of them, or have max_clients raised.",
+                retry_after_s=5,
+            )
         port = WebSocketPort(self._manager, session, browser)
         try:
             await browser.attach(port, target)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import re
 import urllib.parse
-from typing import TypeVar
 
-import msgspec
 from aiohttp import web
 
 from chromepool import __version__
 from chromepool.api import kept_schema as schema
+from chromepool.api.bodies import read_json
 from chromepool.api.identity import Identify
 from chromepool.api.problems import NUMBER
 from chromepool.api.views import json_response
-from chromepool.errors import BrowserGone, InvalidRequest, ItemNotFound, SessionNotFound
+from chromepool.errors import BrowserGone, ItemNotFound, SessionNotFound
 from chromepool.pool.downloads import Downloads
 from chromepool.pool.keeping import Keeping
 from chromepool.pool.manager import Manager
@@ -25,7 +24,6 @@ from chromepool.store.console import Said
 from chromepool.store.responses import Response
 from chromepool.store.scripts import Script
 
-T = TypeVar("T")
 _CHUNK = 1 << 18
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}")
 FOREIGN = {
@@ -123,7 +121,7 @@ class Kept:
     async def add_script(self, request: web.Request) -> web.Response:
         """``POST .../scripts``: 201 when every page has it."""
         keeping = self._keeping(request)
-        body = _read(await request.read(), schema.AddScript)
+        body = read_json(await request.read(), schema.AddScript)
         script = Script(body.name, body.source, body.world)
         await keeping.add_script(script, run_now=body.run_now)
         return json_response(schema.ScriptView(script.name, script.source, script.world), 201)
@@ -132,7 +130,7 @@ class Kept:
         """``PUT .../scripts/{name}``: replaces it in its place (200), or adds it (201)."""
         keeping = self._keeping(request)
         name = request.match_info["name"]
-        body = _read(await request.read(), schema.PutScript)
+        body = read_json(await request.read(), schema.PutScript)
         schema.check_script_name(name)
         script = Script(name, body.source, body.world)
         new = await keeping.put_script(script, run_now=body.run_now)
@@ -267,13 +265,6 @@ class Kept:
         _, downloads = self._downloads(request)
         await downloads.remove(request.match_info["name"])
         return web.Response(status=204)
-
-
-def _read(data: bytes, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"The body is not what is taken here: {error}.") from error
 
 
 def _number(request: web.Request) -> int:

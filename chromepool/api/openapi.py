@@ -12,7 +12,7 @@ from chromepool.api import schema
 from chromepool.api.daemon_operations import DAEMON
 from chromepool.api.history_operations import HISTORY
 from chromepool.api.kept_operations import KEPT
-from chromepool.api.operation import ID, Operation
+from chromepool.api.operation import ID, SECONDS, Operation
 from chromepool.api.problems import STATUSES
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -22,12 +22,11 @@ _ALL = {
     "description": "1: the ended ones, too, and to administrators those that wait for an owner.",
     "schema": {"type": "string", "enum": ["0", "1", "true", "false"]},
 }
-_SECONDS = {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$"}
 _WAIT = {
     "name": "wait",
     "in": "query",
     "description": "Seconds to wait for a place where there is none.",
-    "schema": _SECONDS,
+    "schema": SECONDS,
 }
 _PREFER = {
     "name": "Prefer",

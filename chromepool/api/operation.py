@@ -15,6 +15,8 @@ ID = {
     "schema": {"type": "string"},
 }
 
+SECONDS = {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})?$"}
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Operation:

@@ -14,6 +14,7 @@ import msgspec
 from multidict import MultiMapping
 
 from chromepool import launch as launches
+from chromepool.api.bodies import read_json
 from chromepool.api.kept_schema import make_wanted
 from chromepool.api.schema import CreateSession, LimitsRequest
 from chromepool.browser.emulation import Emulation, Viewport
@@ -72,11 +73,9 @@ _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 def read_body(data: bytes) -> CreateSession:
-    """The request in a body; raises :class:`InvalidRequest` that says where it is wrong."""
-    try:
-        return msgspec.json.decode(data or b"{}", type=CreateSession)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"The body is not a session request: {error}.") from error
+    """The request in a body, which may be empty; raises :class:`InvalidRequest` that says where it
+    is wrong."""
+    return read_json(data or b"{}", CreateSession)
 
 
 def _pairs(labels: Iterable[str]) -> dict[str, str]:

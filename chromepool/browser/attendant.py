@@ -108,11 +108,6 @@ class Attendant:
             await self._browser.join(self, None)
             await self._settle(lambda: self.ask("Target.setAutoAttach", _AUTO_ATTACH))
 
-    def lay_down(self, duty: Duty) -> None:
-        """One duty fewer. What it has set in Chrome it takes back itself."""
-        if duty in self._duties:
-            self._duties.remove(duty)
-
     async def tell(self, duty: Duty) -> None:
         """Tells every target a duty's commands again; raises like :meth:`take_on`."""
         async with self._lock:

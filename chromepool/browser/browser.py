@@ -77,14 +77,15 @@ class Browser:
         self,
         commands: int,
         events: int,
-        on_end: Callable[[], None],
+        on_end: Callable[[str], None],
         delays: Delays | None = None,
         *,
         adopted: bool = False,
     ) -> None:
-        """Takes over both descriptors. ``on_end`` is called once, when Chrome closes its end;
-        ``delays`` takes the gateway's own time, which browsers may share; ``adopted``: it had
-        another gateway before, see :meth:`take_over`."""
+        """Takes over both descriptors. ``on_end`` is called once, when Chrome closes its end, or
+        with words when the pipe is closed for what Chrome sent; ``delays`` takes the gateway's own
+        time, which browsers may share; ``adopted``: it had another gateway before, see
+        :meth:`take_over`."""
         self._delays = delays or Delays()
         self._to_sample = self._from_sample = SAMPLED
         self._mux = Mux()
@@ -376,9 +377,9 @@ class Browser:
         for client in self.clients:
             client.hold(pressed)
 
-    def _on_pipe_end(self) -> None:
-        self.close(self._gone)
-        self._on_end()
+    def _on_pipe_end(self, why: str) -> None:
+        self.close(why or self._gone)
+        self._on_end(why)
 
 
 def _settle(answer: asyncio.Future[cdp.Incoming]) -> Callable[[cdp.Incoming], None]:

@@ -30,16 +30,17 @@ class Pipe:
         commands: int,
         events: int,
         on_message: Callable[[bytes], None],
-        on_end: Callable[[], None],
+        on_end: Callable[[str], None],
         on_pressure: Callable[[bool], None],
         *,
         on_pause: Callable[[], None] = lambda: None,
         adopted: bool = False,
     ) -> None:
         """``on_pause`` is called when no more messages are at hand. ``on_end`` is called once, when
-        Chrome's end is closed. ``on_pressure`` is told True when Chrome is far behind in reading,
-        and False once it has caught up. ``adopted``: another process used it before, and may have
-        died in the middle of a message, so reading begins after the first NUL."""
+        Chrome's end is closed; with words where it is closed here, for what Chrome sent.
+        ``on_pressure`` is told True when Chrome is far behind in reading, and False once it has
+        caught up. ``adopted``: another process used it before, and may have died in the middle of
+        a message, so reading begins after the first NUL."""
         self._loop = asyncio.get_running_loop()
         self._commands, self._events = commands, events
         self._on_message, self._on_end, self._on_pressure = on_message, on_end, on_pressure
@@ -149,8 +150,8 @@ class Pipe:
         self.read_at = time.perf_counter()
         try:
             messages = self._splitter.feed(_view[:count].tobytes())
-        except ChromepoolError:
-            self._end()
+        except ChromepoolError as error:
+            self._end(str(error))
             return
         self.read_messages += len(messages)
         self.read_bytes += count
@@ -163,12 +164,13 @@ class Pipe:
         """After :meth:`close`: forgets who was to be told."""
         self._on_message = lambda message: None
         self._on_pressure = lambda pressed: None
-        self._on_end = self._on_pause = lambda: None
+        self._on_end = lambda why: None
+        self._on_pause = lambda: None
 
-    def _end(self) -> None:
+    def _end(self, why: str = "") -> None:
         if not self._closed:
             self.close()
-            self._on_end()
+            self._on_end(why)
 
     def close(self) -> None:
         """Closes both descriptors; the supervisor has duplicates, so Chrome goes on. May be called

@@ -24,11 +24,17 @@ def ask(control_socket: Path, path: str) -> tuple[int, str]:
             connection.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
             answer = _read_all(connection)
     except OSError as error:
-        raise HostError(f"Nobody answers on {control_socket}: {error}.") from error
+        raise HostError(
+            f"Nobody answers on {control_socket}: {error}.",
+            remedy="Start it with `chromepool serve`, or name its --runtime-dir.",
+        ) from error
     head, _, body = answer.partition("\r\n\r\n")
     words = head.split(maxsplit=2)
     if len(words) < 2 or not words[1].isdigit():
-        raise HostError(f"What answers on {control_socket} is no daemon of ours.")
+        raise HostError(
+            f"What answers on {control_socket} is no daemon of ours.",
+            remedy="Name the daemon's --runtime-dir.",
+        )
     return int(words[1]), body.strip()
 
 

@@ -100,7 +100,11 @@ class Admission:
 
     async def _line_up(self, order: Order, wait_s: float, most: int) -> None:
         if len(self._queue) >= most:
-            raise QueueFull(f"{len(self._queue)} callers wait already.", retry_after_s=_RETRY_S)
+            raise QueueFull(
+                f"{len(self._queue)} callers wait already.",
+                remedy="Try again later, or have queue_length raised.",
+                retry_after_s=_RETRY_S,
+            )
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiter = Waiter(next(self._numbers), order, self._clock(), granted)
         self._queue.append(waiter)
@@ -125,8 +129,10 @@ class Admission:
         return granted.done() and not granted.cancelled() and granted.exception() is None
 
     def _late(self, order: Order, wait_s: float) -> ChromepoolError:
-        kind = type(self._refusal(order) or PoolFull(""))
-        return kind(f"No place became free within {wait_s:g} s.", retry_after_s=_RETRY_S)
+        refusal = self._refusal(order) or PoolFull("", remedy="Try again.")
+        what = "memory" if isinstance(refusal, NoMemory) else "place"
+        said = f"No {what} became free within {wait_s:g} s."
+        return type(refusal)(said, remedy=refusal.remedy, retry_after_s=_RETRY_S)
 
     def leave(self) -> None:
         """The creation is over, one way or the other: its session counts by itself now."""

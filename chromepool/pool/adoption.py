@@ -38,7 +38,7 @@ class Adopter:
     def _adopt(self, message: wire.Adopt, fds: list[int]) -> None:
         try:
             record = records.read(fds[_FILE])
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             log.error("session.not_adopted", session=message.key, error=error)
             os.close(fds[0])
             os.close(fds[1])

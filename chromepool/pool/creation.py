@@ -111,7 +111,8 @@ class Creator:
         pause_s = self.breaker.pause_s(self._manager.clock())
         if pause_s:
             said = f"Chrome keeps failing to start: {self.breaker.words}"
-            return CircuitOpen(said, retry_after_s=pause_s)
+            remedy = "Run `chromepool doctor` on the daemon's machine, as the daemon's user."
+            return CircuitOpen(said, remedy=remedy, retry_after_s=pause_s)
         if room or self._has_memory(own):
             return None
         return NoMemory(

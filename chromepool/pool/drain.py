@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from chromepool import structured, wire
 from chromepool.errors import Draining
@@ -16,6 +17,8 @@ log = structured.get("chromepool.pool")
 
 _RETRY_S = 30.0
 _LOOK_S = 60.0
+_TELLING = {"session.closed", "daemon.stopping", "gateway.leaving"}
+"""Events after which more may be due, or nothing more will come of it here."""
 
 
 class Drainer:
@@ -43,19 +46,25 @@ class Drainer:
 
     def _enter(self, drain: wire.Drain) -> None:
         self.now = drain
+        then = ", and exits after the last one" if drain.leave else ""
         self._manager.close(
-            Draining("The daemon drains and takes no new sessions.", retry_after_s=_RETRY_S)
+            Draining(
+                f"The daemon drains and takes no new sessions{then}.",
+                remedy="Use another daemon, or have this one go on: `chromepool drain --cancel`.",
+                retry_after_s=_RETRY_S,
+            )
         )
-        self._changed.set()
+        self._tell()
         self._creator.on_change()  # those that wait for an owner go
 
     def cancel(self) -> None:
         """Sessions are made again. May be called twice."""
         if self.now is None:
             return
-        self.now, self._manager.closed = None, None
+        self.now = None
+        self._manager.open()
         self._manager.link.drain(wire.Drain(on=False))
-        self._changed.set()
+        self._tell()
         self._creator.on_change()
         log.info("daemon.not_draining")
         self._manager.events.emit("daemon.not_draining")
@@ -65,19 +74,36 @@ class Drainer:
         return [session for session in self._manager.chromes if session.owner != POOL]
 
     def _on_event(self, event: Event) -> None:
-        if event.name == "session.closed":
-            self._changed.set()
+        if event.name in _TELLING:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Wakes all that wait; what changes from here on is for those that wait then."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def settled(self, timeout_s: float) -> None:
+        """Returns when no session is left, when the drain is taken back, or after ``timeout_s``.
+
+        Raises what :attr:`Manager.closed` says when the gateway leaves before: nothing more is to
+        be seen here then, and its callers are not to keep it.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.now is not None and self.left():
+                    closed = self._manager.closed
+                    if closed is not None and not isinstance(closed, Draining):
+                        raise closed
+                    await self._changed.wait()
 
     async def run(self) -> None:
         """Sees to it for as long as the gateway lives."""
         while True:
-            self._changed.clear()
+            changed = self._changed
             pause_s = _LOOK_S if self.now is None else self._step(self.now)
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+                    await changed.wait()
 
     def _step(self, drain: wire.Drain) -> float:
         """What is due; seconds until there may be more."""

@@ -18,6 +18,7 @@ from chromepool.errors import (
     BrowserGone,
     ChromepoolError,
     CommandFailed,
+    Draining,
     NoAnswer,
     SessionNotFound,
     SessionNotReady,
@@ -40,7 +41,8 @@ _KEPT = 100
 _KEPT_S = 3600.0
 """and for how long at most."""
 GOING_AWAY, INTERNAL_ERROR = 1001, 1011
-"""WebSocket close codes (RFC 6455, 7.4.1): ended on purpose, ended by a fault."""
+"""WebSocket close codes (RFC 6455, 7.4.1): ended on purpose, ended by a fault of the browser's."""
+_FAULTS = {Reason.CRASHED, Reason.OUT_OF_MEMORY, Reason.UNHEALTHY, Reason.START_FAILED}
 _STOPPING_S, _RESUMING_S = 30.0, 1.0
 """When to try again."""
 
@@ -177,7 +179,11 @@ class Manager:
     ) -> Browser:
         """The browser of a session whose Chrome runs; takes over both descriptors."""
         browser = Browser(
-            commands, events, lambda: self._on_pipe_end(session), self.delays, adopted=adopted
+            commands,
+            events,
+            lambda why: self._on_pipe_end(session, why),
+            self.delays,
+            adopted=adopted,
         )
         browser.log = browser.log.bind(session=session.key)
         browser.on_crash = lambda crash: self.later(self._explain_crash(session, crash))
@@ -221,11 +227,10 @@ class Manager:
         ``Browser.close`` to SIGTERM to SIGKILL of the whole group.
         """
         frozen = session.state is State.FROZEN
-        if session.begin_end(reason, detail):
+        if self._begin_end(session, reason, detail):
             self.on_end(session)
             if frozen:  # or it could not hear that it is to close
                 self.link.thaw(session.key, session.limits)
-            self._close_clients(session, GOING_AWAY)
             self.later(self._escalate(session))  # goes on even if the caller is cancelled
         await session.is_gone.wait()
 
@@ -247,10 +252,15 @@ class Manager:
             return False
         return True
 
-    def _close_clients(self, session: Session, code: int) -> None:
+    def _begin_end(self, session: Session, reason: Reason, detail: str) -> bool:
+        """Clients are told; False where it was ending already."""
+        if not session.begin_end(reason, detail):
+            return False
         if session.browser is not None:
+            code = INTERNAL_ERROR if reason in _FAULTS else GOING_AWAY
             for client in list(session.browser.clients):
                 client.end(code, f"session ended: {session.reason} ({session.detail})")
+        return True
 
     def end_by_client(self, session: Session) -> None:
         """A client has sent ``Browser.close``: the session goes, even if Chrome won't hear it."""
@@ -273,7 +283,9 @@ class Manager:
     async def end_all(self, timeout_s: float) -> None:
         """Ends every session for the daemon's shutdown, within ``timeout_s``."""
         self.stopping = True
-        self.close(ShuttingDown("The daemon is stopping.", retry_after_s=_STOPPING_S))
+        remedy = "Use another daemon, or this one once it has been started again."
+        why = ShuttingDown("The daemon is stopping.", remedy=remedy, retry_after_s=_STOPPING_S)
+        self.close(why)
         self.events.emit("daemon.stopping")
         async with asyncio.timeout(timeout_s):
             await asyncio.gather(
@@ -284,9 +296,16 @@ class Manager:
             )
 
     def close(self, why: ChromepoolError) -> None:
-        """No more sessions from here on."""
-        self.closed = why
+        """No more sessions from here on. Only a drain gives way to another reason: a gateway that
+        leaves does not come back."""
+        if self.closed is None or isinstance(self.closed, Draining):
+            self.closed = why
         self.on_gone()  # those who wait for a place are told
+
+    def open(self) -> None:
+        """Takes a drain back; where there is another reason, sessions still are not made."""
+        if isinstance(self.closed, Draining):
+            self.closed = None
 
     # -- what the supervisor and the pipe tell --
 
@@ -300,9 +319,13 @@ class Manager:
         log.warning("session.tab_crashed", session=session.key, **fields)
         self.events.emit("session.tab_crashed", session.id, session.owner, **fields)
 
-    def _on_pipe_end(self, session: Session) -> None:
-        """Chrome closed its pipe, most likely by dying: Exited tells how. It gets no second try."""
+    def _on_pipe_end(self, session: Session, why: str) -> None:
+        """Chrome closed its pipe, most likely by dying: Exited tells how. Or it was closed for what
+        Chrome sent: ``why`` tells. It gets no second try."""
         if session.key in self._by_key:
+            if why:
+                self.on_end(session)
+                self._begin_end(session, Reason.UNHEALTHY, why.rstrip("."))
             self.link.stop(session.key, self.settings.term_timeout_s)
 
     def exited(self, key: int, exit: Exit) -> None:
@@ -315,9 +338,7 @@ class Manager:
         if session.state is State.STARTING:
             reason = Reason.START_FAILED
         self.on_end(session)
-        fault = reason is not Reason.CLIENT_CLOSED
-        if session.begin_end(reason, detail):
-            self._close_clients(session, INTERNAL_ERROR if fault else GOING_AWAY)
+        self._begin_end(session, reason, detail)
         if session.browser is not None:
             session.browser.close(f"The session ended: {session.detail}.")
 

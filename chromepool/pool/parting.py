@@ -20,7 +20,11 @@ _POLL_S = 0.005
 
 def restarting() -> Restarting:
     """What callers are told while another gateway is about to take over."""
-    return Restarting("The gateway is being replaced.", retry_after_s=_RESTARTING_S)
+    return Restarting(
+        "The gateway is being replaced.",
+        remedy="Ask again in a moment: sessions stay.",
+        retry_after_s=_RESTARTING_S,
+    )
 
 
 async def part(manager: Manager) -> None:

@@ -89,7 +89,8 @@ def write(record: Record) -> int:
 
 
 def read(fd: int) -> Record:
-    """What is in such a file. Raises OSError, :class:`msgspec.DecodeError`."""
+    """What is in such a file. Raises OSError, :class:`msgspec.DecodeError`,
+    UnicodeDecodeError."""
     return msgspec.json.decode(os.pread(fd, os.fstat(fd).st_size, 0), type=Record)
 
 

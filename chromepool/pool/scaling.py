@@ -151,8 +151,6 @@ class Scaling:
         self._limit: Limit | None = None
         self._created: collections.deque[float] = collections.deque(maxlen=_RECORD)
         self._starts_s: collections.deque[float] = collections.deque(maxlen=_STARTS)
-        self.changes = 0
-        """How often the limit has changed."""
 
     def note_creation(self, now: float) -> None:
         """Somebody was admitted."""
@@ -172,9 +170,7 @@ class Scaling:
         bounds = Bounds(settings.dynamic_floor, settings.max_sessions, settings.session_need_bytes)
         limit = self._limit or Limit(settings.max_sessions, since=now)
         self._limit = follow(limit, load, bounds, now)
-        changed = self._limit.admitted != before
-        self.changes += changed
-        return changed
+        return self._limit.admitted != before
 
     def admitted(self, settings: Settings) -> int:
         """Sessions admitted now."""

@@ -59,10 +59,6 @@ class Sweeper:
             dues.append(now + _QUEUE_S)
         return min([now + SWEEP_S, *dues])
 
-    def wake(self) -> None:
-        """A deadline may have come nearer than it was."""
-        self._changed.set()
-
     async def run(self) -> None:
         """Sweeps for as long as the gateway lives."""
         while True:

@@ -51,7 +51,10 @@ class Scripts:
             )
         new = script.name not in self._scripts
         if new and len(self._scripts) >= self._most:
-            raise StoreFull(f"The session has {self._most} scripts, and that is the most.")
+            raise StoreFull(
+                f"The session has {self._most} scripts, and that is the most.",
+                remedy="Remove or replace one, or have max_scripts raised.",
+            )
         self._scripts[script.name] = script
         return new
 

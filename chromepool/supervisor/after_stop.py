@@ -32,7 +32,6 @@ _RESTARTED = {"signal", "core-dump", "watchdog", "exit-code", "oom-kill"}
 """Results after which ``Restart=on-failure`` starts the daemon again (systemd.service(5))."""
 _TIMEOUT_S = 10.0
 _POLL_S = 0.02
-_SYSTEMCTL_S = 5.0
 
 
 def after_stop(settings: Settings, environ: Mapping[str, str], *, keep_controllers: bool) -> None:
@@ -50,7 +49,7 @@ def after_stop(settings: Settings, environ: Mapping[str, str], *, keep_controlle
     try:
         pools = recorded(settings)
         result = environ.get("SERVICE_RESULT", "")
-        if restarts(result, environ, own_unit()):
+        if settings.fd_store and restarts(result, own_unit()):
             for pool in pools if not keep_controllers else ():
                 take_controllers_back(pool, own_unit())
         else:
@@ -66,12 +65,11 @@ def recorded(settings: Settings) -> list[Path]:
     return [pool for pool in pools if pool.name.startswith("chromepool-") and pool.is_dir()]
 
 
-def restarts(result: str, environ: Mapping[str, str], unit: Path | None) -> bool:
-    """Whether systemd will start the daemon again, and it keeps sessions: after a crash, unless
-    somebody has asked for a stop meanwhile, and in the middle of a restart."""
-    kept = environ.get("CHROMEPOOL_FD_STORE", "").lower() in ("1", "yes", "true", "on")
-    job = pending_job(unit) if kept else ""
-    return kept and (job == "restart" or (result in _RESTARTED and job != "stop"))
+def restarts(result: str, unit: Path | None) -> bool:
+    """Whether systemd will start the daemon again: after a crash, unless somebody has asked for a
+    stop meanwhile, and in the middle of a restart. ``result`` is its SERVICE_RESULT."""
+    job = pending_job(unit)
+    return job == "restart" or (result in _RESTARTED and job != "stop")
 
 
 def take_controllers_back(pool: Path, unit: Path | None) -> None:

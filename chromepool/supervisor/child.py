@@ -63,8 +63,6 @@ class Child:
     pid: int = 0
     process: int = -1
     """A pidfd, where the session may outlive the supervisor; -1: it does not."""
-    foreign: bool = False
-    """Whether an earlier supervisor started it: it is not our child, and not ours to reap."""
     phase: Phase = Phase.RUNNING
     deadline: float = 0.0
     exit: Exit | None = None

@@ -14,6 +14,7 @@ from chromepool.supervisor import cgroup_v1, cgroup_v2, chrome
 from chromepool.supervisor.cgroup import Tree
 from chromepool.supervisor.cgroup_none import UncappedTree
 from chromepool.supervisor.namespaces import PrivateMounts, hides, sandbox_attempt, succeeds
+from chromepool.supervisor.uids import become
 
 SANDBOX_REMEDY = (
     "Allow unprivileged user namespaces: sysctl user.max_user_namespaces=10000; on Ubuntu 23.10+ "
@@ -110,8 +111,7 @@ def check_profiles(settings: Settings) -> str:
 
 
 def _visit(uid: int, folder: Path) -> None:
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
+    become(uid)
     folder.stat()
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from chromepool.logs import Log
 from chromepool.supervisor import cgroup_v2
+
+log = Log("chromepool.supervisor")
 
 _BELOW = (".control", "daemon")
 """Groups of a unit's own processes: systemd's for control commands, and the daemon's leaf."""
@@ -23,7 +26,8 @@ def own_unit() -> Path | None:
 
 def pending_job(unit: Path | None) -> str:
     """The type of the job that runs or waits for the unit, such as ``stop`` or ``restart``; ""
-    where there is none, or nobody can tell."""
+    where there is none, or nobody can tell: that is said in the log, since sessions that a restart
+    would have kept are ended then."""
     if unit is None:
         return ""
     user = ["--user"] if "/user@" in str(unit) else []
@@ -32,7 +36,12 @@ def pending_job(unit: Path | None) -> str:
         done = subprocess.run(
             argv, capture_output=True, text=True, timeout=_SYSTEMCTL_S, check=False
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.warning("systemctl.failed", error=error)
+        return ""
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip()
+        log.warning("systemctl.failed", error=said or f"it exited with {done.returncode}")
         return ""
     rows = [line.split() for line in done.stdout.splitlines()]
     return next((row[2] for row in rows if row[1:2] == [unit.name] and len(row) > 2), "")

@@ -12,6 +12,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from chromepool.supervisor.uids import become
+
 CLONE_NEWNS = 0x00020000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
@@ -115,9 +117,7 @@ def sandbox_attempt(uid: int | None) -> None:
     given up to before, as for a session; None stays.
     """
     if uid is not None:
-        os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
+        become(uid)
     unshare(CLONE_NEWUSER)
     unshare(CLONE_NEWPID | CLONE_NEWNET)
     chroot("/")

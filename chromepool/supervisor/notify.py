@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import math
 import os
 import socket
 import time
@@ -70,10 +69,6 @@ class Notifier:
     def ping(self) -> bool:
         """Still well."""
         return self._send("WATCHDOG=1")
-
-    def extend_timeout(self, seconds: float) -> bool:
-        """Asks for so much more time from now to start, stop or run."""
-        return self._send(f"EXTEND_TIMEOUT_USEC={math.ceil(seconds * 1e6)}")
 
     def store(self, name: str, fds: Sequence[int], *, poll: bool = True) -> bool:
         """Leaves copies of descriptors with the manager, for the next life to get by

@@ -200,7 +200,6 @@ class Nursery:
             record=estate.record,
             pid=found.pid,
             process=estate.process,
-            foreign=True,
         )
         self._names.add(found.name)
         return child

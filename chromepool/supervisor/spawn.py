@@ -21,6 +21,7 @@ import prctl
 from chromepool.errors import StartFailed
 from chromepool.supervisor import limits
 from chromepool.supervisor.namespaces import PrivateMounts
+from chromepool.supervisor.uids import become
 
 _EXEC_TIMEOUT_MS = 10_000
 _LIFTED = 64
@@ -43,12 +44,6 @@ class Plan:
     no_new_privs: bool = True
     dies_with_us: bool = True
     """Whether it gets SIGKILL when the supervisor dies."""
-
-
-def _become(uid: int) -> None:
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
 
 
 def _close_inherited_on_exec() -> None:
@@ -101,7 +96,7 @@ def _run_child(plan: Plan, parent: int, gate: int, failure: int) -> None:
         limits.apply(list(plan.rlimits))
         if plan.uid is not None:
             stage = "uid"
-            _become(plan.uid)
+            become(plan.uid)
         stage = "prctl"
         if plan.dies_with_us:
             _die_with(parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -301,6 +302,22 @@ def test_a_hung_daemon_that_is_stopped_leaves_nothing(unit: Unit) -> None:
         assert [process for process in processes if process.is_running()] == []
         assert not group.exists()
         assert unit.profiles() == []
+
+
+def test_a_daemon_that_drained_and_left_is_not_started_by_who_waited(
+    unit: Unit, command: Path
+) -> None:
+    session, before = unit.new(), unit.told("ExecMainStartTimestampMonotonic")
+    argv = [str(command), "drain", "--wait", "--exit"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == "draining: 1 sessions left\n"
+        assert unit.delete(session["id"]) == 204
+        assert waiting.wait(DEADLINE_S) == 0
+    wait_for(lambda: unit.state == "inactive", "it has left", DEADLINE_S, 0.2)
+    assert unit.told("Result") == "success"
+    assert unit.told("ExecMainStartTimestampMonotonic") == before
+    assert unit.systemctl("is-active", "chromepool.socket") == "active"
 
 
 def test_a_stop_leaves_nothing(unit: Unit) -> None:
