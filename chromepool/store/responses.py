@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import fnmatch
+import functools
 import re
 from typing import Any
 
@@ -29,8 +30,18 @@ class Wanted:
         return (
             (not self.types or kind in self.types)
             and (not self.statuses or any(_is_status(status, s) for s in self.statuses))
-            and (not self.urls or any(fnmatch.fnmatchcase(url, u) for u in self.urls))
+            and self.takes_url(url)
         )
+
+    def takes_url(self, url: str) -> bool:
+        """Whether a response from there may be one of those."""
+        return not self.urls or any(_pattern(u).match(url) for u in self.urls)
+
+
+@functools.lru_cache(256)
+def _pattern(wanted: str) -> re.Pattern[str]:
+    """As the shell's, but for sets of characters: URLs have brackets of their own."""
+    return re.compile(fnmatch.translate(wanted.replace("[", "[[]")))
 
 
 def _is_status(status: int, wanted: str) -> bool:
