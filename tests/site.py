@@ -12,6 +12,11 @@ FRAMES = """<!doctype html><title>frames</title>
 <iframe src="/page?near"></iframe><iframe src="http://localhost:{port}/page?far"></iframe>"""
 EARLY = """<!doctype html><title>early</title>
 <script>window.seen = [window.theirs ?? 0, window.mine ?? 0]</script>"""
+WORKERS = """<!doctype html><title>workers</title><script>
+new Worker('/worker.js').onmessage = () => { document.title = 'told'; };
+new SharedWorker('/shared_worker.js');
+</script>"""
+SCRIPT = "self.postMessage?.(1)"
 
 FILE_BYTES = 200_000
 
@@ -45,11 +50,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._give_file()
             return
         pages = {"/page": PAGE, "/stop": PAGE, "/frames": FRAMES, "/early": EARLY}
+        pages |= {"/workers": WORKERS, "/worker.js": SCRIPT, "/shared_worker.js": SCRIPT}
         if self.server.pages_are_gone:
             pages = {}
         body = pages.get(path, "").replace("{port}", str(self.server.server_port)).encode()
         self.send_response(200 if body else 404)
-        self.send_header("Content-Type", "text/html")
+        kind = "text/javascript" if path.endswith(".js") else "text/html"
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
         self.end_headers()

@@ -7,6 +7,7 @@ import datetime
 import fnmatch
 import functools
 import re
+from collections.abc import Mapping
 from typing import Any
 
 _OVERHEAD_BYTES = 512
@@ -44,6 +45,11 @@ def _pattern(wanted: str) -> re.Pattern[str]:
     return re.compile(fnmatch.translate(wanted.replace("[", "[[]")))
 
 
+def text_bytes(headers: Mapping[str, str]) -> int:
+    """What headers take, about."""
+    return sum(map(len, headers)) + sum(map(len, headers.values()))
+
+
 def _is_status(status: int, wanted: str) -> bool:
     return bool(re.fullmatch(wanted.replace("x", "[0-9]"), str(status)))
 
@@ -61,6 +67,8 @@ class Response:
     request_headers: dict[str, str]
     response_headers: dict[str, str]
     started_at: datetime.datetime
+    began: float = 0.0
+    """The same in CDP's monotonic seconds."""
     timing: dict[str, Any] = dataclasses.field(default_factory=dict)
     """CDP's ResourceTiming, in milliseconds from its ``requestTime``."""
     protocol: str = ""
@@ -78,6 +86,6 @@ class Response:
     @property
     def size(self) -> int:
         """Bytes that keeping it takes, without the body."""
-        headers = (*self.request_headers.items(), *self.response_headers.items())
-        texts = sum(len(name) + len(value) for name, value in headers)
-        return _OVERHEAD_BYTES + len(self.url) + texts
+        texts = len(self.url) + len(self.method) + len(self.status_text) + len(self.mime_type)
+        headers = text_bytes(self.request_headers) + text_bytes(self.response_headers)
+        return _OVERHEAD_BYTES + texts + headers

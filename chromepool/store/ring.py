@@ -48,7 +48,7 @@ class Ring(Generic[T]):
         return self._last
 
     def grow(self, number: int, size: int) -> None:
-        """An item that is kept takes so many bytes more than it did."""
+        """An item that is kept takes so many bytes more than it did, or fewer."""
         for kept in self._kept:
             if kept.number == number:
                 kept.size += size
