@@ -17,6 +17,7 @@ new Worker('/worker.js').onmessage = () => { document.title = 'told'; };
 new SharedWorker('/shared_worker.js');
 </script>"""
 SCRIPT = "self.postMessage?.(1)"
+COOKIES = ("a=1", "b=x=2; Path=/; Max-Age=9; Expires=Fri, 01 Jan 2100 00:00:00 GMT; HttpOnly")
 
 FILE_BYTES = 200_000
 
@@ -49,7 +50,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         elif path == "/file":
             self._give_file()
             return
-        pages = {"/page": PAGE, "/stop": PAGE, "/frames": FRAMES, "/early": EARLY}
+        pages = {"/page": PAGE, "/stop": PAGE, "/frames": FRAMES, "/early": EARLY, "/cookies": PAGE}
         pages |= {"/workers": WORKERS, "/worker.js": SCRIPT, "/shared_worker.js": SCRIPT}
         if self.server.pages_are_gone:
             pages = {}
@@ -57,6 +58,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200 if body else 404)
         kind = "text/javascript" if path.endswith(".js") else "text/html"
         self.send_header("Content-Type", kind)
+        for cookie in COOKIES if path == "/cookies" else ():
+            self.send_header("Set-Cookie", cookie)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
