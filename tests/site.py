@@ -17,6 +17,7 @@ new Worker('/worker.js').onmessage = () => { document.title = 'told'; };
 new SharedWorker('/shared_worker.js');
 </script>"""
 SCRIPT = "self.postMessage?.(1)"
+SERVICE_WORKER = "onmessage = (event) => event.source.postMessage(eval(event.data))"
 COOKIES = ("a=1", "b=x=2; Path=/; Max-Age=9; Expires=Fri, 01 Jan 2100 00:00:00 GMT; HttpOnly")
 
 FILE_BYTES = 200_000
@@ -52,6 +53,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         pages = {"/page": PAGE, "/stop": PAGE, "/frames": FRAMES, "/early": EARLY, "/cookies": PAGE}
         pages |= {"/workers": WORKERS, "/worker.js": SCRIPT, "/shared_worker.js": SCRIPT}
+        pages |= {"/service_worker.js": SERVICE_WORKER}
+        if path == "/bytes":
+            pages[path] = "x" * int(self.path.partition("?")[2])
         if self.server.pages_are_gone:
             pages = {}
         body = pages.get(path, "").replace("{port}", str(self.server.server_port)).encode()

@@ -39,7 +39,6 @@ class Keeping:
         self._scripts = Scripts(settings.max_scripts, settings.max_script_bytes)
         self._scripting: ScriptingDuty | None = None
         self._lock = asyncio.Lock()
-        self._console_on = False
         self._body_bytes = settings.response_body_bytes
         self.responses: Ring[Response] = Ring(
             settings.response_store_items,
@@ -56,7 +55,6 @@ class Keeping:
         :class:`StoreFull`, :class:`InvalidRequest`."""
         for script in wishes.scripts:
             self._scripts.add(script)
-        self._console_on = wishes.console
         if wishes.scripts:
             await self._tell("")
             self.on_scripts()
@@ -141,7 +139,6 @@ class Keeping:
         new = duty is None
         if duty is None:
             duty = self._scripting = ScriptingDuty(self._scripts)
-            duty.runtime_in_use = self._console_on
             duty.repeat = functools.partial(attendant.tell_one, duty)
         duty.run_now = run_now
         try:

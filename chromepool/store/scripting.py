@@ -32,8 +32,6 @@ class ScriptingDuty:
         """Has a target told :meth:`commands` again."""
         self.run_now = ""
         """Name of a script that is to run in the open documents as well, once."""
-        self.runtime_in_use = False
-        """Whether another duty has the Runtime domain on for good."""
 
     def commands(self, target: Target) -> list[Command]:
         """From what the target has to what it is to have."""
@@ -46,15 +44,13 @@ class ScriptingDuty:
         found: list[Command] = []
         known = self._identifiers.get(target)
         if known is None:  # the list is of no effect in a page that is not listened to
-            found.append(("Page.enable", {}))
+            # Without the second a document has no world to run scripts in until it has a script of
+            # its own, or somebody evaluates one; and the list is run then, whenever that is.
+            found += [("Page.enable", {}), ("Runtime.enable", {})]
         for identifier in _to_remove(known or []):
             found.append((_REMOVE, {"identifier": identifier}))
         at_once = target.paused and known is None  # its first, empty document is there already
         self._identifiers[target] = []
-        if (at_once or self.run_now) and not self.runtime_in_use:
-            # A document without a script of its own has no world to run in yet. Made by running
-            # the script in it, it would at once run what every new one runs: the script, twice.
-            found += [("Runtime.enable", {}), ("Runtime.disable", {})]
         found += [(_ADD, self._params(each, at_once)) for each in self._scripts.all()]
         return self._told(target, found)
 
