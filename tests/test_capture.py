@@ -182,6 +182,35 @@ def test_a_body_is_not_asked_for_nor_kept_once_its_response_is_gone() -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("encoded_bytes", "body_bytes", "kept"), [(1000, 1000, True), (9, 1001, False)]
+)
+def test_a_body_at_its_bound_and_one_byte_over(
+    encoded_bytes: int, body_bytes: int, kept: bool
+) -> None:
+    async def scenario() -> None:
+        network = Network()
+        network.request()
+        network.head()
+        network.tell("loadingFinished", encodedDataLength=encoded_bytes)
+        ((_, _, give),) = network.asked.bodies
+        give(Incoming(result={"body": "x" * body_bytes}))
+        assert network.only.body == (b"x" * body_bytes if kept else None)
+        assert network.only.body_error == ("" if kept else "over 1000 bytes")
+        assert network.kept.bytes == network.only.size + (body_bytes if kept else 0)
+
+    run(scenario())
+
+
+def test_a_body_that_is_far_too_large_is_not_even_asked_for() -> None:
+    network = Network()
+    network.request()
+    network.head()
+    network.tell("loadingFinished", encodedDataLength=10_000_000)
+    assert network.asked.bodies == []
+    assert network.only.body_error == "over 1000 bytes"
+
+
 def test_a_target_takes_what_it_had_under_way_with_it() -> None:
     network = Network()
     for number in ("1", "2"):

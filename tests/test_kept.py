@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import functools
 import itertools
 import json
 import os
@@ -129,6 +130,41 @@ def test_the_oldest_go_first_by_number_and_by_time(tmp_path: Path, site: Site) -
         assert len(_responses(daemon, session)) <= 3
         wait_for(lambda: not _responses(daemon, session), "their time is up")
         assert _get(daemon, session, "/responses").json["dropped"] == 5
+
+
+def test_bodies_up_to_their_bound_and_one_byte_more(tmp_path: Path, site: Site) -> None:
+    tmp_path.chmod(0o755)
+    with Daemon(tmp_path, response_body_bytes=1000) as daemon:
+        session = daemon.new(capture={"types": ["Fetch"]})
+        for size in (1000, 1001):
+            _open(
+                session,
+                site.url("/page"),
+                f"fetch('{site.url(f'/bytes?{size}')}').then(r => r.text()).then(() => 1)",
+            )
+
+        def found() -> list[tuple[int | None, str]]:
+            return [(r["body_bytes"], r["body_error"]) for r in _responses(daemon, session)]
+
+        wait_for(lambda: len(found()) == 2 and all(any(each) for each in found()), "both are told")
+        assert found() == [(1000, ""), (None, "over 1000 bytes")]
+
+
+def test_the_oldest_go_first_when_their_bodies_take_too_much(tmp_path: Path, site: Site) -> None:
+    tmp_path.chmod(0o755)
+    with Daemon(tmp_path, response_store_bytes=1 << 20) as daemon:
+        session = daemon.new(capture={"types": ["Fetch"]})
+
+        def is_there(number: int) -> bool:
+            found = _responses(daemon, session)
+            return [r["body_bytes"] for r in found if r["number"] == number] == [300_000]
+
+        for number in range(1, 6):
+            get = f"fetch('{site.url('/bytes?300000')}').then(r => r.text()).then(() => 1)"
+            _open(session, site.url("/page"), get)
+            wait_for(functools.partial(is_there, number), "it is kept, with its body")
+        assert [r["number"] for r in _responses(daemon, session)] == [3, 4, 5]
+        assert _get(daemon, session, "/responses").json["dropped"] == 2
 
 
 def test_as_har(shared_daemon: Daemon, new_session: NewSession, site: Site) -> None:
@@ -558,4 +594,3 @@ def test_it_does_not_disturb_a_client_that_intercepts(
         lambda: [r["status"] for r in _responses(shared_daemon, session)] == [418],
         "what the client made up is kept as an answer",
     )
-    assert json.dumps(_responses(shared_daemon, session))

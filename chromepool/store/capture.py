@@ -32,6 +32,9 @@ _LONGEST_S = 1.0
 _MOST_BYTES = _BUFFER_BYTES // 4
 """So much waits in Chrome at most, or it would let go of the oldest."""
 
+_HEAD_BYTES = 256 << 10
+"""Chrome counts a response's head to the bytes that came over the network."""
+
 
 @dataclasses.dataclass(slots=True)
 class _Waiting:
@@ -190,7 +193,7 @@ class CaptureDuty:
     def _fetch_later(
         self, response: Response, number: int, target: Target, request_id: str
     ) -> None:
-        if response.encoded_bytes > self._most_body_bytes:
+        if response.encoded_bytes > self._most_body_bytes + _HEAD_BYTES:
             response.body_error = f"over {self._most_body_bytes} bytes"
             return
         loop = asyncio.get_running_loop()
