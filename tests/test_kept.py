@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from chromepool.pool.downloads import MOST_LARGEST
 from tests.cdp import Cdp, connect, run
 from tests.daemon import Answer, Daemon, wait_for
 from tests.site import COOKIES, FILE_BYTES, Site
@@ -439,6 +440,28 @@ def test_a_download_over_the_limit_is_cancelled(tmp_path: Path, site: Site) -> N
         wait_for(big_is_gone, "the big one is not kept")
         assert "big.txt" not in _names(daemon, session)
         assert ("big.txt", "over 1000000 bytes") in _failures(daemon)
+
+
+def test_downloads_as_large_as_they_may_be_and_the_oldest_goes_first(
+    tmp_path: Path, site: Site
+) -> None:
+    tmp_path.chmod(0o755)
+    with Daemon(tmp_path, download_bytes=50_000) as daemon:
+        session = daemon.new(downloads="allow")
+        names = [f"{number}.bin" for number in range(MOST_LARGEST)]
+
+        def is_there(name: str) -> bool:
+            return name in _names(daemon, session)
+
+        for name in names:
+            _save(session, site, name, "'+'x'.repeat(50000)+'")
+            wait_for(functools.partial(is_there, name), "it is there")
+        assert _names(daemon, session) == names[::-1]
+        _save(session, site, "small.txt", "1")
+        wait_for(lambda: names[0] not in _names(daemon, session), "the oldest is gone")
+        assert _names(daemon, session) == ["small.txt", *names[:0:-1]]
+        (folder,) = daemon.state_dir.glob("profiles/*/Downloads")
+        assert {file.name for file in folder.iterdir()} == {"small.txt", *names[1:]}
 
 
 def _failures(daemon: Daemon) -> list[tuple[str, str]]:
