@@ -48,6 +48,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         if path == "/stop":
             self.server.on_visit()
+        elif path == "/redirect":
+            self._redirect()
+            return
         elif path == "/file":
             self._give_file()
             return
@@ -68,6 +71,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
         self.wfile.write(body)
+
+    def _redirect(self) -> None:
+        """To a page, by way of another redirect when it is asked to."""
+        self.send_response(302)
+        self.send_header("Location", "/redirect?2" if self.path == "/redirect?1" else "/page")
+        self.send_header("Set-Cookie", f"by={self.path[-1]}")
+        self.end_headers()
 
     def _give_file(self) -> None:
         half = b"x" * (FILE_BYTES // 2)

@@ -60,6 +60,29 @@ def test_what_begins_in_a_page_and_ends_in_another_target_is_whole(
     assert text == body.encode()
 
 
+def test_redirects_have_the_headers_that_they_came_with(
+    shared_daemon: Daemon, new_session: NewSession, site: Site
+) -> None:
+    """Cookies too, which Chrome tells of only when the request has already gone on."""
+    session = new_session(capture={})
+    base = f"/v1/sessions/{session['id']}/responses"
+
+    def is_whole() -> bool:
+        found = shared_daemon.ask("GET", base).json["responses"]
+        return len(found) == 3 and bool(found[2]["duration_ms"])
+
+    async def scenario() -> None:
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            _, page = await client.open_page()
+            await client.call("Page.navigate", {"url": site.url("/redirect?1")}, page)
+            wait_for(is_whole, "both redirects and the page are kept")
+
+    run(scenario())
+    found = shared_daemon.ask("GET", base).json["responses"]
+    told = [(r["status"], r["response_headers"].get("Set-Cookie")) for r in found]
+    assert told == [(302, "by=1"), (302, "by=2"), (200, None)]
+
+
 # -- what Chrome tells, made up --
 
 
@@ -143,6 +166,32 @@ def test_a_redirect_to_what_is_not_wanted_and_back() -> None:
     found = [(response.url, response.status) for _, response in network.kept]
     assert found == [("http://b/1", 302), ("http://b/2", 200)]
     assert network.duty.under_way.bytes == 0
+
+
+def test_headers_that_are_told_late_find_their_redirect() -> None:
+    network = Network(bodies=False, urls=("http://b/*",))
+    redirect = {"status": 302, "headers": {"Location": "x"}, "mimeType": ""}
+    network.request("http://b/1")
+    for url in ("http://b/2", "http://a/"):  # the last is not wanted, but what comes after it is
+        network.request(url, redirectResponse=redirect, redirectHasExtraInfo=True)
+    for number, status in enumerate((302, 302, 200)):
+        told = {"Number": str(number), "Long": "x" * 1000}
+        network.tell("responseReceivedExtraInfo", statusCode=status, headers=told)
+    network.head()
+    assert [response.response_headers["Number"] for _, response in network.kept] == ["0", "1"]
+    assert network.kept.bytes == sum(response.size for _, response in network.kept) > 2000
+    assert (len(network.duty.under_way), network.duty.under_way.bytes) == (0, 0)
+
+
+def test_headers_that_were_told_too_early_are_given_to_no_other() -> None:
+    network = Network(bodies=False)
+    redirect = {"status": 302, "headers": {"Location": "x"}, "mimeType": ""}
+    network.request()
+    network.request(redirectResponse=redirect, redirectHasExtraInfo=True)
+    network.tell("responseReceivedExtraInfo", statusCode=200, headers={"B": "2"})
+    network.head()
+    found = [response.response_headers for _, response in network.kept]
+    assert found == [{"Location": "x"}, {"B": "2"}]
 
 
 @pytest.mark.parametrize("when", ["before the head", "after the head"])

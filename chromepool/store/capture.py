@@ -17,7 +17,7 @@ from typing import Any
 
 from chromepool.browser.attendant import Attendant, Command, Target
 from chromepool.cdp import message as cdp
-from chromepool.store.responses import Response, Wanted
+from chromepool.store.responses import Response, Wanted, text_bytes
 from chromepool.store.ring import Ring
 from chromepool.store.under_way import Exchange, UnderWay
 
@@ -101,9 +101,10 @@ class CaptureDuty:
             self._finish(before, params["timestamp"])
             if before.response is not None:
                 before.response.body_error = "a redirect has none"
+        redirects = [] if before is None else _untold(before, params)
         self.under_way.take(request_id)
         request, url = params["request"], str(params["request"].get("url"))
-        if not self._wanted.takes_url(url):
+        if not self._wanted.takes_url(url) and not redirects:
             return
         exchange = Exchange(
             url=url,
@@ -113,6 +114,7 @@ class CaptureDuty:
             wall=float(params.get("wallTime", 0.0)),
             session=target.session,
             headers=dict(request.get("headers") or {}),
+            redirects=redirects,
         )
         self.under_way.add(request_id, exchange)
 
@@ -127,11 +129,23 @@ class CaptureDuty:
 
     def _on_response_headers(self, request_id: str, target: Target, params: dict[str, Any]) -> None:
         exchange, headers = self.under_way.get(request_id), dict(params.get("headers", {}))
-        if exchange is not None:
-            more = self.under_way.set_response_headers(request_id, headers)
-            if exchange.response is not None:
-                exchange.response.response_headers = headers
-                self._kept.grow(exchange.number, more)
+        if exchange is None:
+            return
+        status = params.get("statusCode")
+        while exchange.redirects:
+            redirect = exchange.redirects.pop(0)
+            if redirect.status == status:
+                more = text_bytes(headers) - text_bytes(redirect.response_headers)
+                self._put_response_headers(redirect, headers, more)
+                return
+        exchange.are_told = True
+        more = self.under_way.set_response_headers(request_id, headers)
+        self._put_response_headers(exchange, headers, more)
+
+    def _put_response_headers(self, exchange: Exchange, headers: dict[str, str], more: int) -> None:
+        if exchange.response is not None:
+            exchange.response.response_headers = headers
+            self._kept.grow(exchange.number, more)
 
     def _on_response_head(self, request_id: str, target: Target, params: dict[str, Any]) -> None:
         exchange = self.under_way.get(request_id)
@@ -158,7 +172,7 @@ class CaptureDuty:
     # -- keeping --
 
     def _begin(self, exchange: Exchange, request_id: str, head: dict[str, Any]) -> None:
-        status = int(head.get("status", 0))
+        exchange.status = status = int(head.get("status", 0))
         if not self._wanted.takes(exchange.url, exchange.type, status):
             self.under_way.take(request_id)
             return
@@ -250,6 +264,14 @@ class CaptureDuty:
             return
         response.body = body
         self._kept.grow(number, len(body))
+
+
+def _untold(before: Exchange, params: dict[str, Any]) -> list[Exchange]:
+    """The redirects of a request that goes on whose headers Chrome tells only after that."""
+    redirects, before.redirects = before.redirects, []
+    if params.get("redirectHasExtraInfo") and not before.are_told:
+        redirects.append(before)
+    return redirects
 
 
 _HANDLERS: dict[str, Callable[[CaptureDuty, str, Target, dict[str, Any]], None]] = {

@@ -30,6 +30,11 @@ class Exchange:
     response: Response | None = None
     number: int = 0
     """The response's."""
+    status: int = 0
+    are_told: bool = False
+    """Whether the response's headers are as they came over the network."""
+    redirects: list[Exchange] = dataclasses.field(default_factory=list)
+    """Those that led here and whose response's headers are still to be told, in their order."""
     size: int = 0
     """Bytes that it takes, with its response but without a body, as they are counted."""
 
@@ -53,7 +58,8 @@ class UnderWay:
         self.take(request_id)
         self._exchanges[request_id] = exchange
         headers = text_bytes(exchange.headers) + text_bytes(exchange.response_headers)
-        exchange.size = _OVERHEAD_BYTES + len(exchange.url) + headers
+        before = sum(redirect.size for redirect in exchange.redirects)
+        exchange.size = _OVERHEAD_BYTES + len(exchange.url) + headers + before
         self.bytes += exchange.size
         self._trim()
 
