@@ -47,6 +47,7 @@ def test_what_begins_in_a_page_and_ends_in_another_target_is_whole(
     async def scenario() -> dict[str, Any]:
         async with connect(session["webSocketDebuggerUrl"]) as client:
             _, page = await client.open_page()
+            await client.call("Page.enable", session=page)  # else the page may not listen yet
             await client.call("Page.navigate", {"url": site.url(path)}, page)
             found: dict[str, Any] = wait_for(find, "it is kept, with its body")
             return found
@@ -74,6 +75,7 @@ def test_redirects_have_the_headers_that_they_came_with(
     async def scenario() -> None:
         async with connect(session["webSocketDebuggerUrl"]) as client:
             _, page = await client.open_page()
+            await client.call("Page.enable", session=page)  # else the page may not listen yet
             await client.call("Page.navigate", {"url": site.url("/redirect?1")}, page)
             wait_for(is_whole, "both redirects and the page are kept")
 
