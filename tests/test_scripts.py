@@ -199,14 +199,20 @@ def test_a_document_without_a_script_of_its_own_has_them_too(
     def is_visited(times: int) -> bool:
         return len(visits) == times
 
+    async def load(client: Cdp, page: str, path: str) -> None:
+        await client.call("Page.enable", session=page)
+        await client.call("Page.navigate", {"url": site.url(path)}, page)
+        await client.wait_event("Page.loadEventFired")
+
     async def scenario() -> None:
         async with connect(session["webSocketDebuggerUrl"]) as client:
-            _, open_already = await client.open_page(site.url("/page"))
+            _, open_already = await client.open_page()
+            await load(client, open_already, "/page")
             body = {"name": "a", "source": "fetch('/stop')", "world": world}
             assert _ask(shared_daemon, session, "POST", "", body).status == 201
             _, new = await client.open_page()
             for number, page in enumerate((open_already, new), 1):
-                await client.call("Page.navigate", {"url": site.url(f"/page?{number}")}, page)
+                await load(client, page, f"/page?{number}")
                 wait_for(functools.partial(is_visited, number), "the script has run")
 
     run(scenario())
