@@ -185,6 +185,18 @@ def test_headers_that_are_told_late_find_their_redirect() -> None:
     assert (len(network.duty.under_way), network.duty.under_way.bytes) == (0, 0)
 
 
+def test_headers_that_are_told_after_the_end_are_kept() -> None:
+    network = Network(bodies=False)
+    network.request()
+    network.head(hasExtraInfo=True)
+    network.tell("loadingFinished")
+    assert not network.duty.under_way.has("page")
+    network.tell("responseReceivedExtraInfo", statusCode=200, headers={"Set-Cookie": "a=1"})
+    assert network.only.response_headers == {"Set-Cookie": "a=1"}
+    assert network.kept.bytes == network.only.size
+    assert (len(network.duty.under_way), network.duty.under_way.bytes) == (0, 0)
+
+
 def test_headers_that_were_told_too_early_are_given_to_no_other() -> None:
     network = Network(bodies=False)
     redirect = {"status": 302, "headers": {"Location": "x"}, "mimeType": ""}

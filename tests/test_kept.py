@@ -235,7 +235,8 @@ def test_cookies_are_in_the_har_one_by_one(
 
     def are_told() -> bool:
         told = entries()
-        return len(told) == 2 and bool(told[1]["request"]["cookies"] and told[1]["time"])
+        cookies = [entry["response"]["cookies"] for entry in told]
+        return len(told) == 2 and all(cookies) and bool(told[1]["request"]["cookies"])
 
     wait_for(are_told, "both pages, the second one with the cookies of the first")
     first, second = entries()

@@ -141,6 +141,8 @@ class CaptureDuty:
         exchange.are_told = True
         more = self.under_way.set_response_headers(request_id, headers)
         self._put_response_headers(exchange, headers, more)
+        if exchange.is_over:
+            self.under_way.take(request_id)
 
     def _put_response_headers(self, exchange: Exchange, headers: dict[str, str], more: int) -> None:
         if exchange.response is not None:
@@ -152,11 +154,17 @@ class CaptureDuty:
         if exchange is not None:
             exchange.type = str(params.get("type", exchange.type))
             exchange.session = target.session
+            exchange.will_be_told = bool(params.get("hasExtraInfo"))
             self._begin(exchange, request_id, params["response"])
 
     def _on_finished(self, request_id: str, target: Target, params: dict[str, Any]) -> None:
-        exchange = self.under_way.take(request_id)
-        if exchange is None or exchange.response is None:
+        exchange = self.under_way.get(request_id)
+        if exchange is None:
+            return
+        exchange.is_over = True
+        if exchange.are_told or not exchange.will_be_told:
+            self.under_way.take(request_id)
+        if exchange.response is None:
             return
         exchange.response.encoded_bytes = int(params.get("encodedDataLength", 0))
         self._finish(exchange, params["timestamp"])

@@ -33,6 +33,9 @@ class Exchange:
     status: int = 0
     are_told: bool = False
     """Whether the response's headers are as they came over the network."""
+    will_be_told: bool = False
+    is_over: bool = False
+    """It has ended, and is here until its response's headers are told."""
     redirects: list[Exchange] = dataclasses.field(default_factory=list)
     """Those that led here and whose response's headers are still to be told, in their order."""
     size: int = 0
@@ -103,7 +106,8 @@ class UnderWay:
 
     def has(self, session: str) -> bool:
         """Whether anything is under way for the target of this session."""
-        return any(exchange.session == session for exchange in self._exchanges.values())
+        exchanges = self._exchanges.values()
+        return any(each.session == session and not each.is_over for each in exchanges)
 
     def _trim(self) -> None:
         while len(self._exchanges) > self._most or self.bytes > self._most_bytes:
