@@ -41,7 +41,7 @@ _RESULTS = Path(__file__).parent / "results"
 _SESSIONS = 2000
 _WORKERS = 4
 _EVERY_S = 0.5
-_GROWTH, _GROWTH_OF_FEW = 1.1, 1.3
+_GROWTH, _GROWTH_OF_FEW = 1.1, 1.15
 """What the last tenth of the sessions may take of the second's memory. While there are few, what is
 kept of a hundred ended sessions and of a thousand events still fills up."""
 _FEW = 1000

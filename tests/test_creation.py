@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import os
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import structlog
@@ -26,10 +26,12 @@ from chromepool.model import Host, Limits, Reason, State, Usage
 from chromepool.monitor.health import Health
 from chromepool.pool import memory, warm
 from chromepool.pool.creation import Creator
+from chromepool.pool.keeping import Keeping
 from chromepool.pool.manager import Manager
 from chromepool.pool.order import Order
 from chromepool.pool.session import POOL, Session
 from chromepool.pool.sweeper import Sweeper
+from chromepool.store.responses import Response
 from tests.test_admission import Clock, run, settle
 
 LIMITS = Settings().session_limits
@@ -346,6 +348,23 @@ def test_a_sweep_ends_what_is_overdue_and_nothing_else(monkeypatch: pytest.Monke
             Reason.MAX_AGE,
             None,
         ]
+
+    run(main())
+
+
+def test_a_sweep_lets_go_of_what_was_kept_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nothing new arrives and nobody asks: both would let go of it too."""
+
+    async def main() -> None:
+        pool = Pool(monkeypatch, response_store_ttl_s=10)
+        session = await pool.creator.create(Order("a", LIMITS))
+        session.keeping = Keeping(pool.manager.settings, pool.clock, session.attendant)
+        kept = session.keeping.responses
+        kept.add(cast(Response, "a response"), 100)
+        for seconds, found in ((9.5, (100, 0)), (0.5, (0, 1))):
+            pool.clock.now += seconds
+            pool.sweeper.sweep()
+            assert (kept.bytes, kept.dropped) == found
 
     run(main())
 

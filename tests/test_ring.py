@@ -141,3 +141,21 @@ def test_scripts_at_their_edges() -> None:
 )
 def test_what_is_wanted(wanted: Wanted, takes: bool) -> None:
     assert wanted.takes("https://a/b/xy", "Fetch", 404) is takes
+
+
+@pytest.mark.parametrize(
+    ("pattern", "url", "takes"),
+    [
+        ("http://[::1]:80/*", "http://[::1]:80/x", True),
+        ("*f[name]=*", "http://a/?f[name]=1", True),
+        ("*f[name]=*", "http://a/?fn=1", False),
+        ("*[!a]", "http://a/[!a]", True),
+        ("*?", "", False),
+        ("http://a/*", "http://a/x\ny", True),
+        ("http://a/", "HTTP://a/", False),
+    ],
+)
+def test_only_asterisks_and_question_marks_stand_for_others(
+    pattern: str, url: str, takes: bool
+) -> None:
+    assert Wanted(urls=(pattern,)).takes(url, "Fetch", 200) is takes

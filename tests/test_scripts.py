@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cdp import Cdp, connect, run
-from tests.daemon import Answer, Daemon
+from tests.daemon import Answer, Daemon, wait_for
 from tests.node import script
 from tests.site import Site
 
@@ -82,10 +83,13 @@ def test_at_once_in_the_open_pages_and_in_a_world_of_its_own(
             body = {"name": "now", "source": MARK.format("n"), "run_now": True}
             assert _ask(shared_daemon, session, "POST", "", body).status == 201
             assert await client.evaluate("window.marks", page) == "n"
-            hidden = {"name": "w", "source": "window.hidden = 1; document.title = 'w'"}
-            _ask(shared_daemon, session, "POST", "", hidden | {"world": "apart"})
+            # Its variables are its own; the document is everybody's, once there is one.
+            tell = "addEventListener('DOMContentLoaded', () => { document.title = window.hidden })"
+            hidden = {"name": "w", "source": f"window.hidden = 'w'; {tell}", "world": "apart"}
+            assert _ask(shared_daemon, session, "POST", "", hidden).status == 201
             await _go(client, page, "data:text/html,<p>y")
-            assert await client.evaluate("[window.hidden, window.marks]", page) == [None, "n"]
+            found = await client.evaluate("[document.title, window.hidden, window.marks]", page)
+            assert found == ["w", None, "n"]
 
     run(scenario())
 
@@ -164,6 +168,71 @@ def test_workers_are_left_alone(new_session: NewSession, site: Site, kind: str) 
       const worker = new {kind}(URL.createObjectURL(new Blob([{json.dumps(code)}])));
       (worker.port ?? worker).onmessage = (event) => resolve([event.data, window.kept_mark]);
     }})"""
+
+    async def scenario() -> Any:
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            _, page = await client.open_page()
+            await _go(client, page, site.url("/page"))
+            return await client.evaluate(ask, page)
+
+    assert run(scenario()) == ["undefined", 7]
+
+
+@pytest.mark.parametrize("world", ["", "apart"])
+def test_a_document_without_a_script_of_its_own_has_them_too(
+    shared_daemon: Daemon, session: dict[str, Any], site: Site, world: str
+) -> None:
+    """Though no client evaluates anything in it, or listens to what runs there."""
+    visits: list[None] = []
+    site.on_visit = lambda: visits.append(None)
+
+    def is_visited(times: int) -> bool:
+        return len(visits) == times
+
+    async def load(client: Cdp, page: str, path: str) -> None:
+        await client.call("Page.enable", session=page)
+        await client.call("Page.navigate", {"url": site.url(path)}, page)
+        await client.wait_event("Page.loadEventFired")
+
+    async def scenario() -> None:
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            _, open_already = await client.open_page()
+            await load(client, open_already, "/page")
+            body = {"name": "a", "source": "fetch('/stop')", "world": world}
+            assert _ask(shared_daemon, session, "POST", "", body).status == 201
+            _, new = await client.open_page()
+            for number, page in enumerate((open_already, new), 1):
+                await load(client, page, f"/page?{number}")
+                wait_for(functools.partial(is_visited, number), "the script has run")
+
+    run(scenario())
+
+
+def test_one_that_is_not_to_run_now_does_not_run_in_an_open_document_later(
+    shared_daemon: Daemon, session: dict[str, Any]
+) -> None:
+    """Not even in one that has had no script so far."""
+
+    async def scenario() -> Any:
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            _, page = await client.open_page()
+            await client.call("Page.enable", session=page)
+            await client.call("Page.navigate", {"url": "data:text/html,<p>x"}, page)
+            await client.wait_event("Page.loadEventFired")
+            body = {"name": "a", "source": MARK.format("a")}
+            assert _ask(shared_daemon, session, "POST", "", body).status == 201
+            return await client.evaluate("window.marks", page)
+
+    assert run(scenario()) is None
+
+
+def test_service_workers_are_left_alone(new_session: NewSession, site: Site) -> None:
+    session = new_session(scripts=[{"name": "a", "source": "globalThis.kept_mark = 7"}])
+    ask = """new Promise(async (resolve) => {
+      navigator.serviceWorker.onmessage = (event) => resolve([event.data, window.kept_mark]);
+      await navigator.serviceWorker.register('/service_worker.js');
+      (await navigator.serviceWorker.ready).active.postMessage('typeof kept_mark');
+    })"""
 
     async def scenario() -> Any:
         async with connect(session["webSocketDebuggerUrl"]) as client:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 from collections.abc import Callable
 
 from chromepool.browser.attendant import Attendant
 from chromepool.config import Settings
-from chromepool.errors import CommandFailed, InvalidRequest
+from chromepool.errors import CommandFailed, InvalidRequest, NoAnswer
 from chromepool.store.capture import CaptureDuty
 from chromepool.store.console import ConsoleDuty, Said
 from chromepool.store.responses import Response, Wanted
@@ -38,7 +39,6 @@ class Keeping:
         self._scripts = Scripts(settings.max_scripts, settings.max_script_bytes)
         self._scripting: ScriptingDuty | None = None
         self._lock = asyncio.Lock()
-        self._console_on = False
         self._body_bytes = settings.response_body_bytes
         self.responses: Ring[Response] = Ring(
             settings.response_store_items,
@@ -55,9 +55,9 @@ class Keeping:
         :class:`StoreFull`, :class:`InvalidRequest`."""
         for script in wishes.scripts:
             self._scripts.add(script)
-        self._console_on = wishes.console
         if wishes.scripts:
             await self._tell("")
+            self.on_scripts()
         if wishes.capture is not None:
             attendant = self._attendant()
             duty = CaptureDuty(attendant, wishes.capture, self.responses, self._body_bytes)
@@ -89,7 +89,8 @@ class Keeping:
 
     async def add_script(self, script: Script, *, run_now: bool) -> None:
         """One more, last in the order; raises :class:`ScriptExists`, :class:`StoreFull`,
-        :class:`InvalidRequest`. When it returns every target has it."""
+        :class:`InvalidRequest`, and :class:`NoAnswer` where a page hangs. When it returns every
+        target has it; when it raises none has, but for a page that hangs, until it answers."""
         async with self._lock:
             self._scripts.add(script)
             await self._tell_or_undo(script, None, run_now)
@@ -104,32 +105,43 @@ class Keeping:
             return new
 
     async def remove_script(self, name: str) -> None:
-        """Takes one out everywhere; raises :class:`ScriptNotFound`."""
+        """Takes one out everywhere; raises :class:`ScriptNotFound`. Raises :class:`NoAnswer` where
+        a page hangs: the script is gone then too, and from that page when it answers."""
         async with self._lock:
             self._scripts.remove(name)
+            self.on_scripts()
             await self._tell("")
 
     async def _tell_or_undo(self, script: Script, before: Script | None, run_now: bool) -> None:
         try:
             await self._tell(script.name if run_now else "")
+        except NoAnswer:
+            self._undo(script, before)
+            raise
         except CommandFailed as error:
-            if before is None:
-                self._scripts.remove(script.name)
-            else:
-                self._scripts.put(before)
+            self._undo(script, before)
             raise InvalidRequest(f"Chrome does not take the script: {error.detail}.") from error
+        self.on_scripts()
+
+    def _undo(self, script: Script, before: Script | None) -> None:
+        """Not waited for: a page that hangs has been waited for already."""
+        if before is None:
+            self._scripts.remove(script.name)
+        else:
+            self._scripts.put(before)
+        attendant = self._attendant()
+        if self._scripting is not None:
+            for target in attendant.targets:
+                attendant.tell_one(self._scripting, target)
 
     async def _tell(self, run_now: str) -> None:
-        attendant = self._attendant()
-        if self._scripting is None:
-            self._scripting = ScriptingDuty(self._scripts)
-            self._scripting.runtime_in_use = self._console_on
-            duty = self._scripting
-            duty.repeat = lambda target: attendant.tell_one(duty, target)
-            self._scripting.run_now = run_now
-            await attendant.take_on(self._scripting)
-        else:
-            self._scripting.run_now = run_now
-            await attendant.tell(self._scripting)
-        self._scripting.run_now = ""
-        self.on_scripts()
+        attendant, duty = self._attendant(), self._scripting
+        new = duty is None
+        if duty is None:
+            duty = self._scripting = ScriptingDuty(self._scripts)
+            duty.repeat = functools.partial(attendant.tell_one, duty)
+        duty.run_now = run_now
+        try:
+            await (attendant.take_on(duty) if new else attendant.tell(duty))
+        finally:
+            duty.run_now = ""

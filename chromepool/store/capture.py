@@ -17,11 +17,12 @@ from typing import Any
 
 from chromepool.browser.attendant import Attendant, Command, Target
 from chromepool.cdp import message as cdp
-from chromepool.store.responses import Response, Wanted
+from chromepool.store.responses import Response, Wanted, text_bytes
 from chromepool.store.ring import Ring
+from chromepool.store.under_way import Exchange, UnderWay
 
-_OPEN = 1000
-"""Requests under way that are remembered; the oldest are forgotten first."""
+_UNDER_WAY, _UNDER_WAY_BYTES = 1000, 4 << 20
+"""Requests under way that are remembered, and what they take at most."""
 _BUFFER_BYTES = 16 << 20
 """What Chrome keeps of bodies, for each target, until they are fetched."""
 _REST_S = 0.05
@@ -31,22 +32,8 @@ _LONGEST_S = 1.0
 _MOST_BYTES = _BUFFER_BYTES // 4
 """So much waits in Chrome at most, or it would let go of the oldest."""
 
-
-@dataclasses.dataclass(slots=True)
-class _Exchange:
-    """A request under way."""
-
-    request: dict[str, Any]
-    type: str
-    began: float
-    """CDP's monotonic seconds."""
-    wall: float
-    """The same in seconds of the day."""
-    headers: dict[str, str] = dataclasses.field(default_factory=dict)
-    """As they went over the network, where Chrome has told."""
-    response_headers: dict[str, str] = dataclasses.field(default_factory=dict)
-    response: Response | None = None
-    number: int = 0
+_HEAD_BYTES = 256 << 10
+"""Chrome counts a response's head to the bytes that came over the network."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -58,8 +45,8 @@ class _Waiting:
     """When the first came (the loop's seconds),"""
     last: float
     """and the last."""
-    exchanges: list[tuple[str, _Exchange]] = dataclasses.field(default_factory=list)
-    """With their request ids."""
+    responses: list[tuple[str, int]] = dataclasses.field(default_factory=list)
+    """Chrome's ids of the requests, and numbers of the responses."""
     encoded_bytes: int = 0
 
     def due(self) -> float:
@@ -76,11 +63,11 @@ class CaptureDuty:
         wanted: Wanted,
         kept: Ring[Response],
         most_body_bytes: int,
-        on_response: Callable[[int, Response], None] = lambda number, response: None,
     ) -> None:
         self._attendant, self._wanted, self._kept = attendant, wanted, kept
-        self._most_body_bytes, self._on_response = most_body_bytes, on_response
-        self._open: dict[tuple[str, str], _Exchange] = {}
+        self._most_body_bytes = most_body_bytes
+        self.under_way = UnderWay(_UNDER_WAY, _UNDER_WAY_BYTES)
+        """What is wanted so far: what cannot be is not remembered."""
         self.events = frozenset(name.encode() for name in _HANDLERS)
         self._waiting: dict[str, _Waiting] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -96,109 +83,139 @@ class CaptureDuty:
 
     def gone(self, target: Target) -> None:
         """What it had under way stays as it is."""
-        for key in [key for key in self._open if key[0] == target.session]:
-            del self._open[key]
+        self.under_way.forget(target.session)
         self._waiting.pop(target.session, None)
 
     def heard(self, target: Target, event: cdp.Incoming) -> None:
         """One of the network's events."""
         handler = _HANDLERS.get(event.method)
         if handler is not None:
-            handler(
-                self, (target.session, str(event.params.get("requestId"))), target, event.params
-            )
+            handler(self, str(event.params.get("requestId")), target, event.params)
 
     # -- the events, in the order in which they come --
 
-    def _on_request(self, key: tuple[str, str], target: Target, params: dict[str, Any]) -> None:
-        before = self._open.pop(key, None)
+    def _on_request(self, request_id: str, target: Target, params: dict[str, Any]) -> None:
+        before = self.under_way.get(request_id)
         if before is not None and "redirectResponse" in params:
-            self._begin(before, params["redirectResponse"])
+            self._begin(before, request_id, params["redirectResponse"])
             self._finish(before, params["timestamp"])
             if before.response is not None:
                 before.response.body_error = "a redirect has none"
-        began, wall = float(params["timestamp"]), float(params.get("wallTime", 0.0))
-        request = dict(params["request"])
-        self._open[key] = _Exchange(request, str(params.get("type", "Other")), began, wall)
-        while len(self._open) > _OPEN:
-            del self._open[next(iter(self._open))]
+        redirects = [] if before is None else _untold(before, params)
+        self.under_way.take(request_id)
+        request, url = params["request"], str(params["request"].get("url"))
+        if not self._wanted.takes_url(url) and not redirects:
+            return
+        exchange = Exchange(
+            url=url,
+            method=str(request.get("method")),
+            type=str(params.get("type", "Other")),
+            began=float(params["timestamp"]),
+            wall=float(params.get("wallTime", 0.0)),
+            session=target.session,
+            headers=dict(request.get("headers") or {}),
+            redirects=redirects,
+        )
+        self.under_way.add(request_id, exchange)
 
-    def _on_request_headers(
-        self, key: tuple[str, str], target: Target, params: dict[str, Any]
-    ) -> None:
-        exchange = self._open.get(key)
+    def _on_request_headers(self, request_id: str, target: Target, params: dict[str, Any]) -> None:
+        exchange, headers = self.under_way.get(request_id), dict(params.get("headers", {}))
         if exchange is not None:
-            exchange.headers = dict(params.get("headers", {}))
+            exchange.are_exact = True
+            more = self.under_way.set_headers(request_id, headers)
             if exchange.response is not None:
-                exchange.response.request_headers = exchange.headers
+                exchange.response.request_headers = headers
+                self._kept.grow(exchange.number, more)
 
-    def _on_response_headers(
-        self, key: tuple[str, str], target: Target, params: dict[str, Any]
-    ) -> None:
-        exchange = self._open.get(key)
-        if exchange is not None:
-            exchange.response_headers = dict(params.get("headers", {}))
-            if exchange.response is not None:
-                exchange.response.response_headers = exchange.response_headers
+    def _on_response_headers(self, request_id: str, target: Target, params: dict[str, Any]) -> None:
+        exchange, headers = self.under_way.get(request_id), dict(params.get("headers", {}))
+        if exchange is None:
+            return
+        status = params.get("statusCode")
+        while exchange.redirects:
+            redirect = exchange.redirects.pop(0)
+            if redirect.status == status:
+                more = text_bytes(headers) - text_bytes(redirect.response_headers)
+                self._put_response_headers(redirect, headers, more)
+                return
+        exchange.are_told = True
+        more = self.under_way.set_response_headers(request_id, headers)
+        self._put_response_headers(exchange, headers, more)
+        if exchange.is_over:
+            self.under_way.take(request_id)
 
-    def _on_response_head(
-        self, key: tuple[str, str], target: Target, params: dict[str, Any]
-    ) -> None:
-        exchange = self._open.get(key)
+    def _put_response_headers(self, exchange: Exchange, headers: dict[str, str], more: int) -> None:
+        if exchange.response is not None:
+            exchange.response.response_headers = headers
+            self._kept.grow(exchange.number, more)
+
+    def _on_response_head(self, request_id: str, target: Target, params: dict[str, Any]) -> None:
+        exchange = self.under_way.get(request_id)
         if exchange is not None:
             exchange.type = str(params.get("type", exchange.type))
-            self._begin(exchange, params["response"])
+            exchange.session = target.session
+            exchange.will_be_told = bool(params.get("hasExtraInfo"))
+            self._begin(exchange, request_id, params["response"])
 
-    def _on_finished(self, key: tuple[str, str], target: Target, params: dict[str, Any]) -> None:
-        exchange = self._open.pop(key, None)
-        if exchange is None or exchange.response is None:
+    def _on_finished(self, request_id: str, target: Target, params: dict[str, Any]) -> None:
+        exchange = self.under_way.get(request_id)
+        if exchange is None:
+            return
+        exchange.is_over = True
+        if exchange.are_told or not exchange.will_be_told:
+            self.under_way.take(request_id)
+        if exchange.response is None:
             return
         exchange.response.encoded_bytes = int(params.get("encodedDataLength", 0))
         self._finish(exchange, params["timestamp"])
         if self._wanted.bodies:
-            self._fetch_later(exchange, target, key[1])
+            self._fetch_later(exchange.response, exchange.number, target, request_id)
 
-    def _on_failed(self, key: tuple[str, str], target: Target, params: dict[str, Any]) -> None:
-        exchange = self._open.pop(key, None)
+    def _on_failed(self, request_id: str, target: Target, params: dict[str, Any]) -> None:
+        exchange = self.under_way.take(request_id)
         if exchange is not None and exchange.response is not None:
             exchange.response.error = str(params.get("errorText", "failed"))
             self._finish(exchange, params["timestamp"])
 
     # -- keeping --
 
-    def _begin(self, exchange: _Exchange, head: dict[str, Any]) -> None:
-        status = int(head.get("status", 0))
-        request = exchange.request
-        if not self._wanted.takes(str(request.get("url")), exchange.type, status):
+    def _begin(self, exchange: Exchange, request_id: str, head: dict[str, Any]) -> None:
+        exchange.status = status = int(head.get("status", 0))
+        if not self._wanted.takes(exchange.url, exchange.type, status):
+            self.under_way.take(request_id)
             return
-        headers = exchange.headers or head.get("requestHeaders") or request.get("headers") or {}
+        if not exchange.are_exact and head.get("requestHeaders"):
+            exchange.headers = dict(head["requestHeaders"])
+        if not exchange.response_headers:
+            exchange.response_headers = dict(head.get("headers") or {})
+        self.under_way.add(request_id, exchange)  # counted anew
         exchange.response = Response(
-            url=str(request.get("url")),
-            method=str(request.get("method")),
+            url=exchange.url,
+            method=exchange.method,
             status=status,
             status_text=str(head.get("statusText", "")),
             type=exchange.type,
             mime_type=str(head.get("mimeType", "")),
-            request_headers=dict(headers),
-            response_headers=exchange.response_headers or dict(head.get("headers") or {}),
+            request_headers=exchange.headers,
+            response_headers=exchange.response_headers,
             started_at=datetime.datetime.fromtimestamp(exchange.wall, datetime.UTC),
+            began=exchange.began,
             timing=dict(head.get("timing") or {}),
             protocol=str(head.get("protocol", "")),
             remote_address=str(head.get("remoteIPAddress", "")),
         )
         exchange.number = self._kept.add(exchange.response, exchange.response.size)
-        self._on_response(exchange.number, exchange.response)
 
-    def _finish(self, exchange: _Exchange, at: float) -> None:
+    def _finish(self, exchange: Exchange, at: float) -> None:
         if exchange.response is not None:
             exchange.response.duration_ms = round((float(at) - exchange.began) * 1000, 3)
 
     # -- bodies --
 
-    def _fetch_later(self, exchange: _Exchange, target: Target, request_id: str) -> None:
-        response = exchange.response
-        assert response is not None
-        if response.encoded_bytes > self._most_body_bytes:
+    def _fetch_later(
+        self, response: Response, number: int, target: Target, request_id: str
+    ) -> None:
+        if response.encoded_bytes > self._most_body_bytes + _HEAD_BYTES:
             response.body_error = f"over {self._most_body_bytes} bytes"
             return
         loop = asyncio.get_running_loop()
@@ -207,10 +224,9 @@ class CaptureDuty:
             waiting = _Waiting(target, loop.time(), loop.time())
             self._waiting[target.session] = waiting
         waiting.last = loop.time()
-        waiting.exchanges.append((request_id, exchange))
+        waiting.responses.append((request_id, number))
         waiting.encoded_bytes += response.encoded_bytes
-        busy = any(session == target.session for session, _ in self._open)
-        if not busy or waiting.encoded_bytes > _MOST_BYTES:
+        if not self.under_way.has(target.session) or waiting.encoded_bytes > _MOST_BYTES:
             self._fetch_all(target.session)
         elif self._timer is None:
             self._timer = loop.call_later(_REST_S, self._fetch_rested)
@@ -228,15 +244,15 @@ class CaptureDuty:
     def _fetch_all(self, session: str) -> None:
         waiting = self._waiting.pop(session, None)
         if waiting is not None:
-            for request_id, exchange in waiting.exchanges:
-                self._fetch(exchange, waiting.target, request_id)
+            for request_id, number in waiting.responses:
+                if self._kept.get(number) is not None:  # others have pushed it out, or somebody did
+                    self._fetch(number, waiting.target, request_id)
 
-    def _fetch(self, exchange: _Exchange, target: Target, request_id: str) -> None:
-        response, number = exchange.response, exchange.number
-        assert response is not None
-
+    def _fetch(self, number: int, target: Target, request_id: str) -> None:
         def on_answer(answer: cdp.Incoming) -> None:
-            self._keep_body(response, number, answer)
+            response = self._kept.get(number)
+            if response is not None:
+                self._keep_body(response, number, answer)
 
         self._attendant.ask("Network.getResponseBody", {"requestId": request_id}, target, on_answer)
 
@@ -258,7 +274,15 @@ class CaptureDuty:
         self._kept.grow(number, len(body))
 
 
-_HANDLERS: dict[str, Callable[[CaptureDuty, tuple[str, str], Target, dict[str, Any]], None]] = {
+def _untold(before: Exchange, params: dict[str, Any]) -> list[Exchange]:
+    """The redirects of a request that goes on whose headers Chrome tells only after that."""
+    redirects, before.redirects = before.redirects, []
+    if params.get("redirectHasExtraInfo") and not before.are_told:
+        redirects.append(before)
+    return redirects
+
+
+_HANDLERS: dict[str, Callable[[CaptureDuty, str, Target, dict[str, Any]], None]] = {
     "Network.requestWillBeSent": CaptureDuty._on_request,
     "Network.requestWillBeSentExtraInfo": CaptureDuty._on_request_headers,
     "Network.responseReceived": CaptureDuty._on_response_head,

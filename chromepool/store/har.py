@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import datetime
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from chromepool.store import cookies
 from chromepool.store.responses import Response
 
 _TEXTS = ("text/", "application/json", "application/javascript", "application/xml", "image/svg")
@@ -17,6 +18,15 @@ _UNKNOWN = -1
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in pairs]
+
+
+def _headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Each by itself: Chrome tells those of one name together, a line for each."""
+    return [(name, line) for name, value in headers.items() for line in value.split("\n")]
+
+
+def _named(headers: list[tuple[str, str]], wanted: str) -> list[str]:
+    return [value for name, value in headers if name.lower() == wanted]
 
 
 def _content(response: Response) -> dict[str, Any]:
@@ -32,32 +42,38 @@ def _content(response: Response) -> dict[str, Any]:
 
 
 def _timings(response: Response) -> dict[str, float]:
-    """HAR's phases from CDP's: each begins where the one before it ends, -1 is "not needed"."""
-    timing = response.timing
-
-    def span(start: str, end: str) -> float:
-        first, last = timing.get(start, _UNKNOWN), timing.get(end, _UNKNOWN)
-        return round(last - first, 3) if first >= 0 and last >= first else _UNKNOWN
-
-    total = response.duration_ms or 0.0
-    send = max(0.0, span("sendStart", "sendEnd"))
-    wait = max(0.0, span("sendEnd", "receiveHeadersEnd"))
-    before = max(0.0, float(timing.get("sendStart", 0.0)))
-    return {
-        "blocked": _UNKNOWN,
-        "dns": span("dnsStart", "dnsEnd"),
-        "connect": span("connectStart", "connectEnd"),
-        "ssl": span("sslStart", "sslEnd"),
-        "send": send,
-        "wait": wait,
-        "receive": round(max(0.0, total - before - send - wait), 3),
+    """HAR's phases: each begins where the one before it ends, and their sum is the entry's time.
+    ``ssl`` is a part of ``connect``. Of a response that came from no server only the sum is known.
+    """
+    timing, total = response.timing, response.duration_ms or 0.0
+    offset = (timing.get("requestTime", response.began) - response.began) * 1000
+    starts = [timing.get(f"{phase}Start", _UNKNOWN) for phase in ("dns", "connect", "send")]
+    ends = {
+        "blocked": next((start for start in starts if start >= 0), _UNKNOWN),
+        "dns": timing.get("dnsEnd", _UNKNOWN),
+        "connect": timing.get("connectEnd", _UNKNOWN),
+        "send": timing.get("sendEnd", _UNKNOWN),
+        "wait": timing.get("receiveHeadersEnd", _UNKNOWN),
     }
+    found, at = dict[str, float](), 0.0
+    for phase, end in ends.items():
+        if end < 0:
+            found[phase] = 0.0 if phase in ("send", "wait") else _UNKNOWN
+            continue
+        begun, at = at, min(max(at, offset + end), total)
+        found[phase] = round(at - begun, 3)
+    return found | {"receive": round(total - at, 3), "ssl": _ssl(timing, found["connect"])}
+
+
+def _ssl(timing: Mapping[str, float], connect: float) -> float:
+    start, end = timing.get("sslStart", _UNKNOWN), timing.get("sslEnd", _UNKNOWN)
+    return round(min(end - start, connect), 3) if 0 <= start <= end else _UNKNOWN
 
 
 def _entry(response: Response) -> dict[str, Any]:
     query = urllib.parse.parse_qsl(urllib.parse.urlsplit(response.url).query, True)
     version = response.protocol or "HTTP/1.1"
-    location = {k.lower(): v for k, v in response.response_headers.items()}.get("location", "")
+    asked, answered = _headers(response.request_headers), _headers(response.response_headers)
     entry = {
         "startedDateTime": response.started_at.isoformat(timespec="milliseconds"),
         "time": response.duration_ms or 0.0,
@@ -65,8 +81,8 @@ def _entry(response: Response) -> dict[str, Any]:
             "method": response.method,
             "url": response.url,
             "httpVersion": version,
-            "cookies": [],
-            "headers": _pairs(response.request_headers.items()),
+            "cookies": cookies.sent(";".join(_named(asked, "cookie"))),
+            "headers": _pairs(asked),
             "queryString": _pairs(query),
             "headersSize": _UNKNOWN,
             "bodySize": _UNKNOWN,
@@ -75,10 +91,10 @@ def _entry(response: Response) -> dict[str, Any]:
             "status": response.status,
             "statusText": response.status_text,
             "httpVersion": version,
-            "cookies": [],
-            "headers": _pairs(response.response_headers.items()),
+            "cookies": [cookies.received(value) for value in _named(answered, "set-cookie")],
+            "headers": _pairs(answered),
             "content": _content(response),
-            "redirectURL": location,
+            "redirectURL": next(iter(_named(answered, "location")), ""),
             "headersSize": _UNKNOWN,
             "bodySize": response.encoded_bytes or _UNKNOWN,
         },
@@ -87,7 +103,7 @@ def _entry(response: Response) -> dict[str, Any]:
         "_resourceType": response.type.lower(),
     }
     if response.remote_address:
-        entry["serverIPAddress"] = response.remote_address
+        entry["serverIPAddress"] = response.remote_address.strip("[]")
     return entry
 
 

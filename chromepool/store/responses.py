@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import fnmatch
+import functools
 import re
+from collections.abc import Mapping
 from typing import Any
 
 _OVERHEAD_BYTES = 512
@@ -29,8 +31,23 @@ class Wanted:
         return (
             (not self.types or kind in self.types)
             and (not self.statuses or any(_is_status(status, s) for s in self.statuses))
-            and (not self.urls or any(fnmatch.fnmatchcase(url, u) for u in self.urls))
+            and self.takes_url(url)
         )
+
+    def takes_url(self, url: str) -> bool:
+        """Whether a response from there may be one of those."""
+        return not self.urls or any(_pattern(u).match(url) for u in self.urls)
+
+
+@functools.lru_cache(256)
+def _pattern(wanted: str) -> re.Pattern[str]:
+    """As the shell's, but for sets of characters: URLs have brackets of their own."""
+    return re.compile(fnmatch.translate(wanted.replace("[", "[[]")))
+
+
+def text_bytes(headers: Mapping[str, str]) -> int:
+    """What headers take, about."""
+    return sum(map(len, headers)) + sum(map(len, headers.values()))
 
 
 def _is_status(status: int, wanted: str) -> bool:
@@ -50,6 +67,8 @@ class Response:
     request_headers: dict[str, str]
     response_headers: dict[str, str]
     started_at: datetime.datetime
+    began: float = 0.0
+    """The same in CDP's monotonic seconds."""
     timing: dict[str, Any] = dataclasses.field(default_factory=dict)
     """CDP's ResourceTiming, in milliseconds from its ``requestTime``."""
     protocol: str = ""
@@ -67,6 +86,6 @@ class Response:
     @property
     def size(self) -> int:
         """Bytes that keeping it takes, without the body."""
-        headers = (*self.request_headers.items(), *self.response_headers.items())
-        texts = sum(len(name) + len(value) for name, value in headers)
-        return _OVERHEAD_BYTES + len(self.url) + texts
+        texts = len(self.url) + len(self.method) + len(self.status_text) + len(self.mime_type)
+        headers = text_bytes(self.request_headers) + text_bytes(self.response_headers)
+        return _OVERHEAD_BYTES + texts + headers

@@ -48,12 +48,12 @@ class Ring(Generic[T]):
         return self._last
 
     def grow(self, number: int, size: int) -> None:
-        """An item that is kept takes so many bytes more than it did."""
-        for kept in self._kept:
-            if kept.number == number:
-                kept.size += size
-                self.bytes += size
-        self.trim()
+        """An item that is kept takes so many bytes more than it did, or fewer."""
+        kept = self._find(number)
+        if kept is not None:
+            kept.size += size
+            self.bytes += size
+            self.trim()
 
     def trim(self) -> None:
         """Lets go of what is too old or too much."""
@@ -69,7 +69,15 @@ class Ring(Generic[T]):
     def get(self, number: int) -> T | None:
         """The item of this number, if it is kept still."""
         self.trim()
-        return next((kept.item for kept in self._kept if kept.number == number), None)
+        kept = self._find(number)
+        return None if kept is None else kept.item
+
+    def _find(self, number: int) -> _Kept[T] | None:
+        """Mostly it is one of the newest that is asked for."""
+        for kept in reversed(self._kept):
+            if kept.number == number:
+                return kept
+        return None
 
     def remove(self, number: int) -> bool:
         """Takes one out; whether it was there."""
