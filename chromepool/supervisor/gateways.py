@@ -205,7 +205,7 @@ class Gateways:
         try:
             gateway.wire.send(message, fds)
         except WireError as error:  # ours, and not its fault: whoever waits for it waits in vain
-            log.error("wire.unsent", error=error)
+            log.error("gateway.untold", error=error)
             return False
         except OSError as error:
             self._drop(gateway, str(error))
