@@ -252,7 +252,8 @@ class Client:
         Where the daemon no longer knows all of it (its journal is off, or has let go of it, or its
         gateway was killed), an event ``events.lost`` stands for it.
 
-        Raises :class:`ApiError` for a refusal, :class:`ClientBlocked` when no daemon is there."""
+        Raises :class:`ApiError` for a refusal, :class:`DaemonUnreachable` when no daemon is there.
+        """
         while True:
             headers = {} if after is None else {"Last-Event-ID": str(after)}
             timeout = aiohttp.ClientTimeout(total=None, sock_read=_SILENCE_S)
