@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.chaos.clients import half_open
-from chromepool.supervisor import chrome
+from chromepool.supervisor.chrome import command_line as chrome
 from tests.daemon import Daemon, wait_for
 from tests.drivers import calling, driving
 from tests.stubborn import stubborn_chrome

@@ -8,13 +8,14 @@ import secrets
 import time
 from typing import Any
 
-from chromepool import structured, tokens
+from chromepool import tokens
 from chromepool.client import Client
 from chromepool.errors import ChromepoolError
+from chromepool.gateway.log import get_logger
+from chromepool.gateway.sessions.manager import Manager
 from chromepool.logs import strike
-from chromepool.pool.manager import Manager
 
-log = structured.get("chromepool.canary")
+log = get_logger("chromepool.canary")
 
 _NAME = "(canary)"
 """Of its token. No token of a file's can have it, since parentheses are not for names."""

@@ -23,9 +23,11 @@ import aiohttp
 import msgspec
 import tenacity
 
-from chromepool.api.daemon_schema import DrainRequest, DrainView, ReloadView
-from chromepool.api.history_schema import HistoryPage, PastSessionWithEvents
-from chromepool.api.schema import (
+from chromepool.config import default_runtime_dir
+from chromepool.errors import ChromepoolError, DaemonUnreachable, InvalidRequest
+from chromepool.schema.admin import DrainRequest, DrainView, ReloadView
+from chromepool.schema.history import HistoryPage, PastSessionWithEvents
+from chromepool.schema.session import (
     CreateSession,
     Problem,
     QueueView,
@@ -34,8 +36,6 @@ from chromepool.api.schema import (
     StatusView,
     WaiterView,
 )
-from chromepool.config import default_runtime_dir
-from chromepool.errors import ChromepoolError, DaemonUnreachable, InvalidRequest
 
 T = TypeVar("T")
 _BASE = "http://chromepool"
@@ -175,7 +175,7 @@ class Client:
 
     async def create(self, *, wait_s: float = 0.0, **options: Any) -> SessionView:
         """A new session, ready to be driven; ``options`` are the fields of
-        :class:`~chromepool.api.schema.CreateSession`. Waits up to ``wait_s`` for a place.
+        :class:`~chromepool.schema.session.CreateSession`. Waits up to ``wait_s`` for a place.
 
         Raises :class:`InvalidRequest` for what no daemon would take, :class:`ApiError`,
         :class:`DaemonUnreachable`.

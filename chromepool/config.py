@@ -2,7 +2,7 @@
 
 From :class:`Settings` come the YAML file's keys, the environment variables (``CHROMEPOOL_`` and
 the name in capitals, plus the short names some settings have), the flags of ``chromepool serve``
-and the reference page. :mod:`chromepool.sources` reads them.
+and the reference page. :mod:`chromepool.config_sources` reads them.
 """
 
 from __future__ import annotations

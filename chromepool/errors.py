@@ -2,7 +2,7 @@
 
 Every error carries a stable ``code`` (what programs match on), a ``detail`` (what failed and why)
 and, where there is one, a ``remedy`` (what to do). HTTP statuses are given in one table, in
-:mod:`chromepool.api.problems`, and nowhere else.
+:mod:`chromepool.gateway.http.problems`, and nowhere else.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class Exit:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Launch:
-    """What a session asks of Chrome's command line; :mod:`chromepool.launch` says what it may."""
+    """What a session may ask of Chrome; :mod:`chromepool.chrome_options` checks it."""
 
     proxy: str = ""
     """``scheme://host:port``, or ``direct://``; empty: the network as it is."""

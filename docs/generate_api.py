@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from chromepool.api import openapi, problems
+from chromepool.gateway.http import openapi, problems
 
 _PARTS = Path(__file__).parent / "parts" / "api.md"
 _DOCUMENT = json.loads(openapi.document())

@@ -22,8 +22,8 @@ from typing import Any, Self
 
 import psutil
 
-from chromepool.supervisor import guardian
 from chromepool.supervisor.host import instance_name
+from chromepool.supervisor.systemd import guardian
 
 READY = re.compile(r"chromepool is ready: ws://([^/]+)/")
 DEADLINE_S = 60.0

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from chromepool.errors import HostError
-from chromepool.supervisor.listeners import activated
+from chromepool.supervisor.sockets import activated
 from tests.cdp import connect, run
 from tests.daemon import Daemon, wait_for
 

@@ -22,10 +22,10 @@ from chromepool.errors import (
     RateLimited,
     ShuttingDown,
 )
-from chromepool.pool.admission import Admission
-from chromepool.pool.breaker import Breaker
-from chromepool.pool.order import Order
-from chromepool.pool.rate import Buckets
+from chromepool.gateway.capacity.admission import Admission
+from chromepool.gateway.capacity.breaker import Breaker
+from chromepool.gateway.capacity.ratelimit import Buckets
+from chromepool.gateway.spec import Order
 
 LIMITS = Settings().session_limits
 

@@ -16,10 +16,16 @@ from pathlib import Path
 import pytest
 
 from chromepool.config import Settings
-from chromepool.supervisor import cgroup, jobs
-from chromepool.supervisor.after_stop import RECORD, after_stop, restarts, take_controllers_back
-from chromepool.supervisor.cgroup_v2 import choose_base, mount_point
-from chromepool.supervisor.guardian import Guardian
+from chromepool.supervisor.linux.cgroup import tree as cgroup
+from chromepool.supervisor.linux.cgroup.v2 import choose_base, mount_point
+from chromepool.supervisor.systemd import jobs
+from chromepool.supervisor.systemd.after_stop import (
+    RECORD,
+    after_stop,
+    restarts,
+    take_controllers_back,
+)
+from chromepool.supervisor.systemd.guardian import Guardian
 from tests.daemon import wait_for
 
 _POINT = mount_point(Path("/proc/self/mountinfo").read_text())

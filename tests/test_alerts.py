@@ -17,12 +17,12 @@ import pytest
 
 from chromepool import config
 from chromepool.config import Settings
+from chromepool.gateway.history.database import Note, Standing
+from chromepool.gateway.history.queries import Recollection
+from chromepool.gateway.monitor.alert_loop import Watch, disk
+from chromepool.gateway.monitor.alerts import Alerts, Cleared, Raised, Recent, Rule, Snapshot, rules
+from chromepool.gateway.spec import Order
 from chromepool.model import Reason
-from chromepool.monitor.alerts import Alerts, Cleared, Raised, Recent, Rule, Snapshot, rules
-from chromepool.monitor.watch import Watch, disk
-from chromepool.pool.order import Order
-from chromepool.store.journal_file import Note, Standing
-from chromepool.store.journal_reader import Recollection
 from tests.conftest import Misbehaving
 from tests.daemon import Daemon, wait_for
 from tests.test_admission import run

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from chromepool.browser.attendant import Attendant, OnAnswer, Target
-from chromepool.cdp.message import Incoming
-from chromepool.store.capture import CaptureDuty
-from chromepool.store.responses import Response, Wanted
-from chromepool.store.ring import Ring
-from chromepool.store.under_way import Exchange, UnderWay
+from chromepool.gateway.browser.auto_attach import Attendant, OnAnswer, Target
+from chromepool.gateway.browser.duties.capture import CaptureDuty
+from chromepool.gateway.cdp.message import Incoming
+from chromepool.gateway.store.in_flight import Exchange, UnderWay
+from chromepool.gateway.store.responses import Response, Wanted
+from chromepool.gateway.store.ring import Ring
 from tests.cdp import connect, run
 from tests.daemon import Daemon, wait_for
 from tests.site import PAGE, SCRIPT, Site

@@ -17,11 +17,13 @@ import prctl
 import pytest
 
 from chromepool.model import Limits
-from chromepool.supervisor import cgroup, cgroup_v1, cgroup_v2
-from chromepool.supervisor.cgroup import Leaf, Tree
-from chromepool.supervisor.cgroup_none import UncappedTree
-from chromepool.supervisor.reaper import reap
-from chromepool.supervisor.spawn import Plan, spawn
+from chromepool.supervisor.linux.cgroup import tree as cgroup
+from chromepool.supervisor.linux.cgroup import v1 as cgroup_v1
+from chromepool.supervisor.linux.cgroup import v2 as cgroup_v2
+from chromepool.supervisor.linux.cgroup.none import UncappedTree
+from chromepool.supervisor.linux.cgroup.tree import Leaf, Tree
+from chromepool.supervisor.linux.reaper import reap
+from chromepool.supervisor.linux.spawn import Plan, spawn
 from tests.daemon import wait_for
 
 pytestmark = [

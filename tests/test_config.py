@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chromepool import config, sources
+from chromepool import config, config_sources
 from chromepool.config import FIELDS, MIB, Settings, env_of, flag_of
 from chromepool.errors import ConfigError
 
@@ -25,7 +25,7 @@ def load(
     environ: Mapping[str, str] | None = None,
     file: Path | None = None,
 ) -> Settings:
-    return sources.load(flags or {}, environ or {}, file)
+    return config_sources.load(flags or {}, environ or {}, file)
 
 
 def _sources(tmp_path: Path) -> dict[str, Load]:

@@ -11,8 +11,6 @@ from typing import Any, cast
 import pytest
 import structlog
 
-from chromepool.browser.browser import Traffic
-from chromepool.cdp import framing
 from chromepool.config import Settings
 from chromepool.errors import (
     BrowserGone,
@@ -22,16 +20,19 @@ from chromepool.errors import (
     ShuttingDown,
     StartFailed,
 )
+from chromepool.gateway.browser.browser import Traffic
+from chromepool.gateway.capacity import memory
+from chromepool.gateway.cdp import framing
+from chromepool.gateway.monitor.health import Health
+from chromepool.gateway.sessions import warm_pool as warm
+from chromepool.gateway.sessions.artifacts import Keeping
+from chromepool.gateway.sessions.creation import Creator
+from chromepool.gateway.sessions.deadlines import Sweeper
+from chromepool.gateway.sessions.manager import Manager
+from chromepool.gateway.sessions.session import POOL, Session
+from chromepool.gateway.spec import Order
+from chromepool.gateway.store.responses import Response
 from chromepool.model import Host, Limits, Reason, State, Usage
-from chromepool.monitor.health import Health
-from chromepool.pool import memory, warm
-from chromepool.pool.creation import Creator
-from chromepool.pool.keeping import Keeping
-from chromepool.pool.manager import Manager
-from chromepool.pool.order import Order
-from chromepool.pool.session import POOL, Session
-from chromepool.pool.sweeper import Sweeper
-from chromepool.store.responses import Response
 from tests.test_admission import Clock, run, settle
 
 LIMITS = Settings().session_limits

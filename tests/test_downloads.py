@@ -8,11 +8,11 @@ import types
 from collections.abc import Coroutine
 from typing import Any, cast
 
-from chromepool.browser.browser import Browser
 from chromepool.config import Settings
 from chromepool.errors import ItemNotFound
+from chromepool.gateway.browser.browser import Browser
+from chromepool.gateway.sessions.downloads import MOST, MOST_LARGEST, Downloads, Pool, Whose
 from chromepool.model import File
-from chromepool.pool.downloads import MOST, MOST_LARGEST, Downloads, Pool, Whose
 from tests.cdp import run
 
 LARGEST = 1000

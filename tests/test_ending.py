@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chromepool.supervisor.ending import Ending
+from chromepool.supervisor.shutdown import Ending
 
 
 class Clock:

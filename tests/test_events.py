@@ -14,9 +14,9 @@ from typing import Any
 
 import aiohttp
 
-from chromepool.api.stream import MOST
 from chromepool.client import Client
-from chromepool.pool.events import Events
+from chromepool.gateway.http.events import MOST
+from chromepool.gateway.sessions.events import Events
 from tests.cdp import connect, run
 from tests.conftest import Misbehaving
 from tests.daemon import Daemon, wait_for

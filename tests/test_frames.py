@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chromepool.api import frames
-from chromepool.api.frames import FrameError, FrameReader, Opcode
+from chromepool.gateway.http import frames
+from chromepool.gateway.http.frames import FrameError, FrameReader, Opcode
 
 _LIMIT = 100_000
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chromepool.cdp import framing
-from chromepool.cdp.framing import Splitter
 from chromepool.errors import BrowserGone
+from chromepool.gateway.cdp import framing
+from chromepool.gateway.cdp.framing import Splitter
 
 MESSAGES = st.lists(st.binary(max_size=30).map(lambda data: data.replace(b"\0", b"")), max_size=12)
 

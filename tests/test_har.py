@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chromepool.store import cookies, har
-from chromepool.store.responses import Response
+from chromepool.gateway.store import cookies, har
+from chromepool.gateway.store.responses import Response
 
 MARKS = (
     *("dnsStart", "dnsEnd", "connectStart", "sslStart", "sslEnd", "connectEnd"),

@@ -24,10 +24,8 @@ from typing import Any
 import pytest
 
 from chromepool.errors import ConfigError, HistoryUnavailable
-from chromepool.pool.chronicle import Chronicle
-from chromepool.store import journal as journals
-from chromepool.store.journal import Journal
-from chromepool.store.journal_file import (
+from chromepool.gateway.history import writer as journals
+from chromepool.gateway.history.database import (
     LOST,
     MIGRATIONS,
     Bounds,
@@ -37,7 +35,7 @@ from chromepool.store.journal_file import (
     Standing,
     put_aside,
 )
-from chromepool.store.journal_reader import (
+from chromepool.gateway.history.queries import (
     Question,
     Recollection,
     read_life,
@@ -45,6 +43,8 @@ from chromepool.store.journal_reader import (
     read_notes,
     read_recollection,
 )
+from chromepool.gateway.history.recorder import Chronicle
+from chromepool.gateway.history.writer import Journal
 from tests.conftest import Misbehaving
 from tests.daemon import Daemon, wait_for
 from tests.test_creation import Pool
@@ -375,7 +375,7 @@ def test_a_lock_holds_up_nobody(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chromepool.store.journal_file.BUSY_S", 0.05)
+    monkeypatch.setattr("chromepool.gateway.history.database.BUSY_S", 0.05)
     journal = begin()
     wait_for(path.exists, "it is there")
     wait_for(settled(journal), "it is open")
@@ -438,7 +438,7 @@ def test_a_gateway_does_not_wait_for_what_a_disk_that_hangs_would_tell(
 ) -> None:
     hangs = threading.Event()
     monkeypatch.setattr(journals, "read_recollection", lambda *_: hangs.wait(60))
-    monkeypatch.setattr("chromepool.pool.chronicle._RECALL_S", 0.05)
+    monkeypatch.setattr("chromepool.gateway.history.recorder._RECALL_S", 0.05)
     (tmp_path / "journal").mkdir()
 
     async def main() -> None:

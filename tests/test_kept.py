@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from chromepool.pool.downloads import MOST_LARGEST
+from chromepool.gateway.sessions.downloads import MOST_LARGEST
 from tests.cdp import Cdp, connect, run
 from tests.daemon import Answer, Daemon, wait_for
 from tests.node import script

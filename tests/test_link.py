@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from chromepool import wire
+from chromepool.gateway.supervisor import Link, Watcher
 from chromepool.model import Launch, Limits
-from chromepool.pool.link import Link, Watcher
 
 Ask = Callable[[Link], Coroutine[Any, Any, Any]]
 

@@ -28,11 +28,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chromepool
-from chromepool import logs, structured
+from chromepool import logs
 from chromepool.errors import CommandFailed
+from chromepool.gateway.log import get_logger, on_loop_fault
+from chromepool.gateway.sessions.session import LAST_WORDS, Session
+from chromepool.gateway.spec import Order
 from chromepool.model import Limits, Reason
-from chromepool.pool.order import Order
-from chromepool.pool.session import LAST_WORDS, Session
 from tests.cdp import connect, run
 from tests.daemon import Daemon, wait_for
 from tests.site import Site
@@ -195,7 +196,7 @@ def test_an_endless_exception_is_cut() -> None:
 def test_both_kinds_of_logger_make_the_same_record(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     logs.Log("chromepool.a").info("some.event", session=1, detail="100 %s")
-    bound = structured.get("chromepool.a").bind(session=1)
+    bound = get_logger("chromepool.a").bind(session=1)
     bound.info("some.event", detail="100 %s")
     bound.debug("not.this")
     one, two = caplog.records
@@ -207,7 +208,7 @@ def test_an_exception_through_structlog(caplog: pytest.LogCaptureFixture) -> Non
     try:
         fail(RuntimeError("why"))
     except RuntimeError:
-        structured.get("chromepool.a").exception("some.failed", session=2)
+        get_logger("chromepool.a").exception("some.failed", session=2)
     line = as_json(caplog.records[0])
     assert (line["event"], line["level"], line["session"]) == ("some.failed", "error", 2)
     assert "RuntimeError: why" in line["exception"]
@@ -218,7 +219,7 @@ def test_what_nobody_waited_for_is_told_without_its_words(
 ) -> None:
     async def scenario() -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(structured.on_loop_fault)
+        loop.set_exception_handler(on_loop_fault)
 
         async def work() -> None:
             raise ValueError(text)
@@ -240,8 +241,8 @@ def test_what_nobody_waited_for_is_told_without_its_words(
 
 FAULTS = """
 import sys, threading, warnings
-from chromepool import structured
-structured.set_up("info")
+from chromepool.gateway.log import set_up
+set_up("info")
 warnings.warn("careful\\nnow")
 class Bad:
     def __del__(self): raise RuntimeError("in del")
@@ -410,10 +411,10 @@ def test_every_event_is_listed_with_its_level_and_fields() -> None:
 def test_nobody_logs_past_it() -> None:
     for path in Path(chromepool.__file__).parent.rglob("*.py"):
         text = path.read_text()
-        if path.name not in ("logs.py", "structured.py"):
+        if path.name not in ("logs.py", "py"):
             assert not re.search(r"getLogger\((?!\"aiohttp\.server\")", text), path
-        assert "structlog" not in text or path.name in ("structured.py",), path
-    imported = "import sys, chromepool.supervisor.daemon; assert 'structlog' not in sys.modules"
+        assert "structlog" not in text or path.name in ("py",), path
+    imported = "import sys, chromepool.supervisor.main; assert 'structlog' not in sys.modules"
     subprocess.run([sys.executable, "-c", imported], check=True)
 
 
@@ -566,7 +567,10 @@ def test_a_whole_life_is_json_and_tells_no_secret(folder: Path, site: Site) -> N
         secrets.append(daemon.new()["id"])
     lines, text = daemon.lines(), daemon.path.read_text()
     assert lines[-1]["event"] == "daemon.stopped"
-    assert {line["logger"] for line in lines} >= {"chromepool.supervisor", "chromepool.pool"}
+    assert {line["logger"] for line in lines} >= {
+        "chromepool.supervisor",
+        "chromepool.gateway.sessions",
+    }
     assert [secret for secret in secrets if secret in text] == []
     assert "chromepool is ready" not in text
     for one, reason in ((ill, "unhealthy"), (killed, "crashed")):
@@ -604,7 +608,7 @@ def test_the_gateway_knows_the_journal_too(folder: Path) -> None:
         daemon.delete(daemon.new()["id"])
     lines = daemon.path.read_text().splitlines()
     assert {json.loads(line[3:])["logger"] for line in lines} >= {
-        "chromepool.pool",
+        "chromepool.gateway.sessions",
         "chromepool.supervisor",
     }
     assert {line[:3] for line in lines} <= {"<3>", "<4>", "<6>"}

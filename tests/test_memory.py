@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chromepool.pool import memory
+from chromepool.gateway.capacity import memory
 
 V1_UNLIMITED = 9223372036854771712
 """What v1 writes for no limit: 2^63 less a byte, rounded down to pages."""

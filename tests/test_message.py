@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chromepool.cdp import message as cdp
+from chromepool.gateway.cdp import message as cdp
 
 S = "0123456789ABCDEF0123456789ABCDEF"
 OTHER = "F" * 32

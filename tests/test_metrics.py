@@ -19,19 +19,19 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from chromepool import errors, wire
-from chromepool.api import openapi, problems
-from chromepool.browser.browser import Traffic
-from chromepool.browser.durations import Durations
+from chromepool.gateway.browser.browser import Traffic
+from chromepool.gateway.histogram import Durations
+from chromepool.gateway.http import openapi, problems
+from chromepool.gateway.monitor.lag import Lag
+from chromepool.gateway.monitor.metric_table import BY_NAME, FAMILIES, LABEL_TEXTS, LABELS, REFUSALS
+from chromepool.gateway.monitor.metrics import Metrics
+from chromepool.gateway.monitor.sheet import Sheet
+from chromepool.gateway.monitor.slots import Slots
+from chromepool.gateway.sessions.session import Session
+from chromepool.gateway.spec import Order
 from chromepool.model import Reason, State, Usage
-from chromepool.monitor.families import BY_NAME, FAMILIES, LABEL_TEXTS, LABELS, REFUSALS
-from chromepool.monitor.lag import Lag
-from chromepool.monitor.metrics import Metrics
-from chromepool.monitor.sheet import Sheet
-from chromepool.monitor.slots import Slots
-from chromepool.pool.order import Order
-from chromepool.pool.session import Session
-from chromepool.supervisor.cgroup import read_stall_s
-from chromepool.supervisor.cgroup_v2 import V2Leaf
+from chromepool.supervisor.linux.cgroup.tree import read_stall_s
+from chromepool.supervisor.linux.cgroup.v2 import V2Leaf
 from tests.cdp import connect, run
 from tests.conftest import Misbehaving
 from tests.daemon import Daemon, wait_for
@@ -327,7 +327,7 @@ def test_the_supervisor_is_asked_once_a_second_and_not_waited_for_without_end(
         page = await it.page()
         assert at(page, "session_number", slot="0") == session.key
 
-    monkeypatch.setattr("chromepool.monitor.metrics._ANSWERS_S", 0.05)
+    monkeypatch.setattr("chromepool.gateway.monitor.metrics._ANSWERS_S", 0.05)
     scraped(monkeypatch, test)
 
 

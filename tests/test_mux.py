@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from chromepool.cdp import message as cdp
-from chromepool.cdp.mux import Mux
+from chromepool.gateway.cdp import message as cdp
+from chromepool.gateway.cdp.mux import Mux
 from tests.fake_chrome import FakeChrome
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from chromepool.supervisor.notify import Notifier, listen_fds
+from chromepool.supervisor.systemd.notify import Notifier, listen_fds
 
 
 class Manager:

@@ -15,8 +15,8 @@ import openapi_spec_validator
 import pytest
 from aiohttp import web
 
-from chromepool.api import openapi
-from chromepool.api.control import Control
+from chromepool.gateway.http import openapi
+from chromepool.gateway.http.control import Control
 from tests.daemon import Daemon, wait_for
 
 TOKEN = "0123456789abcdef0123456789abcdef"

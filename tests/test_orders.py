@@ -14,31 +14,31 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from multidict import MultiDict
 
-from chromepool import launch
-from chromepool.api import orders, problems
-from chromepool.api.schema import CreateSession
-from chromepool.browser.emulation import Emulation, Viewport
+from chromepool import chrome_options as launch
 from chromepool.config import MIB, Settings
 from chromepool.errors import InvalidRequest
+from chromepool.gateway.browser.duties.emulation import Emulation, Viewport
+from chromepool.gateway.http import problems, session_requests
+from chromepool.gateway.spec import Order
 from chromepool.model import Launch
-from chromepool.pool.order import Order
+from chromepool.schema.session import CreateSession
 
 MONTH_S = 30 * 86400
 OWN = Settings()
 
 
 def body(**fields: Any) -> CreateSession:
-    return orders.read_body(json.dumps(fields).encode())
+    return session_requests.read_body(json.dumps(fields).encode())
 
 
 def query(*pairs: tuple[str, str]) -> CreateSession:
-    return orders.read_query(MultiDict(pairs))
+    return session_requests.read_query(MultiDict(pairs))
 
 
 def order_of(
     request: CreateSession, settings: Settings = OWN, owner: str = "uid:1000", **rest: Any
 ) -> Order:
-    return orders.make_order(request, owner, settings, **rest)
+    return session_requests.make_order(request, owner, settings, **rest)
 
 
 def refused_body(**fields: Any) -> str:
@@ -57,11 +57,15 @@ def refused_query(*pairs: tuple[str, str]) -> str:
 
 
 def test_no_body_is_an_empty_one() -> None:
-    assert orders.read_body(b"") == orders.read_body(b"{}") == orders.read_body(b" { }\n")
+    assert (
+        session_requests.read_body(b"")
+        == session_requests.read_body(b"{}")
+        == session_requests.read_body(b" { }\n")
+    )
 
 
 def test_an_empty_order_is_the_operators() -> None:
-    order = order_of(orders.read_body(b""))
+    order = order_of(session_requests.read_body(b""))
     assert order == Order("uid:1000", OWN.session_limits, idle_timeout_s=OWN.idle_timeout_s)
     assert order.grace_s is None
 
@@ -129,7 +133,7 @@ def test_all_of_a_body_is_in_its_order() -> None:
 )
 def test_the_error_says_where_a_body_is_wrong(data: bytes, where: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        orders.read_body(data)
+        session_requests.read_body(data)
     assert where in caught.value.detail
 
 
@@ -280,7 +284,7 @@ def test_without_a_max_age_a_session_may_have_any() -> None:
     ],
 )
 def test_seconds(text: str | None, seconds: float) -> None:
-    assert orders.read_seconds(text, "wait", 60.0) == seconds
+    assert session_requests.read_seconds(text, "wait", 60.0) == seconds
 
 
 @pytest.mark.parametrize(
@@ -292,7 +296,7 @@ def test_seconds(text: str | None, seconds: float) -> None:
 )
 def test_what_is_no_seconds(text: str) -> None:
     with pytest.raises(InvalidRequest, match="is not a number of seconds") as caught:
-        orders.read_seconds(text, "keepalive", 60.0)
+        session_requests.read_seconds(text, "keepalive", 60.0)
     assert caught.value.detail.startswith("keepalive=")
     assert len(caught.value.detail) < 250
 
@@ -321,7 +325,7 @@ def test_what_is_no_seconds(text: str) -> None:
     ],
 )
 def test_the_wait_in_a_prefer_header(prefer: str | None, wait: str | None) -> None:
-    assert orders.preferred_wait(prefer) == wait
+    assert session_requests.preferred_wait(prefer) == wait
 
 
 # -- flags --
@@ -951,7 +955,12 @@ LAUNCH_KEYS = st.sampled_from(
 )
 PARAMETERS = st.sampled_from(
     [
-        *sorted(orders._PLAIN | orders._LIMITS | set(orders._AS_OPTIONS) | set(orders._OURS)),
+        *sorted(
+            session_requests._PLAIN
+            | session_requests._LIMITS
+            | set(session_requests._AS_OPTIONS)
+            | set(session_requests._OURS)
+        ),
         *("label", "flag", "viewport", "timeout", "launch", "token", "wait"),
     ]
 )
@@ -967,21 +976,21 @@ QUERIES = st.lists(st.tuples(PARAMETERS | TEXTS, VALUES), max_size=5)
 @given(st.binary(max_size=100))
 def test_any_bytes_are_a_request_or_refused(data: bytes) -> None:
     with contextlib.suppress(InvalidRequest):
-        order_of(orders.read_body(data))
+        order_of(session_requests.read_body(data))
 
 
 @hypothesis_settings(deadline=None)
 @given(st.dictionaries(FIELDS, JSON, max_size=4) | JSON)
 def test_any_json_is_a_request_or_refused(value: Any) -> None:
     with contextlib.suppress(InvalidRequest):
-        order_of(orders.read_body(json.dumps(value).encode()))
+        order_of(session_requests.read_body(json.dumps(value).encode()))
 
 
 @hypothesis_settings(deadline=None)
 @given(QUERIES)
 def test_any_query_is_a_request_or_refused(pairs: list[tuple[str, str]]) -> None:
     with contextlib.suppress(InvalidRequest):
-        order = order_of(orders.read_query(MultiDict(pairs)))
+        order = order_of(session_requests.read_query(MultiDict(pairs)))
         launch.check(order.launch, "")
         assert order.limits.memory_bytes <= OWN.session_memory_bytes
         assert order.limits.pids <= OWN.session_pids
@@ -1000,16 +1009,16 @@ def test_no_query_turns_the_sandbox_off(flags: list[str]) -> None:
 @given(st.text(st.characters()) | NUMBERS, st.floats(0, 1e6))
 def test_any_text_is_seconds_in_bounds_or_refused(text: str, most: float) -> None:
     with contextlib.suppress(InvalidRequest):
-        assert 0 <= orders.read_seconds(text, "wait", most) <= most
+        assert 0 <= session_requests.read_seconds(text, "wait", most) <= most
 
 
 @hypothesis_settings(deadline=None)
 @given(st.text(st.characters()) | st.text("wait=;, \"'0aW"))
 def test_any_prefer_header_has_a_wait_or_none(text: str) -> None:
-    found = orders.preferred_wait(text)
+    found = session_requests.preferred_wait(text)
     assert found is None or found in text
     with contextlib.suppress(InvalidRequest):
-        orders.read_seconds(found, "wait", 60.0)
+        session_requests.read_seconds(found, "wait", 60.0)
 
 
 @hypothesis_settings(deadline=None)
@@ -1064,4 +1073,4 @@ def test_a_line_end_at_the_end_is_refused(name: str, value: str) -> None:
 def test_only_plain_digits_are_numbers(text: str) -> None:
     refused_query(("timeout", text))
     with pytest.raises(InvalidRequest):
-        orders.read_seconds(text, "wait", 60)
+        session_requests.read_seconds(text, "wait", 60)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from chromepool.browser.pipe import HIGH_WATER_BYTES, LOW_WATER_BYTES, Pipe
+from chromepool.gateway.browser.pipe import HIGH_WATER_BYTES, LOW_WATER_BYTES, Pipe
 
 PIPE_BYTES = 4096
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from chromepool.browser.popups import WaitingPopups
-from chromepool.cdp.holds import Holds
+from chromepool.gateway.browser.popups import WaitingPopups
+from chromepool.gateway.cdp.paused_targets import Holds
 from tests.cdp import Cdp, connect, run
 from tests.daemon import Daemon
 from tests.node import script

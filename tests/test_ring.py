@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chromepool.errors import InvalidRequest, ScriptExists, ScriptNotFound, StoreFull
-from chromepool.store.responses import Wanted
-from chromepool.store.ring import Ring
-from chromepool.store.scripts import Script, Scripts
+from chromepool.gateway.store.responses import Wanted
+from chromepool.gateway.store.ring import Ring
+from chromepool.gateway.store.scripts import Script, Scripts
 
 
 class Clock:

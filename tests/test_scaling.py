@@ -21,11 +21,8 @@ from hypothesis import strategies as st
 
 from chromepool.config import Settings
 from chromepool.errors import PoolFull
-from chromepool.model import Reason
-from chromepool.monitor.watch import EVERY_S, Watch
-from chromepool.pool import memory, pressure
-from chromepool.pool.order import Order
-from chromepool.pool.scaling import (
+from chromepool.gateway.capacity import memory, pressure
+from chromepool.gateway.capacity.autoscale import (
     FALL,
     LONGEST_RISE_S,
     RISE_S,
@@ -39,7 +36,10 @@ from chromepool.pool.scaling import (
     percentile,
     warm_size,
 )
-from chromepool.pool.session import POOL
+from chromepool.gateway.monitor.alert_loop import EVERY_S, Watch
+from chromepool.gateway.sessions.session import POOL
+from chromepool.gateway.spec import Order
+from chromepool.model import Reason
 from tests.conftest import Misbehaving
 from tests.daemon import wait_for
 from tests.test_admission import run, settle

@@ -10,15 +10,15 @@ from typing import Any, cast
 
 import pytest
 
-from chromepool.browser import attendant as attending
-from chromepool.browser.attendant import Attendant
-from chromepool.browser.browser import Browser
-from chromepool.cdp.holds import Holds
-from chromepool.cdp.mux import Port
 from chromepool.config import Settings
 from chromepool.errors import InvalidRequest, NoAnswer
-from chromepool.pool.keeping import Keeping, Wishes
-from chromepool.store.scripts import Script
+from chromepool.gateway.browser import auto_attach as attending
+from chromepool.gateway.browser.auto_attach import Attendant
+from chromepool.gateway.browser.browser import Browser
+from chromepool.gateway.cdp.mux import Port
+from chromepool.gateway.cdp.paused_targets import Holds
+from chromepool.gateway.sessions.artifacts import Keeping, Wishes
+from chromepool.gateway.store.scripts import Script
 from tests.cdp import run
 
 A, B, C = (Script(name, f"source of {name}") for name in "abc")

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from chromepool.config import Settings
+from chromepool.gateway.sessions import session as sessions
+from chromepool.gateway.sessions.deadlines import overdue
+from chromepool.gateway.sessions.session import POOL, Session, explain_exit
+from chromepool.gateway.spec import Order
 from chromepool.model import Exit, Reason, State, Usage
-from chromepool.pool import session as sessions
-from chromepool.pool.order import Order
-from chromepool.pool.session import POOL, Session, explain_exit
-from chromepool.pool.sweeper import overdue
 
 LIMITS = Settings().session_limits
 NOON = datetime.datetime(2024, 2, 29, 12, tzinfo=datetime.UTC)

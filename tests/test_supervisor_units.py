@@ -19,12 +19,16 @@ import pytest
 from chromepool.config import Settings
 from chromepool.errors import HostError, StartFailed
 from chromepool.model import Launch, Limits
-from chromepool.supervisor import cgroup_v1, cgroup_v2, chrome, host, limits
-from chromepool.supervisor.namespaces import PrivateMounts
-from chromepool.supervisor.nursery import check_limits
-from chromepool.supervisor.reaper import reap, split_status
-from chromepool.supervisor.spawn import Plan, spawn
-from chromepool.supervisor.uids import Uids
+from chromepool.supervisor import host
+from chromepool.supervisor.chrome import command_line as chrome
+from chromepool.supervisor.chrome.launcher import check_limits
+from chromepool.supervisor.linux import rlimits as limits
+from chromepool.supervisor.linux.cgroup import v1 as cgroup_v1
+from chromepool.supervisor.linux.cgroup import v2 as cgroup_v2
+from chromepool.supervisor.linux.namespaces import PrivateMounts
+from chromepool.supervisor.linux.reaper import reap, split_status
+from chromepool.supervisor.linux.spawn import Plan, spawn
+from chromepool.supervisor.linux.uids import Uids
 from tests.daemon import wait_for
 
 # Python 3.12 warns of fork in a process with threads; pytest's timeout is one.

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from bench.chaos.clients import half_open
-from chromepool.supervisor import chrome
+from chromepool.supervisor.chrome import command_line as chrome
 from tests.cdp import connect, run
 from tests.conftest import Misbehaving
 from tests.daemon import Daemon, wait_for

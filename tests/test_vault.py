@@ -25,9 +25,9 @@ import psutil
 import pytest
 
 from chromepool.model import Limits
-from chromepool.supervisor.child import Child
-from chromepool.supervisor.notify import Notifier
-from chromepool.supervisor.vault import Vault, find
+from chromepool.supervisor.chrome.process import Child
+from chromepool.supervisor.systemd.fd_store import Vault, find
+from chromepool.supervisor.systemd.notify import Notifier
 from tests.cdp import connect, run
 from tests.daemon import Daemon, is_alive, wait_for
 from tests.test_handover import states

@@ -17,9 +17,9 @@ import pytest
 import tenacity
 from aiohttp import web
 
-from chromepool import logs, sources, tokens
+from chromepool import config_sources, logs, tokens
 from chromepool.errors import ConfigError
-from chromepool.monitor.webhook import TRIES, WAITING, Webhook, shown, sign
+from chromepool.gateway.monitor.webhook import TRIES, WAITING, Webhook, shown, sign
 
 SECRET = "correct horse battery staple"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -271,7 +271,7 @@ def test_what_may_be_shown_of_an_url() -> None:
     "url", ["", "http://example.org", "https://u:p@[::1]:8443/x?y=z", "HTTPS://example.org/"]
 )
 def test_urls(url: str) -> None:
-    assert sources.load({"webhook_url": url}, {}).webhook_url == url
+    assert config_sources.load({"webhook_url": url}, {}).webhook_url == url
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_urls(url: str) -> None:
 )
 def test_what_is_no_url_is_not_repeated(url: str) -> None:
     with pytest.raises(ConfigError, match="--webhook-url: webhook_url is no http") as caught:
-        sources.load({"webhook_url": url}, {})
+        config_sources.load({"webhook_url": url}, {})
     assert "hush" not in str(caught.value)
 
 

@@ -25,12 +25,12 @@ from hypothesis import strategies as st
 from chromepool import wire
 from chromepool.config import Settings
 from chromepool.errors import StartFailed, WireError
+from chromepool.gateway.handover import snapshot as record
+from chromepool.gateway.spec import Order
 from chromepool.model import Exit, File, Host, Launch, Limits, Usage
-from chromepool.pool import record
-from chromepool.pool.order import Order
-from chromepool.supervisor import downloads
-from chromepool.supervisor.nursery import check_limits
-from chromepool.supervisor.wire_end import WireEnd
+from chromepool.supervisor.chrome import downloads
+from chromepool.supervisor.chrome.launcher import check_limits
+from chromepool.supervisor.gateway.channel import WireEnd
 
 Pair = tuple[socket.socket, socket.socket]
 KINDS: tuple[type[Any], ...] = typing.get_args(wire.Message)

@@ -11,8 +11,9 @@ from typing import Literal
 
 from chromepool.config import MIB, Settings
 from chromepool.errors import ChromepoolError
-from chromepool.pool import memory
-from chromepool.supervisor import chrome, host
+from chromepool.gateway.capacity import memory
+from chromepool.supervisor import host
+from chromepool.supervisor.chrome import command_line as chrome
 
 Verdict = Literal["ok", "warn", "fail"]
 _MIN_FILES = 4096

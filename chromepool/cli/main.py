@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chromepool import __version__, config
-from chromepool.cli.asking import Group, as_json, ask, print_json, print_line, settings
+from chromepool.cli.drain import drain, reload
 from chromepool.cli.install import install, uninstall
-from chromepool.cli.operating import drain, reload
+from chromepool.cli.rpc import Group, as_json, ask, print_json, print_line, settings
 from chromepool.logs import set_up_logging
 
 if TYPE_CHECKING:  # the daemon itself needs none of it
-    from chromepool.api.schema import SessionView
     from chromepool.client import Client
+    from chromepool.schema.session import SessionView
 
 
 @click.group(cls=Group)
@@ -59,7 +59,7 @@ def _setting_flags(command: Callable[..., None]) -> Callable[..., None]:
 @click.pass_context
 def serve(ctx: click.Context, /, **flags: Any) -> None:
     """Run the daemon in the foreground until SIGTERM or Ctrl-C."""
-    from chromepool.supervisor import daemon
+    from chromepool.supervisor import main as daemon
 
     daemon.serve(lambda: settings(ctx, flags))
 
@@ -69,7 +69,7 @@ def serve(ctx: click.Context, /, **flags: Any) -> None:
 @click.pass_context
 def after_stop(ctx: click.Context, keep_controllers: bool) -> None:
     """What the unit's ExecStopPost= runs."""
-    from chromepool.supervisor import after_stop as stopped
+    from chromepool.supervisor.systemd import after_stop as stopped
 
     set_up_logging("info")
     stopped.after_stop(settings(ctx, {}), os.environ, keep_controllers=keep_controllers)
@@ -150,13 +150,13 @@ def _create(ctx: click.Context, given: dict[str, Any]) -> SessionView:
 @click.pass_context
 def new(ctx: click.Context, /, as_json: bool, **given: Any) -> None:
     """Create a session."""
-    from chromepool.cli import tables
+    from chromepool.cli import output
 
     session = _create(ctx, given)
     if as_json:
         print_json(session)
     else:
-        tables.print_session(session)
+        output.print_session(session)
 
 
 @cli.command()
@@ -188,13 +188,13 @@ def keepalive(ctx: click.Context, session_id: str) -> None:
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> None:
     """Show the daemon: places, queue, warm Chromes, what it found on its machine."""
-    from chromepool.cli import tables
+    from chromepool.cli import output
 
     found = ask(ctx, lambda client: client.status())
     if as_json:
         print_json(found)
     else:
-        tables.print_status(found)
+        output.print_status(found)
 
 
 @cli.command()
@@ -202,13 +202,13 @@ def status(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def queue(ctx: click.Context, as_json: bool) -> None:
     """List callers that wait for a place."""
-    from chromepool.cli import tables
+    from chromepool.cli import output
 
     waiting = ask(ctx, lambda client: client.queue())
     if as_json:
         print_json(waiting)
     else:
-        tables.print_queue(waiting)
+        output.print_queue(waiting)
 
 
 @cli.command()
@@ -223,14 +223,14 @@ def queue(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def history(ctx: click.Context, /, session_id: str | None, as_json: bool, **asked: Any) -> None:
     """List sessions of the past, the newest first, or show what happened to SESSION_ID."""
-    from chromepool.cli import tables
+    from chromepool.cli import output
 
     if session_id is not None:
         past = ask(ctx, lambda client: client.past(session_id))
-        return print_json(past) if as_json else tables.print_past(past)
+        return print_json(past) if as_json else output.print_past(past)
     given = {name: value for name, value in asked.items() if value is not None}
     page = ask(ctx, lambda client: client.history(**given))
-    return print_json(page.sessions) if as_json else tables.print_history(page)
+    return print_json(page.sessions) if as_json else output.print_history(page)
 
 
 @cli.command()
@@ -239,13 +239,13 @@ def history(ctx: click.Context, /, session_id: str | None, as_json: bool, **aske
 def canary(ctx: click.Context, as_json: bool) -> None:
     """Go the whole way a user goes: create, connect, load, evaluate, delete."""
     from chromepool.canary import Canary
-    from chromepool.cli import tables
+    from chromepool.cli import output
 
     flight = ask(ctx, lambda client: Canary(client).fly())
     if as_json:
         print_json(flight.as_dict())
     else:
-        tables.print_flight(flight)
+        output.print_flight(flight)
     sys.exit(not flight.ok)
 
 
@@ -268,13 +268,13 @@ def events(ctx: click.Context, after: int | None) -> None:
 @click.pass_context
 def ls(ctx: click.Context, ended: bool, as_json: bool) -> None:
     """List sessions."""
-    from chromepool.cli import tables
+    from chromepool.cli import output
 
     sessions = ask(ctx, lambda client: client.list(ended=ended))
     if as_json:
         print_json(sessions)
     else:
-        tables.print_sessions(sessions)
+        output.print_sessions(sessions)
 
 
 @cli.command()
@@ -283,13 +283,13 @@ def ls(ctx: click.Context, ended: bool, as_json: bool) -> None:
 @click.pass_context
 def show(ctx: click.Context, session_id: str, as_json: bool) -> None:
     """Show one session."""
-    from chromepool.cli import tables
+    from chromepool.cli import output
 
     session = ask(ctx, lambda client: client.show(session_id))
     if as_json:
         print_json(session)
     else:
-        tables.print_session(session)
+        output.print_session(session)
 
 
 @cli.command()
@@ -315,7 +315,7 @@ def rm(ctx: click.Context, session_ids: tuple[str, ...], every: bool) -> None:
 @click.pass_context
 def health(ctx: click.Context, ready: bool) -> None:
     """Ask whether the daemon answers: exit code 0 when it does. For probes."""
-    from chromepool.cli import health as probe
+    from chromepool.cli import probe
 
     code, body = probe.ask(settings(ctx, {}).control_socket, "/readyz" if ready else "/healthz")
     click.echo(body)
@@ -327,14 +327,14 @@ def health(ctx: click.Context, ready: bool) -> None:
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Check this machine: Chrome, sandbox, control groups, /dev/shm, limits."""
-    from chromepool.cli import tables
+    from chromepool.cli import output
     from chromepool.cli.doctor import examine
 
     findings = examine(settings(ctx, {}))
     if as_json:
         print_json([finding.as_dict() for finding in findings])
     else:
-        tables.print_findings(findings)
+        output.print_findings(findings)
     sys.exit(any(finding.verdict == "fail" for finding in findings))
 
 

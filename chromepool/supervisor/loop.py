@@ -12,27 +12,21 @@ from collections.abc import Callable, Sequence
 
 from chromepool import wire
 from chromepool.config import Settings, merge_live
-from chromepool.errors import (
-    ChromepoolError,
-    InvalidRequest,
-    ProfileInUse,
-    StartFailed,
-    WireError,
-)
+from chromepool.errors import ChromepoolError, InvalidRequest, ProfileInUse, StartFailed, WireError
 from chromepool.logs import Log, set_level
 from chromepool.model import Host, Limits
-from chromepool.supervisor import downloads
-from chromepool.supervisor.bulletin import Bulletin
-from chromepool.supervisor.child import Child, Phase
-from chromepool.supervisor.ending import Ending
-from chromepool.supervisor.gateways import Gateways, Parcel
-from chromepool.supervisor.guardian import Guardian
-from chromepool.supervisor.notify import Notifier
-from chromepool.supervisor.nursery import Nursery, check_limits
-from chromepool.supervisor.reaper import process_state, reap
-from chromepool.supervisor.signals import Signals
-from chromepool.supervisor.succession import introduce_all, told_late
-from chromepool.supervisor.vault import Estate, Vault
+from chromepool.supervisor.chrome import downloads
+from chromepool.supervisor.chrome.launcher import Nursery, check_limits
+from chromepool.supervisor.chrome.process import Child, Phase
+from chromepool.supervisor.gateway.handover import introduce_all, told_late
+from chromepool.supervisor.gateway.lifecycle import Gateways, Parcel
+from chromepool.supervisor.linux.reaper import process_state, reap
+from chromepool.supervisor.linux.signals import Signals
+from chromepool.supervisor.shutdown import Ending
+from chromepool.supervisor.status import Bulletin
+from chromepool.supervisor.systemd.fd_store import Estate, Vault
+from chromepool.supervisor.systemd.guardian import Guardian
+from chromepool.supervisor.systemd.notify import Notifier
 
 log = Log("chromepool.supervisor")
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from chromepool.config import Settings
 from chromepool.logs import Log
-from chromepool.supervisor import cgroup
-from chromepool.supervisor.cgroup import Leaf, Tree
-from chromepool.supervisor.child import remove_argv
+from chromepool.supervisor.chrome.process import remove_argv
+from chromepool.supervisor.linux.cgroup import tree as cgroup
+from chromepool.supervisor.linux.cgroup.tree import Leaf, Tree
 
 log = Log("chromepool.supervisor")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from chromepool.supervisor import cgroup
+from chromepool.supervisor.linux.cgroup import tree as cgroup
 from tests.daemon import wait_for
 from tests.system.test_cgroup_v2 import MIB, _lacks
 from tests.system.unit import DEADLINE_S, run

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from chromepool.supervisor import cgroup
+from chromepool.supervisor.linux.cgroup import tree as cgroup
 from tests.cdp import connect
 from tests.cdp import run as run_async
 from tests.daemon import wait_for

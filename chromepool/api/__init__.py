@@ -1,1 +1,0 @@
-"""What people talk to: the control API and the DevTools endpoint."""

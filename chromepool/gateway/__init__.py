@@ -1,0 +1,1 @@
+"""The unprivileged process that talks to people: control API, DevTools endpoint, sessions."""

@@ -1,0 +1,1 @@
+"""A running Chrome behind its pipe, and its clients."""

@@ -1,0 +1,1 @@
+"""Hooks that act on every target of a session: emulation, capture, console, scripts."""

@@ -1,0 +1,1 @@
+"""Decisions about who gets a slot, from snapshots of the machine and the pool."""

@@ -1,0 +1,1 @@
+"""The DevTools protocol without I/O: envelopes, framing, and the multiplexer."""

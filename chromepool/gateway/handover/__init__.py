@@ -1,0 +1,1 @@
+"""Sessions on their way from one gateway to the next."""

@@ -1,0 +1,1 @@
+"""Routes, handlers and WebSockets of both listeners."""

@@ -1,0 +1,125 @@
+"""Who a request is from, and which sessions are theirs to see."""
+
+from __future__ import annotations
+
+import array
+import dataclasses
+import grp
+import os
+import socket
+import struct
+from collections.abc import Callable
+
+from aiohttp import web
+
+from chromepool import tokens
+from chromepool.errors import Forbidden, SessionNotFound, Unauthorized
+from chromepool.gateway.sessions.manager import Manager
+from chromepool.gateway.sessions.session import Session
+
+_UCRED = struct.Struct("3i")
+_SO_PEERGROUPS = 59
+"""Linux 4.13; Python has no name for it."""
+_MOST_GROUPS = 256
+"""What fits into the longest answer Python reads. Who is in more is not known by their group."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Identity:
+    """A client."""
+
+    owner: str
+    """``uid:N``, ``token:NAME`` or ``tcp:ADDRESS``."""
+    admin: bool = False
+    """Whether all sessions are theirs to see and end."""
+
+    def sees(self, owner: str) -> bool:
+        """Whether what belongs to ``owner`` is theirs to see."""
+        return self.admin or owner == self.owner
+
+    def find(self, manager: Manager, session_id: str) -> Session:
+        """The session of this id; raises :class:`SessionNotFound`, also for somebody else's."""
+        session = manager.get(session_id)
+        if not self.sees(session.owner):
+            raise SessionNotFound("There is no session of this id.")
+        return session
+
+
+Identify = Callable[[web.Request], Identity]
+
+
+def _socket_of(request: web.Request) -> socket.socket:
+    transport = request.transport
+    if transport is None:
+        raise Unauthorized("The caller has hung up.")
+    found: socket.socket = transport.get_extra_info("socket")
+    return found
+
+
+def _groups(sock: socket.socket) -> list[int]:
+    """All groups of the process at the other end of a Unix socket."""
+    groups = array.array("I")
+    try:
+        groups.frombytes(sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS * 4))
+    except OSError:
+        return []
+    return groups.tolist()
+
+
+def by_credentials(manager: Manager) -> Identify:
+    """Callers of the Unix socket, by what the kernel says of them (SO_PEERCRED, unix(7)).
+
+    Root, the user the daemon runs as, and members of the service's group see everything.
+    """
+    admins = {0} if manager.host.privileged else {0, os.getuid()}
+    base, count = manager.settings.uid_base, manager.settings.uid_count
+    chromes = range(base, base + count) if manager.host.privileged else ()
+    name = manager.settings.group
+    group = grp.getgrnam(name).gr_gid if name else None
+
+    def identify(request: web.Request) -> Identity:
+        sock = _socket_of(request)
+        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        _, uid, gid = _UCRED.unpack(data)
+        if uid in chromes:  # a page that broke out of its Chrome is nobody's client
+            raise Forbidden("Sessions may not use the control API.")
+        member = group is not None and (gid == group or group in _groups(sock))
+        return Identity(f"uid:{uid}", admin=uid in admins or member)
+
+    return identify
+
+
+def token_in(request: web.Request) -> str | None:
+    """The token of a request: ``Authorization: Bearer``, or ``?token=`` as browserless has it."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    return request.query.get("token")
+
+
+def by_token(manager: Manager) -> Identify:
+    """Callers over TCP that have to show a token."""
+
+    def identify(request: web.Request) -> Identity:
+        token = token_in(request)
+        name = None if token is None else tokens.owner_of(token, manager.tokens)
+        if name is None:
+            said = "A token is needed." if token is None else "The token is not a known one."
+            raise Unauthorized(said, remedy="Send it as Authorization: Bearer, or as ?token=.")
+        return Identity(f"token:{name}")
+
+    return identify
+
+
+def by_token_or_address(manager: Manager) -> Identify:
+    """Callers over TCP: by their token where there are tokens, else by their address."""
+    with_token = by_token(manager)
+
+    def identify(request: web.Request) -> Identity:
+        return (
+            with_token(request)
+            if manager.settings.tokens_file
+            else Identity(f"tcp:{request.remote}")
+        )
+
+    return identify

@@ -1,0 +1,67 @@
+"""Host and Origin: no web page may talk to the daemon behind its user's back.
+
+A page can make a browser on this machine send requests here: by a name of its own that it lets
+resolve to 127.0.0.1 (DNS rebinding; the Host header tells), or across sites, WebSockets included
+(the Origin header tells; no CORS rule guards WebSockets).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+
+from aiohttp import web
+
+from chromepool.config import Settings
+from chromepool.errors import Forbidden
+from chromepool.gateway.http.problems import Handler
+
+
+def host_name(header: str) -> str:
+    """The name in a Host header, without port and brackets."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.rpartition(":")[0] if header.count(":") == 1 else header
+
+
+def _listed(value: str, setting: str) -> bool:
+    names = {name.strip() for name in setting.split(",") if name.strip()}
+    return "*" in names or value in names
+
+
+def host_allowed(header: str, settings: Settings) -> bool:
+    """Whether a Host header names this machine in a way that a page cannot have arranged."""
+    name = host_name(header).lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost") or name == settings.host:
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return _listed(name, settings.allowed_hosts)
+    return True
+
+
+def check(request: web.BaseRequest, settings: Settings) -> None:
+    """Raises :class:`Forbidden` for a request that a web page may have caused."""
+    if not host_allowed(request.headers.get("Host", ""), settings):
+        raise Forbidden(
+            "The Host header is not one the endpoint answers to.",
+            remedy="Use the IP address or localhost, or add the name to allowed_hosts.",
+        )
+    origin = request.headers.get("Origin")
+    if origin is not None and not _listed(origin, settings.allowed_origins):
+        raise Forbidden(
+            f"Web pages from {origin!r} may not use the endpoint.",
+            remedy="Add the origin to allowed_origins.",
+        )
+
+
+def gatekeeper(settings: Callable[[], Settings]):  # type: ignore[no-untyped-def]  # aiohttp has none
+    """The middleware that checks every request of the DevTools endpoint, by the settings of now."""
+
+    @web.middleware
+    async def check_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+        check(request, settings())
+        return await handler(request)
+
+    return check_request

@@ -1,0 +1,1 @@
+"""Health checks, alerts and metrics."""

@@ -1,0 +1,1 @@
+"""Sessions from the request to the last file: registry, creation, termination."""

@@ -1,0 +1,147 @@
+"""What a session keeps while it lives: scripts, responses, console messages."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+from collections.abc import Callable
+
+from chromepool.config import Settings
+from chromepool.errors import CommandFailed, InvalidRequest, NoAnswer
+from chromepool.gateway.browser.auto_attach import Attendant
+from chromepool.gateway.browser.duties.capture import CaptureDuty
+from chromepool.gateway.browser.duties.console import ConsoleDuty, Said
+from chromepool.gateway.browser.duties.scripts import ScriptingDuty
+from chromepool.gateway.store.responses import Response, Wanted
+from chromepool.gateway.store.ring import Ring
+from chromepool.gateway.store.scripts import Script, Scripts
+
+_CONSOLE_BYTES = 4 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wishes:
+    """What somebody wants kept, when they create a session."""
+
+    scripts: tuple[Script, ...] = ()
+    capture: Wanted | None = None
+    console: bool = False
+
+
+class Keeping:
+    """One session's. Costs nothing until something is asked for."""
+
+    def __init__(
+        self, settings: Settings, clock: Callable[[], float], attendant: Callable[[], Attendant]
+    ) -> None:
+        self._attendant = attendant
+        self._scripts = Scripts(settings.max_scripts, settings.max_script_bytes)
+        self._scripting: ScriptingDuty | None = None
+        self._lock = asyncio.Lock()
+        self._body_bytes = settings.response_body_bytes
+        self.responses: Ring[Response] = Ring(
+            settings.response_store_items,
+            settings.response_store_bytes,
+            clock,
+            settings.response_store_ttl_s,
+        )
+        self.on_scripts: Callable[[], None] = lambda: None
+        """Told when the scripts have changed."""
+        self.console: Ring[Said] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
+
+    async def begin(self, wishes: Wishes) -> None:
+        """Does what was wished for; raises what ``Attendant.take_on`` raises, and
+        :class:`StoreFull`, :class:`InvalidRequest`."""
+        for script in wishes.scripts:
+            self._scripts.add(script)
+        if wishes.scripts:
+            await self._tell("")
+            self.on_scripts()
+        if wishes.capture is not None:
+            attendant = self._attendant()
+            duty = CaptureDuty(attendant, wishes.capture, self.responses, self._body_bytes)
+            await attendant.take_on(duty)
+        if wishes.console:
+            await self._attendant().take_on(ConsoleDuty(self.console))
+
+    def trim(self) -> None:
+        """Lets go of what is too old, also when nothing new arrives."""
+        self.responses.trim()
+        self.console.trim()
+
+    def let_go(self) -> None:
+        """Its session is over: what was kept goes with it, at once."""
+        self.responses.clear()
+        self.console.clear()
+        if self._scripting is not None:
+            self._scripting.repeat = lambda target: None
+
+    # -- scripts --
+
+    def scripts(self) -> list[Script]:
+        """In the order in which they run."""
+        return self._scripts.all()
+
+    def script(self, name: str) -> Script:
+        """One of them; raises :class:`ScriptNotFound`."""
+        return self._scripts.get(name)
+
+    async def add_script(self, script: Script, *, run_now: bool) -> None:
+        """One more, last in the order; raises :class:`ScriptExists`, :class:`StoreFull`,
+        :class:`InvalidRequest`, and :class:`NoAnswer` where a page hangs. When it returns every
+        target has it; when it raises none has, but for a page that hangs, until it answers."""
+        async with self._lock:
+            self._scripts.add(script)
+            await self._tell_or_undo(script, None, run_now)
+
+    async def put_script(self, script: Script, *, run_now: bool) -> bool:
+        """One in the place of that of its name, or a new one (True); raises like
+        :meth:`add_script`."""
+        async with self._lock:
+            before = next((s for s in self._scripts.all() if s.name == script.name), None)
+            new = self._scripts.put(script)
+            await self._tell_or_undo(script, before, run_now)
+            return new
+
+    async def remove_script(self, name: str) -> None:
+        """Takes one out everywhere; raises :class:`ScriptNotFound`. Raises :class:`NoAnswer` where
+        a page hangs: the script is gone then too, and from that page when it answers."""
+        async with self._lock:
+            self._scripts.remove(name)
+            self.on_scripts()
+            await self._tell("")
+
+    async def _tell_or_undo(self, script: Script, before: Script | None, run_now: bool) -> None:
+        try:
+            await self._tell(script.name if run_now else "")
+        except NoAnswer:
+            self._undo(script, before)
+            raise
+        except CommandFailed as error:
+            self._undo(script, before)
+            raise InvalidRequest(f"Chrome does not take the script: {error.detail}.") from error
+        self.on_scripts()
+
+    def _undo(self, script: Script, before: Script | None) -> None:
+        """Not waited for: a page that hangs has been waited for already."""
+        if before is None:
+            self._scripts.remove(script.name)
+        else:
+            self._scripts.put(before)
+        attendant = self._attendant()
+        if self._scripting is not None:
+            for target in attendant.targets:
+                attendant.tell_one(self._scripting, target)
+
+    async def _tell(self, run_now: str) -> None:
+        attendant, duty = self._attendant(), self._scripting
+        new = duty is None
+        if duty is None:
+            duty = self._scripting = ScriptingDuty(self._scripts)
+            duty.repeat = functools.partial(attendant.tell_one, duty)
+        duty.run_now = run_now
+        try:
+            await (attendant.take_on(duty) if new else attendant.tell(duty))
+        finally:
+            duty.run_now = ""

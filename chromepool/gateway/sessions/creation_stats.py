@@ -1,0 +1,38 @@
+"""What creations came to, counted since the gateway's start."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+from collections.abc import Iterator
+
+from chromepool.errors import ChromepoolError
+from chromepool.gateway.histogram import Durations
+
+_CREATION_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_WAIT_S = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+
+
+class Tally:
+    """Read by metrics, never reset."""
+
+    def __init__(self) -> None:
+        self.cold, self.warm = Durations(_CREATION_S), Durations(_CREATION_S)
+        """From the place until the session is ready."""
+        self.waited = Durations(_WAIT_S)
+        """In the queue, of those who had to wait, whether they got a place or not."""
+        self.refused: collections.Counter[str] = collections.Counter()
+        """By the code of the problem."""
+
+    def created(self, seconds: float, *, warm: bool) -> None:
+        """One more session."""
+        (self.warm if warm else self.cold).add(seconds)
+
+    @contextlib.contextmanager
+    def refusals(self) -> Iterator[None]:
+        """Counts the error that ends the block, and lets it through."""
+        try:
+            yield
+        except ChromepoolError as error:
+            self.refused[error.code] += 1
+            raise

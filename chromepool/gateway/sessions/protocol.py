@@ -1,0 +1,70 @@
+"""``/json/protocol``: the description of the protocol that this very Chrome speaks.
+
+Chrome gives it out over HTTP only, never over the pipe. So, the first time somebody asks, a Chrome
+of no one is started with a port, asked, and ended; its answer is kept for as long as the daemon
+runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+
+import aiohttp
+import tenacity
+
+from chromepool.errors import BrowserGone, StartFailed
+from chromepool.gateway.sessions.manager import Manager
+from chromepool.model import Launch
+
+_LISTENING = re.compile(r"DevTools listening on ws://127\.0\.0\.1:(\d+)/")
+_TIMEOUT_S = 20.0
+
+
+class ProtocolSource:
+    """Reads the description once."""
+
+    def __init__(self, manager: Manager) -> None:
+        self._manager = manager
+        self._reading: asyncio.Task[bytes] | None = None
+
+    async def get(self) -> bytes:
+        """The description as JSON. Raises :class:`StartFailed`."""
+        if self._reading is None or self._failed(self._reading):
+            self._reading = asyncio.create_task(self._read())
+        return await asyncio.shield(self._reading)  # others wait for it too
+
+    @staticmethod
+    def _failed(task: asyncio.Task[bytes]) -> bool:
+        return task.done() and (task.cancelled() or task.exception() is not None)
+
+    async def _read(self) -> bytes:
+        link, key = self._manager.link, self._manager.next_key()
+        limits = self._manager.settings.session_limits
+        spawned = await link.spawn(key, limits, Launch(), protocol_port=True)
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                return await self._fetch(await self._port(key))
+        except (TimeoutError, aiohttp.ClientError, BrowserGone) as error:
+            raise StartFailed(f"Chrome did not give out its protocol: {error!r}.") from error
+        finally:
+            os.close(spawned.commands)
+            os.close(spawned.events)
+            link.stop(key, self._manager.settings.term_timeout_s)
+
+    async def _port(self, key: int) -> int:
+        async for attempt in tenacity.AsyncRetrying(wait=tenacity.wait_fixed(0.05)):
+            with attempt:
+                words = (await self._manager.link.inspect(key)).stderr
+                match = _LISTENING.search(words)
+                if match is None:
+                    raise tenacity.TryAgain
+        assert match is not None
+        return int(match[1])
+
+    @staticmethod
+    async def _fetch(port: int) -> bytes:
+        url = f"http://127.0.0.1:{port}/json/protocol"
+        async with aiohttp.ClientSession() as http, http.get(url) as answer:
+            return await answer.read()

@@ -1,0 +1,48 @@
+"""What somebody asks for when they create a session, checked and complete."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from chromepool.gateway.browser.duties.emulation import Emulation
+from chromepool.gateway.sessions.artifacts import Wishes
+from chromepool.model import Launch, Limits
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Order:
+    """One session to be."""
+
+    owner: str
+    """``uid:N``, ``token:NAME`` or ``tcp:ADDRESS``."""
+    limits: Limits
+    labels: dict[str, str] = dataclasses.field(default_factory=dict)
+    launch: Launch = dataclasses.field(default_factory=Launch)
+    emulation: Emulation = dataclasses.field(default_factory=Emulation)
+    wishes: Wishes = dataclasses.field(default_factory=Wishes)
+    downloads: str = ""
+    """``allow``, ``deny``, or empty: as this Chrome does."""
+    idle_timeout_s: float = 0.0
+    """0 is never."""
+    max_age_s: float = 0.0
+    """0 is no limit."""
+    grace_s: float | None = None
+    """How long the session outlives its last client; None: as long as it likes."""
+    fleeting: bool = False
+    """Whether it ends with its WebSocket, like a connect-and-go session."""
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What was asked for, to be shown again."""
+
+    def suits_warm(self, standard: Limits) -> bool:
+        """Whether a Chrome that was started for nobody in particular, under ``standard``, will do.
+
+        Memory, processes and CPU are its control group's and can be changed; the heap and the
+        open files were settled when it started.
+        """
+        same = (self.limits.heap_bytes, self.limits.files, self.limits.file_bytes) == (
+            standard.heap_bytes,
+            standard.files,
+            standard.file_bytes,
+        )
+        return same and self.launch == Launch()

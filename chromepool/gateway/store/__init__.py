@@ -1,0 +1,1 @@
+"""Bounded stores in memory, and the formats that are made from them."""

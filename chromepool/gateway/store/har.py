@@ -1,0 +1,122 @@
+"""Responses as HAR 1.2 (http://www.softwareishard.com/blog/har-12-spec/)."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from chromepool.gateway.store import cookies
+from chromepool.gateway.store.responses import Response
+
+_TEXTS = ("text/", "application/json", "application/javascript", "application/xml", "image/svg")
+_UNKNOWN = -1
+"""HAR's word for what is not known."""
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in pairs]
+
+
+def _headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Each by itself: Chrome tells those of one name together, a line for each."""
+    return [(name, line) for name, value in headers.items() for line in value.split("\n")]
+
+
+def _named(headers: list[tuple[str, str]], wanted: str) -> list[str]:
+    return [value for name, value in headers if name.lower() == wanted]
+
+
+def _content(response: Response) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "size": len(response.body) if response.body is not None else 0,
+        "mimeType": response.mime_type or "x-unknown",
+    }
+    if response.body is None:
+        return content | ({"comment": response.body_error} if response.body_error else {})
+    if response.mime_type.startswith(_TEXTS):
+        return content | {"text": response.body.decode(errors="replace")}
+    return content | {"text": base64.b64encode(response.body).decode(), "encoding": "base64"}
+
+
+def _timings(response: Response) -> dict[str, float]:
+    """HAR's phases: each begins where the one before it ends, and their sum is the entry's time.
+    ``ssl`` is a part of ``connect``. Of a response that came from no server only the sum is known.
+    """
+    timing, total = response.timing, response.duration_ms or 0.0
+    offset = (timing.get("requestTime", response.began) - response.began) * 1000
+    starts = [timing.get(f"{phase}Start", _UNKNOWN) for phase in ("dns", "connect", "send")]
+    ends = {
+        "blocked": next((start for start in starts if start >= 0), _UNKNOWN),
+        "dns": timing.get("dnsEnd", _UNKNOWN),
+        "connect": timing.get("connectEnd", _UNKNOWN),
+        "send": timing.get("sendEnd", _UNKNOWN),
+        "wait": timing.get("receiveHeadersEnd", _UNKNOWN),
+    }
+    found, at = dict[str, float](), 0.0
+    for phase, end in ends.items():
+        if end < 0:
+            found[phase] = 0.0 if phase in ("send", "wait") else _UNKNOWN
+            continue
+        begun, at = at, min(max(at, offset + end), total)
+        found[phase] = round(at - begun, 3)
+    return found | {"receive": round(total - at, 3), "ssl": _ssl(timing, found["connect"])}
+
+
+def _ssl(timing: Mapping[str, float], connect: float) -> float:
+    start, end = timing.get("sslStart", _UNKNOWN), timing.get("sslEnd", _UNKNOWN)
+    return round(min(end - start, connect), 3) if 0 <= start <= end else _UNKNOWN
+
+
+def _entry(response: Response) -> dict[str, Any]:
+    query = urllib.parse.parse_qsl(urllib.parse.urlsplit(response.url).query, True)
+    version = response.protocol or "HTTP/1.1"
+    asked, answered = _headers(response.request_headers), _headers(response.response_headers)
+    entry = {
+        "startedDateTime": response.started_at.isoformat(timespec="milliseconds"),
+        "time": response.duration_ms or 0.0,
+        "request": {
+            "method": response.method,
+            "url": response.url,
+            "httpVersion": version,
+            "cookies": cookies.sent(";".join(_named(asked, "cookie"))),
+            "headers": _pairs(asked),
+            "queryString": _pairs(query),
+            "headersSize": _UNKNOWN,
+            "bodySize": _UNKNOWN,
+        },
+        "response": {
+            "status": response.status,
+            "statusText": response.status_text,
+            "httpVersion": version,
+            "cookies": [cookies.received(value) for value in _named(answered, "set-cookie")],
+            "headers": _pairs(answered),
+            "content": _content(response),
+            "redirectURL": next(iter(_named(answered, "location")), ""),
+            "headersSize": _UNKNOWN,
+            "bodySize": response.encoded_bytes or _UNKNOWN,
+        },
+        "cache": {},
+        "timings": _timings(response),
+        "_resourceType": response.type.lower(),
+    }
+    if response.remote_address:
+        entry["serverIPAddress"] = response.remote_address.strip("[]")
+    return entry
+
+
+def export(responses: Iterable[Response], version: str, browser: str) -> dict[str, Any]:
+    """The log of a session, as it is now."""
+    name, _, number = browser.partition("/")
+    return {
+        "log": {
+            "version": "1.2",
+            "creator": {"name": "chromepool", "version": version},
+            "browser": {"name": name or "Chrome", "version": number},
+            "pages": [],
+            "entries": [_entry(response) for response in responses],
+            "comment": f"made {datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')}",
+        }
+    }

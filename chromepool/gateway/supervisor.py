@@ -1,0 +1,329 @@
+"""The gateway's end of the wire to the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+import itertools
+import os
+import socket
+from typing import Any, Protocol
+
+from chromepool import wire
+from chromepool.errors import (
+    BrowserGone,
+    ChromepoolError,
+    InvalidRequest,
+    ItemNotFound,
+    ProfileInUse,
+    ReloadRefused,
+    StartFailed,
+    WireError,
+)
+from chromepool.gateway.log import get_logger
+from chromepool.model import Exit, File, Launch, Limits, Usage
+
+log = get_logger("chromepool.gateway.sessions")
+
+
+class Watcher(Protocol):
+    """Who is told what the supervisor says on its own account."""
+
+    def exited(self, key: int, exit: Exit) -> None:
+        """A session's Chrome is dead."""
+
+    def gone(self, key: int, usage: Usage) -> None:
+        """Nothing of the session is left."""
+
+    def adopt(self, message: wire.Adopt, fds: list[int]) -> None:
+        """There is a session of an earlier gateway's; the descriptors are the watcher's."""
+
+    def handover(self, timeout_s: float) -> None:
+        """Another gateway is to take over."""
+
+    def shutdown(self, timeout_s: float) -> None:
+        """The daemon is to stop."""
+
+    def orphaned(self) -> None:
+        """The supervisor is gone, and with it every Chrome."""
+
+
+_FAILURES: dict[str, type[ChromepoolError]] = {
+    kind.code: kind for kind in (StartFailed, ProfileInUse, InvalidRequest)
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spawned:
+    """A Chrome that runs."""
+
+    pid: int
+    profile: str
+    commands: int
+    """Descriptor to write to; the receiver's to close, like the next."""
+    events: int
+
+
+class Link:
+    """Asks the supervisor, and passes on what it tells."""
+
+    def __init__(self, sock: socket.socket, watcher: Watcher) -> None:
+        self._sock, self._watcher = sock, watcher
+        sock.setblocking(False)
+        self._loop = asyncio.get_running_loop()
+        self._unsent: collections.deque[tuple[wire.Message, tuple[int, ...]]] = collections.deque()
+        self._spawning: dict[int, asyncio.Future[Spawned]] = {}
+        self._files: dict[int, asyncio.Future[tuple[tuple[File, ...], int]]] = {}
+        self._numbers = itertools.count(1)
+        self._inspecting: dict[int, asyncio.Future[wire.Inspected]] = {}
+        self._reloading: asyncio.Future[None] | None = None
+        self._adopted = 0
+        self._all_adopted = asyncio.Event()
+        self._loop.add_reader(sock.fileno(), self._read)
+
+    def _send(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
+        """Sends, or keeps what a supervisor that is busy for a moment does not take. ``fds`` are
+        closed.
+
+        No coroutine: a caller that is cancelled must not leave half a conversation behind.
+        """
+        self._unsent.append((message, fds))
+        if len(self._unsent) == 1:
+            self._flush()
+
+    def _flush(self) -> None:
+        while self._unsent:
+            message, fds = self._unsent[0]
+            try:
+                wire.send(self._sock, message, fds)
+            except BlockingIOError:
+                self._loop.add_writer(self._sock.fileno(), self._flush)
+                return
+            except OSError as error:  # _read sees the end as well, and tells the watcher
+                session, kind = getattr(message, "key", None), type(message).__name__
+                log.error("wire.unsent", session=session, message=kind, error=error)
+            self._unsent.popleft()
+            for fd in fds:
+                os.close(fd)
+        self._loop.remove_writer(self._sock.fileno())
+
+    @property
+    def unsent(self) -> int:
+        """Messages that the supervisor has not taken yet."""
+        return len(self._unsent)
+
+    async def adopted(self, number: int) -> None:
+        """Waits until so many sessions of the gateway before were told."""
+        while self._adopted < number:
+            self._all_adopted.clear()
+            await self._all_adopted.wait()
+
+    def remember(self, key: int, record: int) -> None:
+        """Has the supervisor keep a file for the next gateway; closes it here."""
+        self._send(wire.Remember(key), (record,))
+
+    def buried(self, key: int) -> None:
+        """Has it forget a session that is gone."""
+        self._send(wire.Buried(key))
+
+    def drain(self, drain: wire.Drain) -> None:
+        """Has it remembered that the daemon drains, or does not any more."""
+        self._send(drain)
+
+    def leave(self) -> None:
+        """All is drained, and the daemon is to exit."""
+        self._send(wire.Leave())
+
+    async def reload(self) -> None:
+        """Has the settings read again and this gateway replaced; raises :class:`ReloadRefused`.
+        When it returns the next one is starting."""
+        if self._reloading is None:
+            self._reloading = self._loop.create_future()
+            self._send(wire.Reload())
+        await asyncio.shield(self._reloading)
+
+    def ready(self) -> None:
+        """Says that the listeners are being served."""
+        self._send(wire.Ready())
+
+    async def spawn(
+        self, key: int, limits: Limits, launch: Launch, *, protocol_port: bool = False
+    ) -> Spawned:
+        """Starts a Chrome; the descriptors are the caller's.
+
+        Raises :class:`StartFailed`, :class:`ProfileInUse`, :class:`InvalidRequest`.
+        """
+        answer: asyncio.Future[Spawned] = self._loop.create_future()
+        self._spawning[key] = answer
+        self._send(wire.Spawn(key, limits, launch, protocol_port))
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if _has_come(answer):
+                _close(answer.result().commands, answer.result().events)
+            raise
+
+    def freeze(self, key: int) -> None:
+        """Stops a session where it is."""
+        self._send(wire.Freeze(key))
+
+    def thaw(self, key: int, limits: Limits) -> None:
+        """Lets it go on, under these limits. What is written to its Chrome meanwhile waits."""
+        self._send(wire.Thaw(key, limits))
+
+    def stop(self, key: int, grace_s: float) -> None:
+        """SIGTERM now, SIGKILL to what is left after ``grace_s``."""
+        self._send(wire.Stop(key, grace_s))
+
+    async def inspect(self, key: int) -> wire.Inspected:
+        """What a session uses now, and its Chrome's last words; raises :class:`BrowserGone`."""
+        answer = self._inspecting.get(key)
+        if answer is None:
+            answer = self._inspecting[key] = self._loop.create_future()
+            self._send(wire.Inspect(key))
+        return await asyncio.shield(answer)
+
+    async def list_files(self, key: int) -> tuple[File, ...]:
+        """What a session has downloaded; raises :class:`ItemNotFound`."""
+        return (await self._ask_files(key, "list", ""))[0]
+
+    async def open_file(self, key: int, name: str) -> int:
+        """A descriptor of one of those files, the caller's to close; raises
+        :class:`ItemNotFound`."""
+        answer = self._ask_files(key, "open", name)
+        try:
+            return (await answer)[1]
+        except asyncio.CancelledError:
+            if _has_come(answer):
+                _close(answer.result()[1])
+            raise
+
+    async def remove_file(self, key: int, name: str) -> None:
+        """Removes one; raises :class:`ItemNotFound`."""
+        await self._ask_files(key, "remove", name)
+
+    def _ask_files(
+        self, key: int, verb: str, name: str
+    ) -> asyncio.Future[tuple[tuple[File, ...], int]]:
+        number = next(self._numbers)
+        answer: asyncio.Future[tuple[tuple[File, ...], int]] = self._loop.create_future()
+        self._files[number] = answer
+        self._send(wire.FileRequest(number, key, verb, name))
+        return answer
+
+    def _on_files(self, message: wire.FileAnswer, fds: list[int]) -> None:
+        answer = self._files.pop(message.number)
+        if answer.done():  # its caller hung up
+            _close(*fds)
+        elif message.error:
+            answer.set_exception(ItemNotFound(f"There is no such download: {message.error}."))
+        else:
+            answer.set_result((message.files, fds[0] if fds else -1))
+
+    def close(self) -> None:
+        """Lets go of the wire."""
+        self._loop.remove_reader(self._sock.fileno())
+        self._loop.remove_writer(self._sock.fileno())
+        self._sock.close()
+
+    def _read(self) -> None:
+        try:
+            received = wire.receive(self._sock)
+        except BlockingIOError:
+            return
+        except (OSError, WireError) as error:
+            log.critical("wire.broken", error=error)
+            received = None
+        if received is None:
+            self._loop.remove_reader(self._sock.fileno())
+            self._watcher.orphaned()
+            return
+        self._on_message(*received)
+
+    def _on_message(self, message: wire.Message, fds: list[int]) -> None:
+        match message:
+            case wire.Ping():
+                self._send(wire.Pong())
+            case wire.Adopt():
+                self._on_adopt(message, fds)
+            case wire.Reloading(error=error):
+                self._on_reloading(error)
+            case wire.Handover(timeout_s=timeout_s):
+                self._watcher.handover(timeout_s)
+            case wire.Shutdown(timeout_s=timeout_s):
+                self._watcher.shutdown(timeout_s)
+            case _:
+                self._on_session_message(message, fds)
+
+    def _on_session_message(self, message: wire.Message, fds: list[int]) -> None:
+        match message:
+            case wire.Spawned():
+                self._on_spawned(message, fds)
+            case wire.SpawnFailed():
+                self._on_failure(message)
+            case wire.FileAnswer():
+                self._on_files(message, fds)
+            case wire.Inspected(key=key):
+                self._settle_inspection(key, message)
+            case wire.Exited(key=key, exit=exit):
+                self._watcher.exited(key, exit)
+            case wire.Gone(key=key, usage=usage):
+                self._settle_inspection(key, None)
+                self._watcher.gone(key, usage)
+            case _:
+                raise WireError(f"the supervisor does not send {type(message).__name__}.")
+
+    def _on_adopt(self, message: wire.Adopt, fds: list[int]) -> None:
+        try:
+            self._watcher.adopt(message, fds)
+        finally:  # one that cannot be adopted must not keep all others waiting
+            self._adopted += 1
+            self._all_adopted.set()
+
+    def _on_reloading(self, error: str) -> None:
+        answer, self._reloading = self._reloading, None
+        if answer is None or answer.done():
+            return
+        if error:
+            answer.set_exception(ReloadRefused(f"Nothing was changed: {error}"))
+            answer.exception()  # nobody may be waiting any more
+        else:
+            answer.set_result(None)
+
+    def _on_failure(self, message: wire.SpawnFailed) -> None:
+        answer = self._spawning.pop(message.key)
+        if answer.done():  # its caller hung up and waits for nothing but the end
+            self._watcher.gone(message.key, Usage())
+        else:
+            kind = _FAILURES.get(message.code, StartFailed)
+            answer.set_exception(kind(message.detail, remedy=message.remedy))
+
+    def _on_spawned(self, message: wire.Spawned, fds: list[int]) -> None:
+        answer = self._spawning.pop(message.key)
+        if answer.done():  # the caller was cancelled, and ends that Chrome
+            _close(*fds)
+            return
+        commands, events = fds
+        answer.set_result(Spawned(message.pid, message.profile, commands, events))
+
+    def _settle_inspection(self, key: int, message: wire.Inspected | None) -> None:
+        answer = self._inspecting.pop(key, None)
+        if answer is None or answer.done():
+            return
+        if message is not None:
+            answer.set_result(message)
+        else:
+            answer.set_exception(BrowserGone("The session is gone."))
+            answer.exception()  # nobody may be waiting any more
+
+
+def _has_come(answer: asyncio.Future[Any]) -> bool:
+    """Whether descriptors have come to a caller that was cancelled before it could take them: in
+    the same turn of the loop."""
+    return answer.done() and not answer.cancelled() and answer.exception() is None
+
+
+def _close(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)

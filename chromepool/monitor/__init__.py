@@ -1,1 +1,0 @@
-"""What an operator sees: metrics, alerts, health. Reads snapshots of the pool."""

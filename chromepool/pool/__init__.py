@@ -1,1 +1,0 @@
-"""Sessions: who has one, how it lives and ends."""

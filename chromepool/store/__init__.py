@@ -1,1 +1,0 @@
-"""What a session keeps besides its Chrome: bounded in number, bytes and time."""

@@ -1,0 +1,1 @@
+"""One Chrome: its command line, its folders, its process."""

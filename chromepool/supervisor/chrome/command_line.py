@@ -1,0 +1,142 @@
+"""Which Chrome, and its command line. The gateway has no say in either beyond checked limits."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from chromepool import chrome_options as launches
+from chromepool.errors import HostError
+from chromepool.model import Launch, Limits
+
+# Debian's and Ubuntu's /usr/bin entries are shell scripts that start the real program as a child
+# or rewrite its flags; pid, exit status and descriptors must be Chrome's own.
+CANDIDATES = (
+    "/usr/lib/chromium/chromium-headless-shell",
+    "chrome-headless-shell",
+    "headless_shell",
+    "/opt/google/chrome/chrome",
+    "/usr/lib/chromium/chromium",
+    "/usr/lib/chromium-browser/chromium-browser",
+)
+INSTALL = "Install it (Debian: apt-get install chromium-headless-shell), or name it: --chrome PATH."
+
+# Sources: Chrome's own list for automation, chromium.org "chrome-flags-for-tools".
+FLAGS = (
+    "--remote-debugging-pipe",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--no-service-autorun",
+    "--disable-background-networking",
+    "--disable-breakpad",
+    "--disable-client-side-phishing-detection",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-domain-reliability",
+    "--disable-hang-monitor",
+    "--disable-popup-blocking",
+    "--disable-prompt-on-repost",
+    "--disable-sync",
+    "--metrics-recording-only",
+    "--password-store=basic",
+    "--use-mock-keychain",
+    "--mute-audio",
+    "--hide-scrollbars",
+    "--disable-gpu",
+    # A page in the background of a server is still a page that somebody waits for.
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+    "--force-color-profile=srgb",
+    # On in every desktop Chrome, off in the headless shell: sites must not share a process.
+    "--site-per-process",
+    # A renderer in reserve is megabytes in every session, for navigations a little sooner.
+    "--disable-features=SpareRendererForSitePerProcess",
+)
+SMALL_SHM_BYTES = 256 * 1024 * 1024
+"""Below this /dev/shm is left alone: Docker's default of 64 MB crashes pages."""
+
+
+def find(configured: str) -> str:
+    """The Chrome to run; raises :class:`HostError` with the remedy."""
+    for name in (configured,) if configured else CANDIDATES:
+        path = shutil.which(name)
+        if path is not None:
+            return _resolve_wrapper(path)
+    where = f"There is no Chrome at {configured}." if configured else "No Chrome was found."
+    raise HostError(where, remedy=INSTALL)
+
+
+def _resolve_wrapper(path: str) -> str:
+    """The program behind a wrapper script of Debian's, any other path as it is.
+
+    A script of the operator's own must end in ``exec``.
+    """
+    behind = Path("/usr/lib/chromium") / Path(path).name
+    if Path(path).parent == Path("/usr/bin") and behind.exists():
+        return str(behind)
+    return os.path.realpath(path)
+
+
+def is_headless_shell(path: str) -> bool:
+    """Whether this is the small Chrome without a window system."""
+    return "headless" in Path(path).name
+
+
+def command_line(
+    chrome: str,
+    profile: Path,
+    limits: Limits,
+    launch: Launch,
+    *,
+    sandbox: bool,
+    shm_bytes: int,
+    protocol_port: bool = False,
+) -> list[str]:
+    """The one command line of a session's Chrome."""
+    argv = [chrome, *FLAGS, f"--user-data-dir={profile}"]
+    argv.append(f"--js-flags=--max-old-space-size={max(1, limits.heap_bytes // (1024 * 1024))}")
+    if not is_headless_shell(chrome):
+        argv.append("--headless=new")
+    if not sandbox:
+        argv.append("--no-sandbox")
+    if shm_bytes < SMALL_SHM_BYTES:
+        argv.append("--disable-dev-shm-usage")
+    if protocol_port:
+        argv.append("--remote-debugging-port=0")
+    return [*argv, *launches.command_line(launch), "about:blank"]
+
+
+NAME_VARIABLE = "CHROMEPOOL_NAME"
+"""In the environment of every process of a session: the name of its control group."""
+
+
+def environment(profile: Path, name: str, daemon: Mapping[str, str]) -> dict[str, str]:
+    """Chrome's whole environment.
+
+    Nothing else of the daemon's goes in: over a D-Bus address Chrome would ask systemd for a
+    scope of its own and leave its cgroup, and the rest is nobody's business but the daemon's.
+    """
+    kept = {name: daemon[name] for name in ("LANG", "TZ", "LC_ALL") if name in daemon}
+    home = str(profile)
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": home,
+        NAME_VARIABLE: name,
+        "TMPDIR": "/tmp",
+        "XDG_CONFIG_HOME": home,
+        "XDG_CACHE_HOME": home,
+        "LANG": "C.UTF-8",
+        **kept,
+    }
+
+
+def shm_size() -> int:
+    """Bytes of /dev/shm; 0 where there is none."""
+    try:
+        stat = os.statvfs("/dev/shm")
+    except OSError:
+        return 0
+    return stat.f_blocks * stat.f_frsize

@@ -1,0 +1,117 @@
+"""What a session has downloaded, opened for the gateway, which may not read it itself.
+
+The folder is the session's, so nothing in it is trusted: every step is taken from a descriptor of
+the folder before, no link is followed, and only regular files of the session's own uid are given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from chromepool import wire
+from chromepool.model import File
+from chromepool.supervisor.chrome.process import Child
+
+FOLDER = "Downloads"
+_MOST_BYTES = 100_000
+"""Of a list on the wire: it has to fit into one packet."""
+_FILE_BYTES = 100
+"""What a file takes of it besides its name."""
+_PARTIAL = ".crdownload"
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def check_name(name: str) -> None:
+    """Raises FileNotFoundError for what can be no file's name in the folder."""
+    if not name or name in (".", "..") or "/" in name or "\0" in name or not _is_whole(name):
+        raise FileNotFoundError(name)
+
+
+def _is_whole(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:  # a lone surrogate: JSON can escape it
+        return False
+
+
+@contextlib.contextmanager
+def _opened(profile: Path) -> Iterator[int]:
+    """The folder's descriptor; raises FileNotFoundError, or OSError where it is no folder."""
+    above = os.open(profile, _DIRECTORY)
+    try:
+        folder = os.open(FOLDER, _DIRECTORY, dir_fd=above)
+    finally:
+        os.close(above)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _is_own(found: os.stat_result, uid: int | None) -> bool:
+    return stat.S_ISREG(found.st_mode) and (uid is None or found.st_uid == uid)
+
+
+def list_files(profile: Path, uid: int | None) -> tuple[File, ...]:
+    """The complete ones, the newest first, as many as one message can tell of (at least 60)."""
+    found = []
+    with contextlib.suppress(OSError), _opened(profile) as folder:
+        for name in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if _is_own(state, uid) and not name.endswith(_PARTIAL) and _is_whole(name):
+                    found.append(File(name, state.st_size, state.st_mtime))
+    return tuple(_that_fit(sorted(found, key=lambda file: -file.modified)))
+
+
+def _that_fit(files: list[File]) -> Iterator[File]:
+    left = _MOST_BYTES
+    for file in files:
+        left -= len(json.dumps(file.name)) + _FILE_BYTES  # a name of 255 bytes can take 1530
+        if left < 0:
+            return
+        yield file
+
+
+def open_file(profile: Path, uid: int | None, name: str) -> int:
+    """A descriptor to read one; raises FileNotFoundError, OSError."""
+    check_name(name)
+    with _opened(profile) as folder:
+        # O_NONBLOCK: a fifo that somebody put there must not hold the supervisor up.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(name, flags, dir_fd=folder)
+    if not _is_own(os.fstat(fd), uid):
+        os.close(fd)
+        raise FileNotFoundError(name)
+    return fd
+
+
+def remove_file(profile: Path, name: str) -> None:
+    """Removes one; raises FileNotFoundError, OSError."""
+    check_name(name)
+    with _opened(profile) as folder:
+        os.unlink(name, dir_fd=folder)
+
+
+def answer(
+    request: wire.FileRequest, child: Child | None
+) -> tuple[wire.FileAnswer, tuple[int, ...]]:
+    """What the gateway is answered, and a descriptor with it where a file was to be opened."""
+    try:
+        if child is None:
+            raise FileNotFoundError(request.name)
+        if request.verb == "list":
+            files = list_files(child.profile, child.uid)
+            return wire.FileAnswer(request.number, files), ()
+        if request.verb == "open":
+            fd = open_file(child.profile, child.uid, request.name)
+            return wire.FileAnswer(request.number), (fd,)
+        remove_file(child.profile, request.name)
+    except OSError as error:
+        return wire.FileAnswer(request.number, error=error.strerror or "no such file"), ()
+    return wire.FileAnswer(request.number), ()

@@ -1,0 +1,1 @@
+"""The gateway's process: started, welcomed, watched, replaced."""

@@ -1,0 +1,1 @@
+"""System calls: processes, namespaces, limits, control groups."""

@@ -1,0 +1,1 @@
+"""Control groups: v2, v1, or none."""

@@ -1,0 +1,112 @@
+"""No control groups: a session is what its first process has started, and nothing caps it.
+
+Every Chrome leads a session (setsid) of its own, and the supervisor is the subreaper of all, so
+the processes of one are found below its first process, by their session id, or by a name in their
+environment; where the session has a uid of its own, by that.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Collection
+from pathlib import Path
+
+import psutil
+
+from chromepool.model import Limits, Usage
+from chromepool.supervisor.chrome.command_line import NAME_VARIABLE
+from chromepool.supervisor.linux.cgroup import tree as cgroup
+
+
+class UncappedLeaf:
+    """The processes that descend from the added one."""
+
+    def __init__(self, name: str, uid: int | None = None) -> None:
+        self._name, self._uid = name, uid
+        self._leader = 0
+
+    def add(self, pid: int) -> None:
+        self._leader = pid
+
+    def _processes(self) -> list[psutil.Process]:
+        """Descendants of this daemon that hang below the leader or came from it.
+
+        A process leaves the leader's session by setsid, and the leader's tree when its parent dies;
+        one that did both is known by its environment.
+        """
+        try:
+            below = set(psutil.Process(self._leader).children(recursive=True))
+        except psutil.NoSuchProcess:
+            below = set()
+        found = []
+        for process in psutil.Process().children(recursive=True):
+            try:
+                if self._is_mine(process, below) and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
+                continue
+        return found
+
+    def _is_mine(self, process: psutil.Process, below: set[psutil.Process]) -> bool:
+        if self._uid is not None:  # of its own, and the one thing that it can't shed
+            return self._uid in process.uids()
+        if process in below or os.getsid(process.pid) == self._leader:
+            return True
+        return process.environ().get(NAME_VARIABLE) == self._name
+
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._processes()] if self._leader else []
+
+    def kill(self) -> None:
+        for process in self._processes() if self._leader else []:
+            try:
+                process.send_signal(signal.SIGKILL)
+            except psutil.NoSuchProcess:
+                continue
+
+    def limit(self, limits: Limits) -> None:
+        """Nothing can hold it to them."""
+
+    def freeze(self, frozen: bool) -> None:
+        """There is no freezer."""
+
+    def usage(self) -> Usage:
+        processes = self._processes() if self._leader else []
+        memory = cpu = 0.0
+        for process in processes:
+            try:
+                memory += process.memory_info().rss
+                cpu += sum(process.cpu_times()[:2])
+            except psutil.NoSuchProcess:
+                continue
+        files = cgroup.count_files([process.pid for process in processes])
+        return Usage(int(memory), cpu_s=cpu, processes=len(processes), files=files)
+
+    def remove(self) -> None:
+        """There is nothing to remove."""
+
+
+class UncappedTree:
+    """The tree of a machine on which no control group can be written."""
+
+    version = "none"
+    enforced: tuple[str, ...] = ()
+    freezer = False
+    memory_group: Path | None = None
+
+    def create(self, name: str, limits: Limits, uid: int | None = None) -> UncappedLeaf:
+        return UncappedLeaf(name, uid)
+
+    def adopt(self, name: str, limits: Limits) -> UncappedLeaf:
+        raise FileNotFoundError(errno.ENOENT, "without control groups nothing is found again", name)
+
+    def leftovers(self, but: Collection[str] = ()) -> list[cgroup.Leaf]:
+        return []
+
+    def remove(self) -> None:
+        """There is nothing to remove."""
+
+    def parents(self) -> list[Path]:
+        return []

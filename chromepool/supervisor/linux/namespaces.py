@@ -1,0 +1,123 @@
+"""Mount, IPC and user namespaces: what one session sees of the machine.
+
+Python 3.11 has neither ``unshare`` nor ``mount``, so both are called in libc. The calls in the
+forked child are safe because the supervisor has no threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from chromepool.supervisor.linux.uids import become
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8
+_MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
+_TMPFS = _MS_NOSUID | _MS_NODEV
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+
+
+def unshare(flags: int) -> None:
+    """unshare(2); raises :class:`OSError`."""
+    _check(_libc.unshare(flags), "unshare")
+
+
+def chroot(path: str) -> None:
+    """chroot(2); raises :class:`OSError` that names the call, not the path."""
+    _check(_libc.chroot(path.encode()), "chroot")
+
+
+def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+    """mount(2); raises :class:`OSError` that names the target."""
+    result = _libc.mount(
+        source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode()
+    )
+    _check(result, target)
+
+
+_PRIVATE = ("/tmp", "/dev/shm")
+
+
+def hides(path: Path) -> bool:
+    """Whether a session with private mounts would not see this path of the machine's."""
+    return any(path.is_relative_to(folder) for folder in _PRIVATE)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PrivateMounts:
+    """A /tmp, a /dev/shm and a view of /proc of a session's own."""
+
+    uid: int
+    size_bytes: int
+    """Cap of each tmpfs; its pages count against the session's memory cap as well."""
+    profile: Path
+    """Stays visible, also when it lies below /tmp."""
+
+    def enter(self) -> None:
+        """Moves the calling process into namespaces of its own and mounts; raises OSError."""
+        unshare(CLONE_NEWNS | CLONE_NEWIPC)
+        # After unshare: a mount of another namespace cannot be bound here (EINVAL).
+        profile = os.open(self.profile, os.O_PATH | os.O_CLOEXEC)
+        mount("none", "/", "", _MS_REC | _MS_PRIVATE)
+        options = f"size={self.size_bytes},mode=1777,uid={self.uid},gid={self.uid}"
+        for folder in _PRIVATE:
+            mount("tmpfs", folder, "tmpfs", _TMPFS, options)
+        if hides(self.profile):
+            os.umask(0o022)  # the session's uid has to pass through the folders above
+            os.makedirs(self.profile)
+            mount(f"/proc/self/fd/{profile}", str(self.profile), "", _MS_BIND)
+        # hidepid: a page that opens file:///proc must not read its neighbours' command lines.
+        mount("proc", "/proc", "proc", _TMPFS | _MS_NOEXEC, "hidepid=invisible")
+
+
+def succeeds(attempt: Callable[[], None]) -> str:
+    """Runs ``attempt`` in a forked child; "" if it worked, else the error's text.
+
+    The child is the caller's own to wait for, so this is for the time before the loop runs.
+    """
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            attempt()
+        except OSError as error:
+            os.write(write, f"{error.filename or ''}: {error.strerror}".encode())
+        except BaseException as error:  # the child must never return into the caller's frames
+            os.write(write, repr(error).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        text = pipe.read().decode()
+    os.waitpid(pid, 0)
+    return text
+
+
+def sandbox_attempt(uid: int | None) -> None:
+    """What Chrome's sandbox does first: a user namespace, and in it the rights to unshare more and
+    to let go of the file system.
+
+    On Ubuntu 23.10+ AppArmor lets the first call pass and takes the rights away, so the
+    second is the one that tells; in a container without capabilities it is the third. ``uid`` is
+    given up to before, as for a session; None stays.
+    """
+    if uid is not None:
+        become(uid)
+    unshare(CLONE_NEWUSER)
+    unshare(CLONE_NEWPID | CLONE_NEWNET)
+    chroot("/")

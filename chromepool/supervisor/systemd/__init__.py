@@ -1,0 +1,1 @@
+"""What systemd offers: notifications, the file descriptor store, jobs."""

@@ -1,0 +1,47 @@
+"""What systemd is about to do with the unit that this process belongs to."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from chromepool.logs import Log
+from chromepool.supervisor.linux.cgroup import v2 as cgroup_v2
+
+log = Log("chromepool.supervisor")
+
+_BELOW = (".control", "daemon")
+"""Groups of a unit's own processes: systemd's for control commands, and the daemon's leaf."""
+_SYSTEMCTL_S = 5.0
+
+
+def own_unit() -> Path | None:
+    """The unit's group (cgroup v2); None without one."""
+    point = cgroup_v2.mount_point(Path("/proc/self/mountinfo").read_text())
+    if point is None:
+        return None
+    own = cgroup_v2.own_group(point, Path("/proc/self/cgroup").read_text())
+    return own.parent if own.name in _BELOW else own
+
+
+def pending_job(unit: Path | None) -> str:
+    """The type of the job that runs or waits for the unit, such as ``stop`` or ``restart``; ""
+    where there is none, or nobody can tell: that is said in the log, since sessions that a restart
+    would have kept are ended then."""
+    if unit is None:
+        return ""
+    user = ["--user"] if "/user@" in str(unit) else []
+    argv = ["systemctl", *user, "list-jobs", "--no-legend", "--plain", unit.name]
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, timeout=_SYSTEMCTL_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.warning("systemctl.failed", error=error)
+        return ""
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip()
+        log.warning("systemctl.failed", error=said or f"it exited with {done.returncode}")
+        return ""
+    rows = [line.split() for line in done.stdout.splitlines()]
+    return next((row[2] for row in rows if row[1:2] == [unit.name] and len(row) > 2), "")
