@@ -107,9 +107,9 @@ class _Visitor:
         return answer
 
     @contextlib.contextmanager
-    def _session(self, **wishes: object) -> Iterator[Json]:
+    def _session(self, **capture_options: object) -> Iterator[Json]:
         """A session, ended after this block whatever has become of it."""
-        session = self._daemon.new(**wishes)
+        session = self._daemon.new(**capture_options)
         try:
             yield session
         finally:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from chromepool.errors import InvalidRequest
-from chromepool.model import Launch
+from chromepool.model import ChromeOptions
 
 ALLOWED_FLAGS = frozenset(
     {
@@ -69,7 +69,7 @@ def _check_proxy(proxy: str) -> None:
         )
 
 
-def check(launch: Launch, allowed_flags: str) -> None:
+def check(launch: ChromeOptions, allowed_flags: str) -> None:
     """Raises :class:`InvalidRequest` for what a session may not have.
 
     ``allowed_flags`` is the operator's setting, beyond :data:`ALLOWED_FLAGS`.
@@ -88,7 +88,7 @@ def check(launch: Launch, allowed_flags: str) -> None:
         raise InvalidRequest("A profile's owner is not a folder above.")
 
 
-def command_line(launch: Launch) -> list[str]:
+def command_line(launch: ChromeOptions) -> list[str]:
     """The flags that a checked launch stands for."""
     argv = list(launch.flags)
     if launch.proxy:

@@ -103,7 +103,7 @@ class Exit:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Launch:
+class ChromeOptions:
     """What a session may ask of Chrome; :mod:`chromepool.chrome_options` checks it."""
 
     proxy: str = ""

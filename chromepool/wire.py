@@ -22,7 +22,7 @@ import typing
 from typing import Any
 
 from chromepool.errors import WireError
-from chromepool.model import Exit, File, Host, Launch, Limits, Usage
+from chromepool.model import ChromeOptions, Exit, File, Host, Limits, Usage
 
 PACKET_BYTES = 128 * 1024
 """Largest message; well under the default socket buffer (net.core.wmem_default, 208 KiB)."""
@@ -144,7 +144,7 @@ class Spawn:
     """The gateway's number for the session. Its id crosses the wire only in :class:`Remember`'s
     file, which the supervisor does not read."""
     limits: Limits
-    launch: Launch = dataclasses.field(default_factory=Launch)
+    launch: ChromeOptions = dataclasses.field(default_factory=ChromeOptions)
     protocol_port: bool = False
     """Also open a DevTools port: only to fetch ``/json/protocol`` once from a Chrome of no one."""
 

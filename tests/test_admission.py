@@ -24,8 +24,8 @@ from chromepool.errors import (
 )
 from chromepool.gateway.capacity.admission import Admission
 from chromepool.gateway.capacity.breaker import Breaker
-from chromepool.gateway.capacity.ratelimit import Buckets
-from chromepool.gateway.spec import Order
+from chromepool.gateway.capacity.ratelimit import RateLimiter
+from chromepool.gateway.spec import SessionSpec
 
 LIMITS = Settings().session_limits
 
@@ -80,27 +80,27 @@ async def settle() -> None:
 
 
 @pytest.fixture
-def buckets() -> Buckets:
-    return Buckets()
+def buckets() -> RateLimiter:
+    return RateLimiter()
 
 
-def drain(buckets: Buckets, owner: str, now: float, count: int = 5) -> None:
+def drain(buckets: RateLimiter, owner: str, now: float, count: int = 5) -> None:
     for _ in range(count):
         assert buckets.take(owner, now, 5) == 0.0
 
 
-def test_five_a_minute_and_not_a_sixth(buckets: Buckets) -> None:
+def test_five_a_minute_and_not_a_sixth(buckets: RateLimiter) -> None:
     drain(buckets, "a", 100.0)
     assert buckets.take("a", 100.0, 5) == 12.0
 
 
-def test_a_clock_that_does_not_move_gives_nothing(buckets: Buckets) -> None:
+def test_a_clock_that_does_not_move_gives_nothing(buckets: RateLimiter) -> None:
     drain(buckets, "a", 0.0)
     for _ in range(1000):
         assert buckets.take("a", 0.0, 5) == 12.0
 
 
-def test_who_is_refused_does_not_wait_longer_for_it(buckets: Buckets) -> None:
+def test_who_is_refused_does_not_wait_longer_for_it(buckets: RateLimiter) -> None:
     drain(buckets, "a", 0.0)
     for second in range(12):
         assert buckets.take("a", float(second), 5) == pytest.approx(12 - second)
@@ -109,7 +109,7 @@ def test_who_is_refused_does_not_wait_longer_for_it(buckets: Buckets) -> None:
 
 
 @pytest.mark.parametrize("per_minute", [0.25, 0.7, 1.0, 3.0, 5.0, 7.0, 60.0, 999.9])
-def test_the_pause_is_just_as_long_as_need_be(buckets: Buckets, per_minute: float) -> None:
+def test_the_pause_is_just_as_long_as_need_be(buckets: RateLimiter, per_minute: float) -> None:
     now = 1e6
     for _ in range(max(1, int(per_minute))):
         assert buckets.take("a", now, per_minute) == 0.0
@@ -121,7 +121,7 @@ def test_the_pause_is_just_as_long_as_need_be(buckets: Buckets, per_minute: floa
         assert buckets.take("a", now, per_minute) == 0.0
 
 
-def test_a_minute_fills_it_and_a_day_no_more(buckets: Buckets) -> None:
+def test_a_minute_fills_it_and_a_day_no_more(buckets: RateLimiter) -> None:
     drain(buckets, "a", 0.0)
     drain(buckets, "a", 60.0)
     assert buckets.take("a", 60.0, 5) > 0
@@ -129,7 +129,7 @@ def test_a_minute_fills_it_and_a_day_no_more(buckets: Buckets) -> None:
     assert buckets.take("a", 86_460.0, 5) > 0
 
 
-def test_fewer_than_one_a_minute_is_still_one_at_a_time(buckets: Buckets) -> None:
+def test_fewer_than_one_a_minute_is_still_one_at_a_time(buckets: RateLimiter) -> None:
     assert buckets.take("a", 0.0, 0.5) == 0.0
     assert buckets.take("a", 0.0, 0.5) == 120.0
     assert buckets.take("a", 120.0, 0.5) == 0.0
@@ -137,27 +137,27 @@ def test_fewer_than_one_a_minute_is_still_one_at_a_time(buckets: Buckets) -> Non
     assert buckets.take("a", 10_000.0, 0.5) == 120.0
 
 
-def test_nought_is_no_limit_and_keeps_nothing(buckets: Buckets) -> None:
+def test_nought_is_no_limit_and_keeps_nothing(buckets: RateLimiter) -> None:
     for number in range(10_000):
         assert buckets.take(f"{number % 10}", 0.0, 0) == 0.0
     assert len(buckets) == 0
 
 
-def test_each_owner_has_their_own(buckets: Buckets) -> None:
+def test_each_owner_has_their_own(buckets: RateLimiter) -> None:
     drain(buckets, "a", 0.0)
     assert buckets.take("a", 0.0, 5) > 0
     drain(buckets, "b", 0.0)
     assert buckets.take("b", 0.0, 5) == 12.0
 
 
-def test_what_is_given_back_can_be_taken_again_once(buckets: Buckets) -> None:
+def test_what_is_given_back_can_be_taken_again_once(buckets: RateLimiter) -> None:
     drain(buckets, "a", 0.0)
     buckets.give_back("a")
     assert buckets.take("a", 0.0, 5) == 0.0
     assert buckets.take("a", 0.0, 5) == 12.0
 
 
-def test_giving_back_never_makes_more_than_a_minutes_worth(buckets: Buckets) -> None:
+def test_giving_back_never_makes_more_than_a_minutes_worth(buckets: RateLimiter) -> None:
     assert buckets.take("a", 0.0, 5) == 0.0
     for _ in range(100):
         buckets.give_back("a")
@@ -165,12 +165,12 @@ def test_giving_back_never_makes_more_than_a_minutes_worth(buckets: Buckets) -> 
     assert buckets.take("a", 0.0, 5) == 12.0
 
 
-def test_giving_back_to_a_stranger_is_nothing(buckets: Buckets) -> None:
+def test_giving_back_to_a_stranger_is_nothing(buckets: RateLimiter) -> None:
     buckets.give_back("a")
     assert len(buckets) == 0
 
 
-def test_full_buckets_are_forgotten_and_no_others(buckets: Buckets) -> None:
+def test_full_buckets_are_forgotten_and_no_others(buckets: RateLimiter) -> None:
     for number in range(1000):
         assert buckets.take(f"{number}", 0.0, 5) == 0.0
     drain(buckets, "late", 0.0)
@@ -184,7 +184,7 @@ def test_full_buckets_are_forgotten_and_no_others(buckets: Buckets) -> None:
     assert len(buckets) == 0
 
 
-def test_being_forgotten_is_worth_nothing(buckets: Buckets) -> None:
+def test_being_forgotten_is_worth_nothing(buckets: RateLimiter) -> None:
     drain(buckets, "a", 0.0, 1)
     buckets.forget(12.0, 5)
     assert len(buckets) == 0
@@ -192,7 +192,7 @@ def test_being_forgotten_is_worth_nothing(buckets: Buckets) -> None:
     assert buckets.take("a", 12.0, 5) == 12.0
 
 
-def test_a_limit_that_was_lowered_holds_at_once(buckets: Buckets) -> None:
+def test_a_limit_that_was_lowered_holds_at_once(buckets: RateLimiter) -> None:
     assert buckets.take("a", 0.0, 100) == 0.0
     assert buckets.take("a", 0.0, 1) == 0.0
     assert buckets.take("a", 0.0, 1) == 60.0
@@ -339,16 +339,16 @@ class House:
     def __init__(self, places: int = 1, **settings: Any) -> None:
         self.places, self.used, self.lowest = places, 0, 0
         self.clock = Clock()
-        self.shut: ChromepoolError | Callable[[Order], ChromepoolError | None] | None = None
+        self.shut: ChromepoolError | Callable[[SessionSpec], ChromepoolError | None] | None = None
         self.settings = Settings(**{"creations_per_minute": 0} | settings)
         self.admission = Admission(lambda: self.settings, self.clock, self.refusal)
         self.came_in: list[str] = []
         """Who got a place, in that order."""
 
-    def refusal(self, order: Order) -> ChromepoolError | None:
+    def refusal(self, spec: SessionSpec) -> ChromepoolError | None:
         assert self.admission.held >= 0
         assert self.used + self.admission.held <= self.places
-        shut = self.shut(order) if callable(self.shut) else self.shut
+        shut = self.shut(spec) if callable(self.shut) else self.shut
         if shut is not None:
             return shut
         if self.used + self.admission.held >= self.places:
@@ -356,7 +356,7 @@ class House:
         return None
 
     async def enter(self, owner: str, wait_s: float = 30.0) -> None:
-        await self.admission.enter(Order(owner, LIMITS), wait_s)
+        await self.admission.enter(SessionSpec(owner, LIMITS), wait_s)
         self.came_in.append(owner)
 
     def call(self, owner: str, wait_s: float = 30.0) -> asyncio.Task[None]:
@@ -438,7 +438,7 @@ def test_places_go_in_the_order_of_arrival() -> None:
     async def main() -> None:
         house = House(places=0)
         tasks = await house.calls(*"abcdef")
-        assert [(n, w.order.owner) for n, w in house.admission.places()] == list(
+        assert [(n, w.spec.owner) for n, w in house.admission.places()] == list(
             enumerate("abcdef", 1)
         )
         for count in (1, 2, 3):
@@ -507,7 +507,7 @@ def test_nobody_jumps_the_queue(wait_s: float) -> None:
 def test_who_needs_less_waits_behind_who_needs_more() -> None:
     async def main() -> None:
         house = House(places=2)
-        house.shut = lambda order: NoMemory("none") if order.owner == "big" else None
+        house.shut = lambda spec: NoMemory("none") if spec.owner == "big" else None
         await house.calls("big")
         await house.calls("small")
         house.admission.pump()
@@ -527,7 +527,7 @@ def test_who_needs_less_waits_behind_who_needs_more() -> None:
 def test_who_needs_less_is_next_when_who_needs_more_is_gone() -> None:
     async def main() -> None:
         house = House(places=1)
-        house.shut = lambda order: NoMemory("none") if order.owner == "big" else None
+        house.shut = lambda spec: NoMemory("none") if spec.owner == "big" else None
         (big,) = await house.calls("big")
         (small,) = await house.calls("small")
         big.cancel()
@@ -543,7 +543,7 @@ def test_who_needs_less_is_next_when_who_needs_more_is_gone() -> None:
 def test_who_needs_less_is_next_when_who_needs_more_has_waited_in_vain() -> None:
     async def main() -> None:
         house = House(places=1)
-        house.shut = lambda order: NoMemory("none") if order.owner == "big" else None
+        house.shut = lambda spec: NoMemory("none") if spec.owner == "big" else None
         (big,) = await house.calls("big", wait_s=5)
         (small,) = await house.calls("small")
         with pytest.raises(NoMemory, match="within 5 s"):
@@ -567,7 +567,7 @@ def test_who_hangs_up_leaves_the_order_as_it_was(which: str) -> None:
             tasks[name].cancel()
         await settle()
         left = [name for name in "abcde" if name not in which]
-        assert [waiter.order.owner for _, waiter in house.admission.places()] == left
+        assert [waiter.spec.owner for _, waiter in house.admission.places()] == left
         house.free(5)
         house.admission.pump()
         await settle()
@@ -907,7 +907,7 @@ def test_a_refusal_of_the_first_does_not_keep_the_place_from_the_next() -> None:
     async def main() -> None:
         house = House(places=0)
         a, _, c = await house.calls("a", "b", "c")
-        house.shut = lambda order: CircuitOpen("cold") if order.owner in "ac" else None
+        house.shut = lambda spec: CircuitOpen("cold") if spec.owner in "ac" else None
         house.free(2)
         house.admission.pump()
         for task in (a, c):
@@ -931,7 +931,7 @@ async def has_token(house: House, owner: str) -> bool:
     """Whether it could create one now; takes nothing."""
     shut, house.shut = house.shut, InvalidRequest("asked")
     try:
-        await house.admission.enter(Order(owner, LIMITS), 0)
+        await house.admission.enter(SessionSpec(owner, LIMITS), 0)
     except RateLimited:
         return False
     except InvalidRequest:

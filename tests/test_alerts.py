@@ -17,11 +17,11 @@ import pytest
 
 from chromepool import config
 from chromepool.config import Settings
-from chromepool.gateway.history.database import Note, Standing
-from chromepool.gateway.history.queries import Recollection
-from chromepool.gateway.monitor.alert_loop import Watch, disk
+from chromepool.gateway.history.database import AlertRow, EventRow
+from chromepool.gateway.history.queries import AlertState
+from chromepool.gateway.monitor.alert_loop import AlertLoop, disk
 from chromepool.gateway.monitor.alerts import Alerts, Cleared, Raised, Recent, Rule, Snapshot, rules
-from chromepool.gateway.spec import Order
+from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason
 from tests.conftest import Misbehaving
 from tests.daemon import Daemon, wait_for
@@ -222,7 +222,7 @@ class Watched(Pool):
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
         super().__init__(monkeypatch, **settings)
         self.sent: list[dict[str, Any]] = []
-        self.watch = Watch(self.manager, self.creator, self.sent.append)
+        self.watch = AlertLoop(self.manager, self.creator, self.sent.append)
 
     def told(self) -> list[tuple[str, str]]:
         return [(body["event"], body["alert"]["name"]) for body in self.sent]
@@ -235,7 +235,7 @@ def test_a_crash_loop_is_counted_from_what_happens(monkeypatch: pytest.MonkeyPat
         for reason in (Reason.CRASHED, Reason.OUT_OF_MEMORY, Reason.DELETED, Reason.CRASHED):
             pool.watch.step()
             assert pool.sent == []
-            session = await pool.creator.create(Order("a", LIMITS))
+            session = await pool.creator.create(SessionSpec("a", LIMITS))
             session.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
             await pool.manager.end(session, reason, "")
         pool.watch.step()
@@ -263,12 +263,12 @@ def test_a_crash_loop_is_counted_from_what_happens(monkeypatch: pytest.MonkeyPat
 def test_an_unhealthy_chrome_and_an_open_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         pool = Watched(monkeypatch, breaker_failures=1, start_attempts=1)
-        session = await pool.creator.create(Order("a", LIMITS))
+        session = await pool.creator.create(SessionSpec("a", LIMITS))
         session.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
         await pool.manager.end(session, Reason.UNHEALTHY, "")
         pool.start = pool.fail
         with pytest.raises(Exception, match="does not start"):
-            await pool.creator.create(Order("a", LIMITS))
+            await pool.creator.create(SessionSpec("a", LIMITS))
         pool.watch.step()
         assert set(pool.manager.alerts) == {"unhealthy", "breaker_open"}
         assert "does not start" in pool.manager.alerts["breaker_open"].text
@@ -303,9 +303,9 @@ class Notebook:
     """A journal, as far as alerts need one."""
 
     def __init__(self) -> None:
-        self.standing: list[Standing] = []
+        self.standing: list[AlertRow] = []
 
-    def stand(self, alerts: list[Standing]) -> None:
+    def stand(self, alerts: list[AlertRow]) -> None:
         self.standing = alerts
 
 
@@ -315,7 +315,7 @@ def test_what_an_earlier_gateway_raised_is_not_raised_again_and_is_cleared(
     async def main() -> None:
         first = Watched(monkeypatch, max_sessions=1)
         first.manager.journal = notebook = Notebook()  # type: ignore[assignment]
-        await first.creator.create(Order("a", LIMITS))
+        await first.creator.create(SessionSpec("a", LIMITS))
         first.watch.step()
         assert first.told() == [("alert.raised", "sessions")]
         raised = first.manager.alerts["sessions"]
@@ -323,8 +323,8 @@ def test_what_an_earlier_gateway_raised_is_not_raised_again_and_is_cleared(
 
         second = Watched(monkeypatch, max_sessions=1)
         second.manager.journal = notebook  # type: ignore[assignment]
-        session = await second.creator.create(Order("a", LIMITS))
-        past = Recollection([*notebook.standing, Standing("bygone", "warning", 0, "")], [])
+        session = await second.creator.create(SessionSpec("a", LIMITS))
+        past = AlertState([*notebook.standing, AlertRow("bygone", "warning", 0, "")], [])
         second.watch.resume(past, raised.since.timestamp() + 60)
         assert second.manager.alerts == {"sessions": raised}, "before it has looked"
         second.watch.step()
@@ -343,13 +343,13 @@ def test_what_an_earlier_gateway_raised_is_not_raised_again_and_is_cleared(
 def test_ends_that_an_earlier_gateway_saw_count_for_as_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def end(ago_s: float, reason: str) -> Note:
-        return Note(1, 1000 - ago_s, "session.closing", fields={"reason": reason})
+    def end(ago_s: float, reason: str) -> EventRow:
+        return EventRow(1, 1000 - ago_s, "session.closing", fields={"reason": reason})
 
     async def main() -> None:
         pool = Watched(monkeypatch, alert_crashes=2)
         ends = [end(301, "crashed"), end(200, "crashed"), end(1, "out_of_memory")]
-        pool.watch.resume(Recollection([], [*ends, end(1, "deleted")]), 1000)
+        pool.watch.resume(AlertState([], [*ends, end(1, "deleted")]), 1000)
         now = pool.clock.now
         pool.watch.step()
         assert pool.told() == [("alert.raised", "crash_loop")]

@@ -365,7 +365,9 @@ def test_contexts_that_were_to_go_with_it_are_gone_and_others_stay(
 
 
 @KINDS
-def test_as_many_clients_as_there_may_be_and_not_one_more(tmp_path: Path, wishes: Session) -> None:
+def test_as_many_clients_as_there_may_be_and_not_one_more(
+    tmp_path: Path, capture_options: Session
+) -> None:
     """The daemon's own is none of them."""
     tmp_path.chmod(0o755)
 
@@ -386,7 +388,7 @@ def test_as_many_clients_as_there_may_be_and_not_one_more(tmp_path: Path, wishes
                     assert await another.evaluate("6*7") == 42
 
     with Daemon(tmp_path, max_clients=3) as daemon:
-        run(scenario(daemon, daemon.new(**wishes)))
+        run(scenario(daemon, daemon.new(**capture_options)))
 
 
 def test_clients_that_come_at_one_moment_are_not_too_many(tmp_path: Path) -> None:
@@ -431,7 +433,9 @@ def _buffered(daemon: Daemon) -> float:
 
 
 @KINDS
-def test_what_it_did_not_read_is_bounded_and_goes_with_it(tmp_path: Path, wishes: Session) -> None:
+def test_what_it_did_not_read_is_bounded_and_goes_with_it(
+    tmp_path: Path, capture_options: Session
+) -> None:
     """The only client, which has stopped reading: Chrome waits, until it is gone."""
     tmp_path.chmod(0o755)
 
@@ -457,4 +461,4 @@ def test_what_it_did_not_read_is_bounded_and_goes_with_it(tmp_path: Path, wishes
         assert _buffered(daemon) == 0
 
     with Daemon(tmp_path, client_buffer_bytes="8MiB") as daemon:
-        run(scenario(daemon, daemon.new(**wishes)))
+        run(scenario(daemon, daemon.new(**capture_options)))

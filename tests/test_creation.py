@@ -25,12 +25,12 @@ from chromepool.gateway.capacity import memory
 from chromepool.gateway.cdp import framing
 from chromepool.gateway.monitor.health import Health
 from chromepool.gateway.sessions import warm_pool as warm
-from chromepool.gateway.sessions.artifacts import Keeping
+from chromepool.gateway.sessions.artifacts import Artifacts
 from chromepool.gateway.sessions.creation import Creator
 from chromepool.gateway.sessions.deadlines import Sweeper
 from chromepool.gateway.sessions.manager import Manager
 from chromepool.gateway.sessions.session import POOL, Session
-from chromepool.gateway.spec import Order
+from chromepool.gateway.spec import SessionSpec
 from chromepool.gateway.store.responses import Response
 from chromepool.model import Host, Limits, Reason, State, Usage
 from tests.test_admission import Clock, run, settle
@@ -124,7 +124,7 @@ def test_a_warm_one_is_frozen_thawed_and_given_away_once(monkeypatch: pytest.Mon
         await settle()
         assert pool.states() == [(POOL, State.FROZEN)]
         assert pool.creator.occupied == 0
-        sessions = [await pool.creator.create(Order("a", LIMITS)) for _ in range(2)]
+        sessions = [await pool.creator.create(SessionSpec("a", LIMITS)) for _ in range(2)]
         assert [s.warm for s in sessions] == [True, False]
         assert pool.link.asked == [("freeze", 1), ("thaw", 1)]
         assert pool.creator.occupied == 2
@@ -152,7 +152,7 @@ def test_health_ends_a_warm_one_that_hangs_and_another_takes_its_place(
         async with asyncio.timeout(60):
             while pool.creator.warm.waiting < 1:
                 await asyncio.sleep(0.01)
-        session = await pool.creator.create(Order("a", LIMITS))
+        session = await pool.creator.create(SessionSpec("a", LIMITS))
         assert session.warm
         assert session is not hung
 
@@ -166,7 +166,7 @@ def test_one_that_does_not_answer_becomes_nobodys(monkeypatch: pytest.MonkeyPatc
         await settle()
         hung = pool.manager.chromes[0]
         hung.browser = FakeBrowser("Browser.getVersion", "Browser.close")  # type: ignore[assignment]
-        session = await pool.creator.create(Order("a", LIMITS))
+        session = await pool.creator.create(SessionSpec("a", LIMITS))
         await settle()
         assert not session.warm
         assert (hung.owner, hung.reason) == (POOL, Reason.UNHEALTHY)
@@ -181,7 +181,7 @@ def test_one_that_takes_no_options_is_replaced_by_a_start(monkeypatch: pytest.Mo
         await settle()
         deaf = FakeBrowser("Browser.setDownloadBehavior", "Browser.close")
         pool.manager.chromes[0].browser = deaf  # type: ignore[assignment]
-        session = await pool.creator.create(Order("a", LIMITS, downloads="deny"))
+        session = await pool.creator.create(SessionSpec("a", LIMITS, downloads="deny"))
         await settle()
         assert not session.warm
         assert pool.creator.occupied == 1
@@ -206,7 +206,7 @@ def test_a_chrome_started_ahead_meanwhile_does_not_go_past_the_limit(
         pool.creator.warm.refill(0)
         await settle()
         assert pool.states() == [(POOL, State.STARTING)]
-        await pool.creator.create(Order("a", LIMITS))
+        await pool.creator.create(SessionSpec("a", LIMITS))
         gate.set()
         await settle()
         assert pool.states() == [("a", State.READY)]
@@ -225,8 +225,8 @@ def test_memory_that_is_promised_is_not_promised_again(monkeypatch: pytest.Monke
             await pool.succeed(session)
 
         pool.start = start
-        orders = [pool.creator.create(Order("a", LIMITS)) for _ in range(5)]
-        calls = [asyncio.create_task(order) for order in orders]
+        orders = [pool.creator.create(SessionSpec("a", LIMITS)) for _ in range(5)]
+        calls = [asyncio.create_task(spec) for spec in orders]
         await settle()
         assert len(pool.manager.chromes) == 2
         gate.set()
@@ -240,12 +240,12 @@ def test_memory_at_its_edge_and_one_byte_short(monkeypatch: pytest.MonkeyPatch) 
     async def main() -> None:
         pool = Pool(monkeypatch)
         pool.memory = pool.manager.settings.session_need_bytes
-        await pool.creator.create(Order("a", LIMITS))
+        await pool.creator.create(SessionSpec("a", LIMITS))
         pool.memory -= 1
         with pytest.raises(NoMemory):
-            await pool.creator.create(Order("a", LIMITS))
+            await pool.creator.create(SessionSpec("a", LIMITS))
         pool.memory = None  # where nothing can tell, nothing is refused
-        await pool.creator.create(Order("a", LIMITS))
+        await pool.creator.create(SessionSpec("a", LIMITS))
 
     run(main())
 
@@ -259,7 +259,7 @@ def test_a_warm_one_makes_room_where_memory_is_short(monkeypatch: pytest.MonkeyP
         waiting.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
         monkeypatch.setattr(memory, "left", lambda group: 1 << 40 if waiting.reason else 0)
         heap = dataclasses.replace(LIMITS, heap_bytes=20_000_000)
-        session = await pool.creator.create(Order("a", heap))
+        session = await pool.creator.create(SessionSpec("a", heap))
         assert not session.warm
         assert waiting.reason is Reason.DRAINED
 
@@ -274,7 +274,7 @@ def test_one_warm_chrome_does_not_let_many_in_where_memory_is_short(
         pool.creator.warm.refill(0)
         await settle()
         pool.memory = 0
-        calls = [pool.creator.create(Order("a", LIMITS)) for _ in range(3)]
+        calls = [pool.creator.create(SessionSpec("a", LIMITS)) for _ in range(3)]
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert sorted(type(r).__name__ for r in results) == ["NoMemory", "NoMemory", "Session"]
         assert pool.creator.occupied == 1
@@ -285,15 +285,15 @@ def test_one_warm_chrome_does_not_let_many_in_where_memory_is_short(
 def test_none_is_started_once_the_daemon_is_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         pool = Pool(monkeypatch, warm_sessions=0, max_sessions=1)
-        await pool.creator.create(Order("a", LIMITS))
-        waiting = asyncio.create_task(pool.creator.create(Order("b", LIMITS), 30))
+        await pool.creator.create(SessionSpec("a", LIMITS))
+        waiting = asyncio.create_task(pool.creator.create(SessionSpec("b", LIMITS), 30))
         await settle()
         pool.manager.chromes[0].browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
         await pool.manager.end_all(10)
         with pytest.raises(ShuttingDown):
             await waiting
         with pytest.raises(ShuttingDown):
-            await pool.creator.create(Order("c", LIMITS))
+            await pool.creator.create(SessionSpec("c", LIMITS))
         assert pool.manager.chromes == []
 
     run(main())
@@ -310,20 +310,20 @@ def test_half_open_one_of_many_that_waited_tries(monkeypatch: pytest.MonkeyPatch
 
         pool.start = fail
         with pytest.raises(StartFailed):
-            await pool.creator.create(Order("a", LIMITS))
+            await pool.creator.create(SessionSpec("a", LIMITS))
         with pytest.raises(CircuitOpen) as refused:
-            await pool.creator.create(Order("a", LIMITS))
+            await pool.creator.create(SessionSpec("a", LIMITS))
         assert refused.value.retry_after_s == 30
         assert "does not start" in refused.value.detail
         assert "chromepool doctor" in refused.value.remedy
         pool.clock.now += 30
-        calls = [pool.creator.create(Order("a", LIMITS)) for _ in range(5)]
+        calls = [pool.creator.create(SessionSpec("a", LIMITS)) for _ in range(5)]
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert sorted(type(r).__name__ for r in results) == ["CircuitOpen"] * 4 + ["StartFailed"]
         assert len(started) == 2
         pool.clock.now += 30
         pool.start = pool.succeed
-        await pool.creator.create(Order("a", LIMITS))
+        await pool.creator.create(SessionSpec("a", LIMITS))
         assert not pool.creator.breaker.is_open
 
     run(main())
@@ -332,9 +332,9 @@ def test_half_open_one_of_many_that_waited_tries(monkeypatch: pytest.MonkeyPatch
 def test_a_sweep_ends_what_is_overdue_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         pool = Pool(monkeypatch)
-        idle = await pool.creator.create(Order("a", LIMITS, idle_timeout_s=10))
-        old = await pool.creator.create(Order("a", LIMITS, max_age_s=20))
-        busy = await pool.creator.create(Order("a", LIMITS, idle_timeout_s=10))
+        idle = await pool.creator.create(SessionSpec("a", LIMITS, idle_timeout_s=10))
+        old = await pool.creator.create(SessionSpec("a", LIMITS, max_age_s=20))
+        busy = await pool.creator.create(SessionSpec("a", LIMITS, idle_timeout_s=10))
         for session in (idle, old, busy):
             session.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
         assert pool.sweeper.next_due() == pool.clock.now + 10
@@ -358,9 +358,9 @@ def test_a_sweep_lets_go_of_what_was_kept_too_long(monkeypatch: pytest.MonkeyPat
 
     async def main() -> None:
         pool = Pool(monkeypatch, response_store_ttl_s=10)
-        session = await pool.creator.create(Order("a", LIMITS))
-        session.keeping = Keeping(pool.manager.settings, pool.clock, session.attendant)
-        kept = session.keeping.responses
+        session = await pool.creator.create(SessionSpec("a", LIMITS))
+        session.artifacts = Artifacts(pool.manager.settings, pool.clock, session.auto_attacher)
+        kept = session.artifacts.responses
         kept.add(cast(Response, "a response"), 100)
         for seconds, found in ((9.5, (100, 0)), (0.5, (0, 1))):
             pool.clock.now += seconds
@@ -376,7 +376,7 @@ def test_the_ended_are_remembered_for_an_hour_and_a_hundred(
     async def main() -> None:
         pool = Pool(monkeypatch)
         for _ in range(105):
-            session = await pool.creator.create(Order("a", LIMITS))
+            session = await pool.creator.create(SessionSpec("a", LIMITS))
             session.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
             await pool.manager.end(session, Reason.DELETED, "")
         assert len(pool.manager.all()) == 100
@@ -416,7 +416,7 @@ def test_clients_are_told_whether_it_was_a_fault(
 ) -> None:
     async def main() -> None:
         pool, client = Pool(monkeypatch), FakeClient()
-        session = await pool.creator.create(Order("a", LIMITS))
+        session = await pool.creator.create(SessionSpec("a", LIMITS))
         assert session.browser is not None
         session.browser.clients.append(client)  # type: ignore[arg-type]
         await pool.manager.end(session, reason, "")
@@ -430,7 +430,7 @@ def test_a_session_that_ends_for_what_chrome_sent_says_so(monkeypatch: pytest.Mo
 
     async def main() -> None:
         pool, client = Pool(monkeypatch), FakeClient()
-        session = await pool.creator.create(Order("a", LIMITS))
+        session = await pool.creator.create(SessionSpec("a", LIMITS))
         takes, commands = os.pipe()
         events, says = os.pipe()
         browser = pool.manager.watch(session, commands, events)

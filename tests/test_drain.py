@@ -18,8 +18,8 @@ from tests.daemon import Daemon, wait_for
 from tests.test_handover import kill_gateway, reload
 
 
-def _drain(daemon: Daemon, **wishes: object) -> dict[str, object]:
-    answer = daemon.ask("POST", "/v1/drain", wishes)
+def _drain(daemon: Daemon, **capture_options: object) -> dict[str, object]:
+    answer = daemon.ask("POST", "/v1/drain", capture_options)
     assert answer.status == 202, answer.body
     view: dict[str, object] = answer.json
     return view

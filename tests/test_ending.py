@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chromepool.supervisor.shutdown import Ending
+from chromepool.supervisor.shutdown import ShutdownDeadline
 
 
 class Clock:
@@ -15,7 +15,7 @@ class Clock:
 
 def test_it_is_over_when_nothing_is_left() -> None:
     clock = Clock()
-    ending = Ending(clock)
+    ending = ShutdownDeadline(clock)
     assert not ending.begun
     assert not ending.over([], [])
     assert ending.due(clock.now) == []
@@ -30,7 +30,7 @@ def test_it_is_over_when_nothing_is_left() -> None:
 
 def test_past_its_time_it_is_looked_at_often_and_given_up_in_the_end() -> None:
     clock = Clock()
-    ending = Ending(clock)
+    ending = ShutdownDeadline(clock)
     ending.begin(30)
     clock.now += 30
     assert ending.late
@@ -45,7 +45,7 @@ def test_past_its_time_it_is_looked_at_often_and_given_up_in_the_end() -> None:
 
 def test_a_second_request_means_at_once() -> None:
     clock = Clock()
-    ending = Ending(clock)
+    ending = ShutdownDeadline(clock)
     ending.begin(30)
     ending.begin(0)
     assert ending.late

@@ -181,9 +181,9 @@ def _renderers(session: dict[str, Any]) -> list[psutil.Process]:
 
 def test_a_tab_that_hangs_costs_nobody_a_session(daemon: Daemon, site: Site) -> None:
     """Neither its session nor what that had asked for, over two gateways in a row."""
-    wishes = {"console": True, "timezone": "Pacific/Auckland"}
+    capture_options = {"console": True, "timezone": "Pacific/Auckland"}
     script = {"name": "first", "source": "window.first = 1"}
-    session = daemon.new(**wishes, capture={}, scripts=[script])
+    session = daemon.new(**capture_options, capture={}, scripts=[script])
 
     async def open_page() -> str:
         async with connect(session["webSocketDebuggerUrl"]) as client:

@@ -28,23 +28,23 @@ from chromepool.gateway.history import writer as journals
 from chromepool.gateway.history.database import (
     LOST,
     MIGRATIONS,
+    AlertRow,
     Bounds,
+    EventRow,
     JournalFile,
-    Life,
-    Note,
-    Standing,
+    SessionRow,
     put_aside,
 )
 from chromepool.gateway.history.queries import (
-    Question,
-    Recollection,
+    AlertState,
+    HistoryQuery,
     read_life,
     read_lives,
     read_notes,
     read_recollection,
 )
-from chromepool.gateway.history.recorder import Chronicle
-from chromepool.gateway.history.writer import Journal
+from chromepool.gateway.history.recorder import HistoryRecorder
+from chromepool.gateway.history.writer import HistoryWriter
 from tests.conftest import Misbehaving
 from tests.daemon import Daemon, wait_for
 from tests.test_creation import Pool
@@ -64,23 +64,27 @@ def tmp_path() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def life(number: int, owner: str = "uid:1", **more: Any) -> Life:
-    return Life(f"{number:032x}", owner, {"n": str(number)}, NOW + number, {"pids": 512}, **more)
+def life(number: int, owner: str = "uid:1", **more: Any) -> SessionRow:
+    return SessionRow(
+        f"{number:032x}", owner, {"n": str(number)}, NOW + number, {"pids": 512}, **more
+    )
 
 
-def over(number: int, owner: str = "uid:1", reason: str = "deleted", **more: Any) -> Life:
+def over(number: int, owner: str = "uid:1", reason: str = "deleted", **more: Any) -> SessionRow:
     ended = {"ended_at": NOW + number, "reason": reason, "usage": {}} | more
     return life(number, owner, **ended)
 
 
-def note(number: int, session: Life | None = None) -> Note:
+def note(number: int, session: SessionRow | None = None) -> EventRow:
     session_id = session.id if session else None
-    return Note(number, NOW + number, "session.closed", session_id, "uid:1", {"reason": "deleted"})
+    return EventRow(
+        number, NOW + number, "session.closed", session_id, "uid:1", {"reason": "deleted"}
+    )
 
 
 def kept(path: Path, **asked: Any) -> list[int]:
     """The numbers of the sessions that are found, in the order in which they are."""
-    return [int(found.id, 16) for _, found in read_lives(path, Question(**asked))]
+    return [int(found.id, 16) for _, found in read_lives(path, HistoryQuery(**asked))]
 
 
 def events(path: Path) -> list[int]:
@@ -197,7 +201,7 @@ def test_questions(path: Path) -> None:
     assert kept(path, since=NOW + 2) == [4, 3, 2]
     assert kept(path, since=NOW + 2.001) == [4, 3]
     assert kept(path, owner="' OR 1=1 --") == []
-    first = read_lives(path, Question(limit=2))
+    first = read_lives(path, HistoryQuery(limit=2))
     assert [int(found.id, 16) for _, found in first] == [4, 3]
     assert kept(path, after=first[-1][0]) == [2, 1]
 
@@ -208,7 +212,7 @@ def test_what_a_killed_daemon_left_open_is_lost(path: Path) -> None:
         file.write([life(1), over(2)], [], 0, MANY, NOW)
     with JournalFile(path) as file:
         assert file.begin(NOW + 60) == 2
-    (_, ended), (_, lost) = read_lives(path, Question())
+    (_, ended), (_, lost) = read_lives(path, HistoryQuery())
     assert (ended.reason, ended.ended_at) == ("deleted", NOW + 2)
     assert (lost.reason, lost.ended_at) == (LOST, NOW + 60)
     assert "killed" in lost.detail
@@ -216,8 +220,8 @@ def test_what_a_killed_daemon_left_open_is_lost(path: Path) -> None:
 
 def test_alerts_are_kept_until_others_are_said_to_be_raised(path: Path) -> None:
     low, full = (
-        Standing("disk_low", "critical", NOW, "1 MB"),
-        Standing("sessions", "warning", 1, ""),
+        AlertRow("disk_low", "critical", NOW, "1 MB"),
+        AlertRow("sessions", "warning", 1, ""),
     )
     with JournalFile(path) as file:
         file.write([], [], 0, MANY, NOW, standing=[low, full])
@@ -261,16 +265,16 @@ def test_files_put_aside_do_not_gather(path: Path) -> None:
 # -- the thread --
 
 
-Begin = Callable[..., Journal]
+Begin = Callable[..., HistoryWriter]
 
 
 @pytest.fixture
 def begin(path: Path) -> Iterator[Begin]:
     """Makes a journal that is closed after the test."""
-    made: list[Journal] = []
+    made: list[HistoryWriter] = []
 
-    def make(bounds: Bounds = MANY, **given: Any) -> Journal:
-        journal = Journal(path, lambda: bounds, **{"clock": lambda: NOW, **given})
+    def make(bounds: Bounds = MANY, **given: Any) -> HistoryWriter:
+        journal = HistoryWriter(path, lambda: bounds, **{"clock": lambda: NOW, **given})
         made.append(journal)
         journal.start()
         return journal
@@ -280,13 +284,13 @@ def begin(path: Path) -> Iterator[Begin]:
         journal.close(10)
 
 
-def settled(journal: Journal) -> Callable[[], bool]:
+def settled(journal: HistoryWriter) -> Callable[[], bool]:
     return lambda: not journal.state.waiting and not journal.state.error
 
 
-def ask(journal: Journal, **asked: Any) -> list[int]:
+def ask(journal: HistoryWriter, **asked: Any) -> list[int]:
     async def find() -> list[int]:
-        return [int(found.id, 16) for _, found in await journal.find(Question(**asked))]
+        return [int(found.id, 16) for _, found in await journal.find(HistoryQuery(**asked))]
 
     return asyncio.run(find())
 
@@ -421,7 +425,7 @@ def test_closing_does_not_wait_for_a_disk_that_hangs(
         hangs.wait(60)
         return MANY
 
-    journal = Journal(Path(tempfile.mkdtemp()) / "journal.db", bounds)
+    journal = HistoryWriter(Path(tempfile.mkdtemp()) / "journal.db", bounds)
     try:
         journal.start()
         journal.keep(life(1))
@@ -442,10 +446,10 @@ def test_a_gateway_does_not_wait_for_what_a_disk_that_hangs_would_tell(
     (tmp_path / "journal").mkdir()
 
     async def main() -> None:
-        chronicle = Chronicle(Pool(monkeypatch, state_dir=str(tmp_path)).manager)
+        chronicle = HistoryRecorder(Pool(monkeypatch, state_dir=str(tmp_path)).manager)
         await chronicle.start()
         try:
-            assert await chronicle.recall(300) == Recollection([], [])
+            assert await chronicle.recall(300) == AlertState([], [])
         finally:
             hangs.set()
             await chronicle.close(10)

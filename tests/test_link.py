@@ -11,14 +11,14 @@ from typing import Any, cast
 import pytest
 
 from chromepool import wire
-from chromepool.gateway.supervisor import Link, Watcher
-from chromepool.model import Launch, Limits
+from chromepool.gateway.supervisor import SupervisorClient, SupervisorEvents
+from chromepool.model import ChromeOptions, Limits
 
-Ask = Callable[[Link], Coroutine[Any, Any, Any]]
+Ask = Callable[[SupervisorClient], Coroutine[Any, Any, Any]]
 
 LIMITS = Limits(memory_bytes=1, heap_bytes=1, pids=1, cpu_cores=1, files=1, file_bytes=1)
 ASKED: list[tuple[Ask, wire.Message, int]] = [
-    (lambda link: link.spawn(1, LIMITS, Launch()), wire.Spawned(1, 2, "/nowhere"), 2),
+    (lambda link: link.spawn(1, LIMITS, ChromeOptions()), wire.Spawned(1, 2, "/nowhere"), 2),
     (lambda link: link.open_file(1, "a"), wire.FileAnswer(1), 1),
 ]
 
@@ -33,7 +33,7 @@ def test_whoever_hangs_up_leaves_no_descriptor(
     async def scenario() -> None:
         ours, theirs = wire.pair()
         with theirs:
-            link = Link(ours, cast(Watcher, None))
+            link = SupervisorClient(ours, cast(SupervisorEvents, None))
             caller = asyncio.create_task(ask(link))
             await asyncio.sleep(0)
             fds = [os.open(os.devnull, os.O_RDONLY) for _ in range(count)]

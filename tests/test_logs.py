@@ -32,7 +32,7 @@ from chromepool import logs
 from chromepool.errors import CommandFailed
 from chromepool.gateway.log import get_logger, on_loop_fault
 from chromepool.gateway.sessions.session import LAST_WORDS, Session
-from chromepool.gateway.spec import Order
+from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Limits, Reason
 from tests.cdp import connect, run
 from tests.daemon import Daemon, wait_for
@@ -349,7 +349,7 @@ def test_what_chrome_said_last_is_in_the_detail_but_not_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    session = Session(7, Order("uid:0", Limits(1, 1, 1, 1.0, 1, 1)), lambda: 0.0)
+    session = Session(7, SessionSpec("uid:0", Limits(1, 1, 1, 1.0, 1, 1)), lambda: 0.0)
     session.begin_end(Reason.UNHEALTHY, f"it is stopped{LAST_WORDS}page text")
     line = as_json(caplog.records[0])
     assert session.detail.endswith("page text")

@@ -20,15 +20,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chromepool import errors, wire
 from chromepool.gateway.browser.browser import Traffic
-from chromepool.gateway.histogram import Durations
+from chromepool.gateway.histogram import Histogram
 from chromepool.gateway.http import openapi, problems
 from chromepool.gateway.monitor.lag import Lag
 from chromepool.gateway.monitor.metric_table import BY_NAME, FAMILIES, LABEL_TEXTS, LABELS, REFUSALS
 from chromepool.gateway.monitor.metrics import Metrics
-from chromepool.gateway.monitor.sheet import Sheet
+from chromepool.gateway.monitor.sheet import MetricsPage
 from chromepool.gateway.monitor.slots import Slots
 from chromepool.gateway.sessions.session import Session
-from chromepool.gateway.spec import Order
+from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason, State, Usage
 from chromepool.supervisor.linux.cgroup.tree import read_stall_s
 from chromepool.supervisor.linux.cgroup.v2 import V2Leaf
@@ -75,7 +75,7 @@ def kinds(page: bytes) -> dict[str, str]:
 
 
 def test_durations_are_cumulative_and_a_bound_is_within_itself() -> None:
-    durations = Durations((0.1, 1.0))
+    durations = Histogram((0.1, 1.0))
     for seconds in (0.05, 0.1, 0.5, 7.0):
         durations.add(seconds)
     assert durations.cumulative() == [(0.1, 2), (1.0, 3), (float("inf"), 4)]
@@ -164,8 +164,8 @@ class Scraped:
         manager = self.pool.manager
         self.metrics = Metrics(manager, self.pool.creator)
 
-    async def create(self, **order: Any) -> Session:
-        return await self.pool.creator.create(Order("uid:1", LIMITS, **order))
+    async def create(self, **spec: Any) -> Session:
+        return await self.pool.creator.create(SessionSpec("uid:1", LIMITS, **spec))
 
     def end(self, session: Session, **usage: Any) -> None:
         session.begin_end(Reason.DELETED, "it was deleted")
@@ -244,8 +244,8 @@ def test_every_refusal_of_the_document_is_counted_from_0_on(
 def test_the_queue_and_its_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(it: Scraped) -> None:
         first = await it.create()
-        order = Order("uid:1", LIMITS)
-        second = asyncio.create_task(it.pool.creator.create(order, 30))
+        spec = SessionSpec("uid:1", LIMITS)
+        second = asyncio.create_task(it.pool.creator.create(spec, 30))
         await settle()
         page = await it.page()
         assert at(page, "queue_length") == 1
@@ -350,9 +350,9 @@ def test_other_parts_add_samples_but_no_names(monkeypatch: pytest.MonkeyPatch) -
         it.metrics.sources.append(lambda sheet: sheet.put("queue_max", None))
         await it.page()
         with pytest.raises(KeyError):
-            Sheet().put("nonsense", 1)
+            MetricsPage().put("nonsense", 1)
         with pytest.raises(ValueError, match="shorter"):
-            Sheet().put("sessions", 1)
+            MetricsPage().put("sessions", 1)
 
     scraped(monkeypatch, test)
 

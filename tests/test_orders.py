@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 import pytest
+from chromepool.gateway.browser.hooks.emulation import Emulation, Viewport
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -17,10 +18,9 @@ from multidict import MultiDict
 from chromepool import chrome_options as launch
 from chromepool.config import MIB, Settings
 from chromepool.errors import InvalidRequest
-from chromepool.gateway.browser.duties.emulation import Emulation, Viewport
 from chromepool.gateway.http import problems, session_requests
-from chromepool.gateway.spec import Order
-from chromepool.model import Launch
+from chromepool.gateway.spec import SessionSpec
+from chromepool.model import ChromeOptions
 from chromepool.schema.session import CreateSession
 
 MONTH_S = 30 * 86400
@@ -37,8 +37,8 @@ def query(*pairs: tuple[str, str]) -> CreateSession:
 
 def order_of(
     request: CreateSession, settings: Settings = OWN, owner: str = "uid:1000", **rest: Any
-) -> Order:
-    return session_requests.make_order(request, owner, settings, **rest)
+) -> SessionSpec:
+    return session_requests.make_spec(request, owner, settings, **rest)
 
 
 def refused_body(**fields: Any) -> str:
@@ -65,9 +65,9 @@ def test_no_body_is_an_empty_one() -> None:
 
 
 def test_an_empty_order_is_the_operators() -> None:
-    order = order_of(session_requests.read_body(b""))
-    assert order == Order("uid:1000", OWN.session_limits, idle_timeout_s=OWN.idle_timeout_s)
-    assert order.grace_s is None
+    spec = order_of(session_requests.read_body(b""))
+    assert spec == SessionSpec("uid:1000", OWN.session_limits, idle_timeout_s=OWN.idle_timeout_s)
+    assert spec.grace_s is None
 
 
 def test_all_of_a_body_is_in_its_order() -> None:
@@ -87,14 +87,14 @@ def test_all_of_a_body_is_in_its_order() -> None:
         "profile": "shop",
         "downloads": "deny",
     }
-    order = order_of(body(**asked), grace_s=4.0)
+    spec = order_of(body(**asked), grace_s=4.0)
     limits = dataclasses.replace(OWN.session_limits, pids=100, cpu_weight=7)
     bypass = "*.local,<loopback>"
-    assert order == Order(
+    assert spec == SessionSpec(
         owner="uid:1000",
         limits=limits,
         labels={"job": "7"},
-        launch=Launch("socks5://proxy:1080", bypass, True, ("--lang=de",), "uid_1000/shop"),
+        launch=ChromeOptions("socks5://proxy:1080", bypass, True, ("--lang=de",), "uid_1000/shop"),
         emulation=Emulation(Viewport(800, 600, 2.0, True), "Mine/1.0", "de-DE", "Europe/Berlin"),
         downloads="deny",
         idle_timeout_s=11.5,
@@ -352,7 +352,7 @@ ALLOWED = {
 
 def refused_launch(allowed_flags: str = "", **fields: Any) -> str:
     with pytest.raises(InvalidRequest) as caught:
-        launch.check(Launch(**fields), allowed_flags)
+        launch.check(ChromeOptions(**fields), allowed_flags)
     return str(caught.value)
 
 
@@ -363,7 +363,7 @@ def test_the_list_of_allowed_flags() -> None:
 @pytest.mark.parametrize(("name", "value"), ALLOWED.items())
 def test_every_allowed_flag_reaches_chrome_as_it_is(name: str, value: str) -> None:
     flags = (name, f"{name}=", f"{name}={value}", f"{name}= ~{value}")
-    asked = Launch(flags=flags)
+    asked = ChromeOptions(flags=flags)
     launch.check(asked, "")
     assert launch.command_line(asked) == list(flags)
 
@@ -459,12 +459,12 @@ def test_what_is_no_flag(flag: str) -> None:
 
 
 def test_the_longest_value_of_a_flag_and_the_most_flags() -> None:
-    launch.check(Launch(flags=("--lang=" + "d" * 1024,) * 32), "")
+    launch.check(ChromeOptions(flags=("--lang=" + "d" * 1024,) * 32), "")
     assert "33 flags are more than 32" in refused_launch(flags=("--lang=de",) * 33)
 
 
 def test_the_operator_may_allow_more() -> None:
-    asked = Launch(flags=("--mine=1", "--lang=de", "--other"))
+    asked = ChromeOptions(flags=("--mine=1", "--lang=de", "--other"))
     launch.check(asked, " --mine ,, --other,")
     assert "--mine" in refused_launch("--other,--min,--mine=1", flags=("--mine=1",))
     assert "--mine" in refused_launch("--other --mine", flags=("--mine=1",))
@@ -488,7 +488,7 @@ def test_the_operator_may_allow_more() -> None:
     ],
 )
 def test_a_proxy_is_one_url(proxy: str) -> None:
-    asked = Launch(proxy=proxy)
+    asked = ChromeOptions(proxy=proxy)
     launch.check(asked, "")
     assert launch.command_line(asked) == ([f"--proxy-server={proxy}"] if proxy else [])
 
@@ -551,7 +551,7 @@ def test_what_is_no_proxy(proxy: str) -> None:
     "bypass", ["", "localhost", "*.a.b;c:80,<local>,<-loopback>", "10.0.0.0/8,[::1]", "a" * 1024]
 )
 def test_hosts_without_the_proxy(bypass: str) -> None:
-    asked = Launch(proxy_bypass=bypass)
+    asked = ChromeOptions(proxy_bypass=bypass)
     launch.check(asked, "")
     assert launch.command_line(asked) == ([f"--proxy-bypass-list={bypass}"] if bypass else [])
 
@@ -566,7 +566,7 @@ def test_what_is_no_list_of_hosts(bypass: str) -> None:
 
 @pytest.mark.parametrize("profile", ["", "uid_1/a", "token_ci/a.b", "a/" + "b" * 64, ".../a"])
 def test_profiles(profile: str) -> None:
-    asked = Launch(profile=profile)
+    asked = ChromeOptions(profile=profile)
     launch.check(asked, "")
     assert launch.command_line(asked) == []
 
@@ -990,18 +990,18 @@ def test_any_json_is_a_request_or_refused(value: Any) -> None:
 @given(QUERIES)
 def test_any_query_is_a_request_or_refused(pairs: list[tuple[str, str]]) -> None:
     with contextlib.suppress(InvalidRequest):
-        order = order_of(session_requests.read_query(MultiDict(pairs)))
-        launch.check(order.launch, "")
-        assert order.limits.memory_bytes <= OWN.session_memory_bytes
-        assert order.limits.pids <= OWN.session_pids
+        spec = order_of(session_requests.read_query(MultiDict(pairs)))
+        launch.check(spec.launch, "")
+        assert spec.limits.memory_bytes <= OWN.session_memory_bytes
+        assert spec.limits.pids <= OWN.session_pids
 
 
 @hypothesis_settings(deadline=None)
 @given(st.lists(st.sampled_from([*ALLOWED, *OURS, "--no-sandbox=1", "--x"]) | TEXTS, max_size=5))
 def test_no_query_turns_the_sandbox_off(flags: list[str]) -> None:
     with contextlib.suppress(InvalidRequest):
-        order = order_of(query(*(("flag", flag) for flag in flags)))
-        names = {flag.partition("=")[0] for flag in launch.command_line(order.launch)}
+        spec = order_of(query(*(("flag", flag) for flag in flags)))
+        names = {flag.partition("=")[0] for flag in launch.command_line(spec.launch)}
         assert names <= set(ALLOWED) | {"--proxy-server", "--proxy-bypass-list"}
 
 
@@ -1026,7 +1026,7 @@ def test_any_prefer_header_has_a_wait_or_none(text: str) -> None:
 def test_any_launch_is_checked_or_refused(text: str, name: str) -> None:
     asked: dict[str, Any] = {name: text}
     with contextlib.suppress(InvalidRequest):
-        launch.check(dataclasses.replace(Launch(), **asked), "")
+        launch.check(dataclasses.replace(ChromeOptions(), **asked), "")
         assert text.isascii()
         assert not set(text) & set("\0\n\r \t")
 
@@ -1042,7 +1042,7 @@ def test_any_launch_is_checked_or_refused(text: str, name: str) -> None:
 def test_what_chrome_would_take_for_no_proxy_is_refused(proxy: str) -> None:
     """Chrome leaves out what it cannot read and goes direct: the worst that a proxy can do."""
     with pytest.raises(InvalidRequest):
-        launch.check(Launch(proxy=proxy), "")
+        launch.check(ChromeOptions(proxy=proxy), "")
 
 
 def test_a_proxy_for_each_scheme_is_refused() -> None:

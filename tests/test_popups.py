@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chromepool.gateway.browser.popups import WaitingPopups
-from chromepool.gateway.cdp.paused_targets import Holds
+from chromepool.gateway.cdp.paused_targets import PausedTargets
 from tests.cdp import Cdp, connect, run
 from tests.daemon import Daemon
 from tests.node import script
@@ -147,12 +147,12 @@ def test_a_client_that_holds_it_no_more_is_not_waited_for(
 
     async def scenario() -> None:
         url = session["webSocketDebuggerUrl"]
-        async with connect(url) as opens, connect(url) as holds:
+        async with connect(url) as opens, connect(url) as paused_targets:
             page = await _opener(opens, site)
-            await holds.call("Target.setAutoAttach", WAIT)
+            await paused_targets.call("Target.setAutoAttach", WAIT)
             opened = await _open(opens, page)
-            popup = await _met(holds)
-            await leaves(holds, popup)
+            popup = await _met(paused_targets)
+            await leaves(paused_targets, popup)
             assert await _seen(opens, opened) == [1, 0]
 
     run(scenario())
@@ -165,11 +165,11 @@ def test_a_client_that_never_lets_its_tab_go_is_not_waited_for_long(
 
     async def scenario() -> None:
         url = session["webSocketDebuggerUrl"]
-        async with connect(url) as opens, connect(url) as holds:
+        async with connect(url) as opens, connect(url) as paused_targets:
             page = await _opener(opens, site)
-            await holds.call("Target.setAutoAttach", WAIT | TABS)
+            await paused_targets.call("Target.setAutoAttach", WAIT | TABS)
             opened = await _open(opens, page)
-            await _met(holds, "tab")
+            await _met(paused_targets, "tab")
             assert await _seen(opens, opened) == [1, 0]
 
     run(scenario())
@@ -183,17 +183,17 @@ def test_scripts_asked_for_while_a_client_holds_a_popup_do_not_let_it_go(
 
     async def scenario() -> None:
         url = session["webSocketDebuggerUrl"]
-        async with connect(url) as opens, connect(url) as holds:
+        async with connect(url) as opens, connect(url) as paused_targets:
             page = await _opener(opens, site)
-            await holds.call("Target.setAutoAttach", WAIT)
+            await paused_targets.call("Target.setAutoAttach", WAIT)
             opened = await _open(opens, page)
-            popup = await _met(holds)
+            popup = await _met(paused_targets)
             path = f"/v1/sessions/{session['id']}/scripts"
             asked = asyncio.create_task(
                 asyncio.to_thread(shared_daemon.ask, "POST", path, SCRIPT[0])
             )
             await _stands_still(opens, opened)
-            await holds.send("Runtime.runIfWaitingForDebugger", session=popup)
+            await paused_targets.send("Runtime.runIfWaitingForDebugger", session=popup)
             await _seen(opens, opened)
             assert (await asked).status == 201
 
@@ -207,18 +207,18 @@ class _Said:
     """Popups that wait, what they were let go by, and a Chrome that answers when told to."""
 
     def __init__(self, tab_s: float = 60.0) -> None:
-        self.holds, self.gone = Holds(), list[str]()
+        self.paused_targets, self.gone = PausedTargets(), list[str]()
         self.asked: list[Callable[[], None]] = []
         own = {"own"}.__contains__
         self.popups = WaitingPopups(
-            self.holds, own, self.asked.append, self.gone.append, tab_s=tab_s
+            self.paused_targets, own, self.asked.append, self.gone.append, tab_s=tab_s
         )
 
     def meet(self, *clients: str, kind: str = "page") -> None:
         """The daemon and these clients meet a popup, or the clients its tab."""
-        self.holds.add(b"own", {"targetId": "P", "type": "page"})
+        self.paused_targets.add(b"own", {"targetId": "P", "type": "page"})
         for client in clients:
-            self.holds.add(
+            self.paused_targets.add(
                 client.encode(), {"targetId": "P" if kind == "page" else "T"} | {"type": kind}
             )
         self.popups.add("own", "P")
@@ -249,11 +249,11 @@ def test_every_client_is_waited_for_however_long() -> None:
         said = _Said(tab_s=0.0)
         said.meet("one", "two")
         await said.turn()
-        said.holds.remove(b"one")
+        said.paused_targets.remove(b"one")
         await asyncio.sleep(0.01)
         await said.turn()
         assert said.gone == []
-        said.holds.remove(b"two")
+        said.paused_targets.remove(b"two")
         await said.turn()
         assert said.gone == ["own"]
 
@@ -266,15 +266,15 @@ def test_a_page_met_after_its_tab_was_let_go_is_waited_for() -> None:
         said.meet("tab", kind="tab")
         await asyncio.sleep(0)
         assert len(said.asked) == 1
-        said.holds.remove(b"tab")  # while Chrome answers: that answer is from before
+        said.paused_targets.remove(b"tab")  # while Chrome answers: that answer is from before
         early, said.asked[:] = said.asked[0], []
         early()
         assert said.gone == []
         await asyncio.sleep(0)
-        said.holds.add(b"page", {"targetId": "P", "type": "page"})
+        said.paused_targets.add(b"page", {"targetId": "P", "type": "page"})
         await said.turn()
         assert said.gone == []
-        said.holds.remove(b"page")
+        said.paused_targets.remove(b"page")
         await said.turn()
         assert said.gone == ["own"]
 

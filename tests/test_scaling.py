@@ -26,19 +26,19 @@ from chromepool.gateway.capacity.autoscale import (
     FALL,
     LONGEST_RISE_S,
     RISE_S,
+    Autoscale,
     Bounds,
     Limit,
     Load,
-    Scaling,
     by_memory,
     fitting,
     follow,
     percentile,
     warm_size,
 )
-from chromepool.gateway.monitor.alert_loop import EVERY_S, Watch
+from chromepool.gateway.monitor.alert_loop import EVERY_S, AlertLoop
 from chromepool.gateway.sessions.session import POOL
-from chromepool.gateway.spec import Order
+from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason
 from tests.conftest import Misbehaving
 from tests.daemon import wait_for
@@ -299,7 +299,7 @@ ROOMY = Load(sessions=0, left_bytes=1 << 40)
 
 
 def test_off_it_says_what_the_settings_say() -> None:
-    scaling, settings = Scaling(), Settings()
+    scaling, settings = Autoscale(), Settings()
     assert (scaling.admitted(settings), scaling.reserve(0, settings, 0)) == (10, 1)
     scaling.observe(FULL, settings, 0)
     assert scaling.admitted(settings) == 10
@@ -310,7 +310,7 @@ def test_off_it_says_what_the_settings_say() -> None:
 
 
 def test_settings_that_change_move_its_bounds_at_once() -> None:
-    scaling, settings = Scaling(), Settings(dynamic_limits=True)
+    scaling, settings = Autoscale(), Settings(dynamic_limits=True)
     scaling.observe(ROOMY, settings, 0)
     assert scaling.admitted(settings) == 10
     assert scaling.admitted(dataclasses.replace(settings, max_sessions=3)) == 3
@@ -319,15 +319,15 @@ def test_settings_that_change_move_its_bounds_at_once() -> None:
 def test_whoever_is_refused_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         pool = Pool(monkeypatch, **ON)
-        session = await pool.creator.create(Order("a", LIMITS))
+        session = await pool.creator.create(SessionSpec("a", LIMITS))
         pool.creator.scaling.observe(FULL, pool.manager.settings, 0)
         with pytest.raises(PoolFull) as refused:
-            await pool.creator.create(Order("b", LIMITS))
+            await pool.creator.create(SessionSpec("b", LIMITS))
         said = "1 of 4 sessions are admitted now, since 0 MiB of memory are left."
         assert refused.value.detail == said
         session.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
         await pool.manager.end(session, Reason.DELETED, "")
-        await pool.creator.create(Order("b", LIMITS))
+        await pool.creator.create(SessionSpec("b", LIMITS))
 
     run(main())
 
@@ -336,7 +336,7 @@ def test_sessions_that_run_are_not_ended_by_a_lower_limit(monkeypatch: pytest.Mo
     async def main() -> None:
         pool = Pool(monkeypatch, **ON)
         for _ in range(3):
-            await pool.creator.create(Order("a", LIMITS))
+            await pool.creator.create(SessionSpec("a", LIMITS))
         pool.creator.scaling.observe(FULL, pool.manager.settings, 0)
         pool.sweeper.sweep()
         await settle()
@@ -357,7 +357,7 @@ class Watched(Pool):
         monkeypatch.setattr(memory, "leaves", lambda group: ())
         monkeypatch.setattr(pressure, "memory", lambda group: self.pressed)
         monkeypatch.setattr(pressure, "cpu", lambda: 0.0)
-        self.watch = Watch(self.manager, self.creator, lambda body: None)
+        self.watch = AlertLoop(self.manager, self.creator, lambda body: None)
 
     async def look(self, seconds: float = EVERY_S) -> None:
         """Time passes, with a look every two seconds, and what came of it."""
@@ -374,11 +374,11 @@ class Watched(Pool):
 def test_who_waits_gets_in_once_the_limit_rises(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         pool = Watched(monkeypatch, warm_sessions=0, **ON)
-        await pool.creator.create(Order("a", LIMITS))
+        await pool.creator.create(SessionSpec("a", LIMITS))
         pool.pressed = 0.5
         await pool.look()
         assert pool.creator.places == 1
-        waiting = asyncio.create_task(pool.creator.create(Order("b", LIMITS), 60))
+        waiting = asyncio.create_task(pool.creator.create(SessionSpec("b", LIMITS), 60))
         await settle()
         pool.pressed = 0.0
         await pool.look(RISE_S - EVERY_S)
@@ -398,7 +398,7 @@ def test_a_burst_leaves_more_in_reserve_and_pressure_takes_them_back(
         pool = Watched(monkeypatch, warm_sessions=1, **given)
         await pool.look()
         assert pool.creator.warm.wanted() == 1
-        sessions = [await pool.creator.create(Order("a", LIMITS)) for _ in range(6)]
+        sessions = [await pool.creator.create(SessionSpec("a", LIMITS)) for _ in range(6)]
         await pool.look()
         assert pool.creator.warm.waiting == pool.creator.warm.wanted() == 3
         for session in pool.manager.chromes:
@@ -416,7 +416,7 @@ def test_the_reserve_empties_when_nobody_comes(monkeypatch: pytest.MonkeyPatch) 
         given: dict[str, Any] = {"dynamic_limits": True, "max_sessions": 20, "warm_most": 3}
         pool = Watched(monkeypatch, warm_sessions=1, **given)
         for _ in range(6):
-            await pool.creator.create(Order("a", LIMITS))
+            await pool.creator.create(SessionSpec("a", LIMITS))
         await pool.look()
         for session in pool.manager.chromes:
             session.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]

@@ -13,11 +13,11 @@ import pytest
 from chromepool.config import Settings
 from chromepool.errors import InvalidRequest, NoAnswer
 from chromepool.gateway.browser import auto_attach as attending
-from chromepool.gateway.browser.auto_attach import Attendant
+from chromepool.gateway.browser.auto_attach import AutoAttacher
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.cdp.mux import Port
-from chromepool.gateway.cdp.paused_targets import Holds
-from chromepool.gateway.sessions.artifacts import Keeping, Wishes
+from chromepool.gateway.cdp.paused_targets import PausedTargets
+from chromepool.gateway.sessions.artifacts import Artifacts, CaptureOptions
 from chromepool.gateway.store.scripts import Script
 from tests.cdp import run
 
@@ -39,7 +39,7 @@ class Chrome:
     """As much of a ``Browser`` as an attendant needs. Pages answer in order, each for itself."""
 
     def __init__(self) -> None:
-        self.holds = Holds()
+        self.paused_targets = PausedTargets()
         self.pages: dict[str, Page] = {}
         self.mute: set[str] = set()
         """Sessions of pages that answer nothing for now."""
@@ -92,10 +92,10 @@ class Chrome:
         return list(self.pages[session].scripts.values())
 
 
-def _keeping(chrome: Chrome) -> Keeping:
-    attendant = Attendant(cast(Browser, chrome))
+def _artifacts(chrome: Chrome) -> Artifacts:
+    auto_attacher = AutoAttacher(cast(Browser, chrome))
     settings = Settings(max_scripts=10)
-    return Keeping(settings, asyncio.get_running_loop().time, lambda: attendant)
+    return Artifacts(settings, asyncio.get_running_loop().time, lambda: auto_attacher)
 
 
 async def _finish(chrome: Chrome) -> None:
@@ -110,18 +110,18 @@ async def _finish(chrome: Chrome) -> None:
 def test_a_change_while_a_new_page_has_not_answered_yet(change: str) -> None:
     async def scenario() -> None:
         chrome = Chrome()
-        keeping = _keeping(chrome)
-        await keeping.begin(Wishes(scripts=(A, B)))
+        artifacts = _artifacts(chrome)
+        await artifacts.begin(CaptureOptions(scripts=(A, B)))
         chrome.mute.add("page")
         chrome.open("page")
         if change == "removed":
-            work, wanted = asyncio.create_task(keeping.remove_script("a")), [B.source]
+            work, wanted = asyncio.create_task(artifacts.remove_script("a")), [B.source]
         elif change == "replaced":
             new = Script("a", "another")
-            work = asyncio.create_task(_put(keeping, new))
+            work = asyncio.create_task(_put(artifacts, new))
             wanted = ["another", B.source]
         else:
-            work = asyncio.create_task(keeping.add_script(C, run_now=False))
+            work = asyncio.create_task(artifacts.add_script(C, run_now=False))
             wanted = [A.source, B.source, C.source]
         for _ in range(3):
             await asyncio.sleep(0)
@@ -130,14 +130,14 @@ def test_a_change_while_a_new_page_has_not_answered_yet(change: str) -> None:
         chrome.answer()
         await asyncio.wait_for(work, 60)
         assert chrome.sources("page") == wanted  # no later than it is told
-        await keeping.remove_script("b")
+        await artifacts.remove_script("b")
         assert chrome.sources("page") == [source for source in wanted if source != B.source]
 
     run(scenario())
 
 
-async def _put(keeping: Keeping, script: Script) -> None:
-    await keeping.put_script(script, run_now=False)
+async def _put(artifacts: Artifacts, script: Script) -> None:
+    await artifacts.put_script(script, run_now=False)
 
 
 def test_two_changes_while_a_new_page_has_not_answered_yet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,13 +145,13 @@ def test_two_changes_while_a_new_page_has_not_answered_yet(monkeypatch: pytest.M
 
     async def scenario() -> None:
         chrome = Chrome()
-        keeping = _keeping(chrome)
-        await keeping.begin(Wishes(scripts=(A, B, C)))
+        artifacts = _artifacts(chrome)
+        await artifacts.begin(CaptureOptions(scripts=(A, B, C)))
         chrome.mute.add("page")
         chrome.open("page")
         for name in ("a", "c"):
             with pytest.raises(NoAnswer):
-                await keeping.remove_script(name)
+                await artifacts.remove_script(name)
         await _finish(chrome)
         assert chrome.sources("page") == [B.source]
 
@@ -165,20 +165,20 @@ def test_a_page_that_hangs_takes_a_new_script_back_everywhere(
 
     async def scenario() -> None:
         chrome = Chrome()
-        keeping = _keeping(chrome)
-        await keeping.begin(Wishes(scripts=(A,)))
+        artifacts = _artifacts(chrome)
+        await artifacts.begin(CaptureOptions(scripts=(A,)))
         for session in ("fine", "hangs"):
             chrome.open(session)
         await _finish(chrome)
         chrome.mute.add("hangs")
         with pytest.raises(NoAnswer):
-            await keeping.add_script(B, run_now=True)
+            await artifacts.add_script(B, run_now=True)
         with pytest.raises(NoAnswer):
-            await _put(keeping, Script("a", "another"))
-        assert keeping.scripts() == [A]
+            await _put(artifacts, Script("a", "another"))
+        assert artifacts.scripts() == [A]
         await _finish(chrome)
         assert [chrome.sources(session) for session in ("fine", "hangs")] == [[A.source]] * 2
-        await keeping.add_script(B, run_now=False)
+        await artifacts.add_script(B, run_now=False)
         assert [chrome.sources(session) for session in ("fine", "hangs")] == [
             [A.source, B.source]
         ] * 2
@@ -193,13 +193,13 @@ def test_a_script_is_not_run_at_once_in_pages_that_come_after_a_failure(
 
     async def scenario() -> None:
         chrome = Chrome()
-        keeping = _keeping(chrome)
-        await keeping.begin(Wishes(scripts=(A,)))
+        artifacts = _artifacts(chrome)
+        await artifacts.begin(CaptureOptions(scripts=(A,)))
         chrome.open("hangs", paused=False)
         await _finish(chrome)
         chrome.mute.add("hangs")
         with pytest.raises(NoAnswer):
-            await keeping.put_script(A, run_now=True)
+            await artifacts.put_script(A, run_now=True)
         chrome.open("later", paused=False)
         await _finish(chrome)
         assert chrome.sources("later") == [A.source]
@@ -215,15 +215,15 @@ def test_one_that_is_removed_is_gone_for_good_though_a_page_hangs(
 
     async def scenario() -> None:
         chrome = Chrome()
-        keeping = _keeping(chrome)
+        artifacts = _artifacts(chrome)
         noted: list[list[Script]] = []
-        keeping.on_scripts = lambda: noted.append(keeping.scripts())
-        await keeping.begin(Wishes(scripts=(A,)))
+        artifacts.on_scripts = lambda: noted.append(artifacts.scripts())
+        await artifacts.begin(CaptureOptions(scripts=(A,)))
         chrome.open("hangs")
         await _finish(chrome)
         chrome.mute.add("hangs")
         with pytest.raises(NoAnswer):
-            await keeping.remove_script("a")
+            await artifacts.remove_script("a")
         assert noted[-1] == []
         await _finish(chrome)
         assert chrome.sources("hangs") == []
@@ -234,16 +234,16 @@ def test_one_that_is_removed_is_gone_for_good_though_a_page_hangs(
 def test_one_that_chrome_refuses_is_taken_back_everywhere() -> None:
     async def scenario() -> None:
         chrome = Chrome()
-        keeping = _keeping(chrome)
-        await keeping.begin(Wishes(scripts=(A,)))
+        artifacts = _artifacts(chrome)
+        await artifacts.begin(CaptureOptions(scripts=(A,)))
         for session in ("fine", "refuses"):
             chrome.open(session)
         await _finish(chrome)
         chrome.refuses = ("refuses", B.source)
         with pytest.raises(InvalidRequest, match="No such world"):
-            await keeping.add_script(B, run_now=False)
+            await artifacts.add_script(B, run_now=False)
         await _finish(chrome)
-        assert keeping.scripts() == [A]
+        assert artifacts.scripts() == [A]
         assert [chrome.sources(session) for session in ("fine", "refuses")] == [[A.source]] * 2
 
     run(scenario())

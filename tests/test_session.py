@@ -12,7 +12,7 @@ from chromepool.config import Settings
 from chromepool.gateway.sessions import session as sessions
 from chromepool.gateway.sessions.deadlines import overdue
 from chromepool.gateway.sessions.session import POOL, Session, explain_exit
-from chromepool.gateway.spec import Order
+from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Exit, Reason, State, Usage
 
 LIMITS = Settings().session_limits
@@ -50,12 +50,12 @@ class Clock:
         return self.now
 
 
-def order(**changes: Any) -> Order:
-    return Order(changes.pop("owner", "uid:1"), changes.pop("limits", LIMITS), **changes)
+def spec(**changes: Any) -> SessionSpec:
+    return SessionSpec(changes.pop("owner", "uid:1"), changes.pop("limits", LIMITS), **changes)
 
 
 def session_in(state: State, clock: Clock | None = None, **changes: Any) -> Session:
-    session = Session(7, order(**changes), clock or Clock())
+    session = Session(7, spec(**changes), clock or Clock())
     for step in PATHS[state]:
         session.move(step)
     return session
@@ -89,7 +89,7 @@ def test_a_move_is_made_or_refused_with_nothing_changed(state: State, target: St
 
 
 def test_a_new_session_is_starting_and_has_no_end() -> None:
-    session = Session(7, order(), Clock(5.0))
+    session = Session(7, spec(), Clock(5.0))
     assert (session.state, session.reason, session.detail) == (State.STARTING, None, "")
     assert (session.began, session.last_active, session.left) == (5.0, 5.0, None)
     assert not session.is_gone.is_set()
@@ -154,9 +154,9 @@ def test_a_claimed_chrome_is_its_new_owners_and_young(monkeypatch: pytest.Monkey
     session = ready(clock, owner=POOL)
     identity = (session.key, session.id, session.guid)
     clock.now += 512
-    wanted = order(limits=dataclasses.replace(LIMITS, pids=99), max_age_s=8.0, idle_timeout_s=4.0)
+    wanted = spec(limits=dataclasses.replace(LIMITS, pids=99), max_age_s=8.0, idle_timeout_s=4.0)
     session.claim(wanted)
-    assert session.order is wanted
+    assert session.spec is wanted
     assert (session.owner, session.limits.pids, session.warm) == ("uid:1", 99, True)
     assert (session.began, session.last_active, session.created_at) == (1536.0, 1536.0, NOON)
     assert (session.key, session.id, session.guid) == identity
@@ -168,7 +168,7 @@ def test_a_claimed_chrome_is_its_new_owners_and_young(monkeypatch: pytest.Monkey
 
 def test_a_claim_changes_no_state() -> None:
     session = session_in(State.FROZEN, owner=POOL)
-    session.claim(order(idle_timeout_s=1.0))
+    session.claim(spec(idle_timeout_s=1.0))
     assert session.state is State.FROZEN
     assert session.deadlines() == []
 
@@ -281,7 +281,7 @@ def test_who_waits_for_an_owner_has_no_deadline() -> None:
     session.left = clock.now
     assert session.deadlines() == []
     assert session.expires_at is None
-    session.claim(order(**ALL))
+    session.claim(spec(**ALL))
     assert len(session.deadlines()) == 3
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from chromepool.config import Settings
 from chromepool.errors import HostError, StartFailed
-from chromepool.model import Launch, Limits
+from chromepool.model import ChromeOptions, Limits
 from chromepool.supervisor import host
 from chromepool.supervisor.chrome import command_line as chrome
 from chromepool.supervisor.chrome.launcher import check_limits
@@ -235,7 +235,7 @@ def test_the_command_line() -> None:
         "/x/chrome",
         Path("/p"),
         LIMITS,
-        Launch(),
+        ChromeOptions(),
         sandbox=True,
         shm_bytes=1 << 30,
         protocol_port=False,
@@ -252,7 +252,7 @@ def test_the_command_line() -> None:
 
 
 def _argv(**given: Any) -> list[str]:
-    usual: dict[str, Any] = {"launch": Launch(), "sandbox": True, "shm_bytes": 1 << 30}
+    usual: dict[str, Any] = {"launch": ChromeOptions(), "sandbox": True, "shm_bytes": 1 << 30}
     return chrome.command_line("/x/headless_shell", Path("/p"), LIMITS, **(usual | given))
 
 
@@ -270,7 +270,9 @@ def test_what_the_command_line_depends_on() -> None:
 def test_the_heap_is_in_mebibytes_and_never_zero() -> None:
     for heap, flag in ((100_000_000, 95), (0, 1), (1, 1), (MIB, 1), (3 * MIB - 1, 2)):
         few = Limits(1, heap, 1, 0.0, 1, 1)
-        argv = chrome.command_line("/c", Path("/p"), few, Launch(), sandbox=True, shm_bytes=0)
+        argv = chrome.command_line(
+            "/c", Path("/p"), few, ChromeOptions(), sandbox=True, shm_bytes=0
+        )
         assert f"--js-flags=--max-old-space-size={flag}" in argv
 
 

@@ -26,11 +26,11 @@ from chromepool import wire
 from chromepool.config import Settings
 from chromepool.errors import StartFailed, WireError
 from chromepool.gateway.handover import snapshot as record
-from chromepool.gateway.spec import Order
-from chromepool.model import Exit, File, Host, Launch, Limits, Usage
+from chromepool.gateway.spec import SessionSpec
+from chromepool.model import ChromeOptions, Exit, File, Host, Limits, Usage
 from chromepool.supervisor.chrome import downloads
 from chromepool.supervisor.chrome.launcher import check_limits
-from chromepool.supervisor.gateway.channel import WireEnd
+from chromepool.supervisor.gateway.channel import Channel
 
 Pair = tuple[socket.socket, socket.socket]
 KINDS: tuple[type[Any], ...] = typing.get_args(wire.Message)
@@ -90,7 +90,7 @@ ONE_OF_EACH: list[wire.Message] = [
     wire.Reload(),
     wire.Spawn(1, LIMITS),
     wire.Spawn(1, LIMITS, protocol_port=True),
-    wire.Spawn(1, LIMITS, Launch("http://p:1", "", True, ("--lang=de",), "uid_1/shop")),
+    wire.Spawn(1, LIMITS, ChromeOptions("http://p:1", "", True, ("--lang=de",), "uid_1/shop")),
     wire.Freeze(1),
     wire.Thaw(1, LIMITS),
     wire.Spawned(1, 2, "/p"),
@@ -378,7 +378,7 @@ def test_the_worst_list_of_downloads_fits(tmp_path: Path, pair: Pair) -> None:
 
 
 def test_a_message_that_is_too_long_holds_up_no_other(pair: Pair) -> None:
-    end, null = WireEnd(pair[0]), os.open(os.devnull, os.O_RDONLY)
+    end, null = Channel(pair[0]), os.open(os.devnull, os.O_RDONLY)
     with pytest.raises(WireError, match="too long"):
         end.send(wire.SpawnFailed(1, "x" * wire.PACKET_BYTES, ""), (null,))
     assert not _is_open(null)
@@ -407,7 +407,9 @@ def test_a_passed_socket_that_lingers_is_closed_at_once() -> None:
 
 def test_only_what_nobody_can_change_is_sealed(tmp_path: Path) -> None:
     created, plain = datetime.datetime.now(datetime.UTC), os.memfd_create("plain")
-    sealed = record.write(record.Record("i", "g", Order("uid:0", LIMITS), created, 1.0, 2.0))
+    sealed = record.write(
+        record.SessionSnapshot("i", "g", SessionSpec("uid:0", LIMITS), created, 1.0, 2.0)
+    )
     read, write = os.pipe()
     with (tmp_path / "file").open("w") as file:
         fds = [plain, file.fileno(), read, write, sealed]
@@ -448,7 +450,7 @@ def test_a_peer_that_does_not_read(pair: Pair) -> None:
 
 def test_the_supervisors_end_queues_in_order_and_closes_what_it_sent(pair: Pair) -> None:
     left, right = pair
-    end = WireEnd(left)
+    end = Channel(left)
     total, fds = 0, []
     while not end.lagging or total < 3000:
         fd = os.open(os.devnull, os.O_RDONLY) if total % 500 == 0 else -1
@@ -467,7 +469,7 @@ def test_the_supervisors_end_queues_in_order_and_closes_what_it_sent(pair: Pair)
     assert not any(_is_open(fd) for fd in fds)
 
 
-def _fill(end: WireEnd) -> int:
+def _fill(end: Channel) -> int:
     """Sends until it is refused; a descriptor that waits in the queue."""
     while not end.lagging:
         end.send(wire.Ready())
@@ -481,7 +483,7 @@ def _fill(end: WireEnd) -> int:
 
 
 def test_the_supervisors_end_has_a_bound_and_closes_what_waits(pair: Pair) -> None:
-    end = WireEnd(pair[0])
+    end = Channel(pair[0])
     fd = _fill(end)
     pair[1].close()
     end.close()
@@ -490,7 +492,7 @@ def test_the_supervisors_end_has_a_bound_and_closes_what_waits(pair: Pair) -> No
 
 
 def test_descriptors_of_what_is_no_message_are_closed(pair: Pair) -> None:
-    end, null = WireEnd(pair[0]), os.open(os.devnull, os.O_RDONLY)
+    end, null = Channel(pair[0]), os.open(os.devnull, os.O_RDONLY)
     before = _open_fds()
     _send_raw(pair[1], b"", [null] * 4)
     with pytest.raises(WireError):
@@ -501,7 +503,7 @@ def test_descriptors_of_what_is_no_message_are_closed(pair: Pair) -> None:
 
 def test_a_full_queue_does_not_lose_the_callers_descriptors(pair: Pair) -> None:
     """``send`` takes them over; when it refuses, somebody must still close them."""
-    end = WireEnd(pair[0])
+    end = Channel(pair[0])
     _fill(end)
     fd = os.open(os.devnull, os.O_RDONLY)
     with pytest.raises(BrokenPipeError):

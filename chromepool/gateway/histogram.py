@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 
 
-class Durations:
+class Histogram:
     """How many were how long. Nothing of it ever goes back."""
 
     __slots__ = ("_counts", "bounds", "total_s")
@@ -40,9 +40,9 @@ SAMPLED = 16
 clock (measured)."""
 
 
-class Delays:
+class CdpLatency:
     """What the gateway itself adds to CDP, of all sessions together: from having read a batch of
     messages until it is written."""
 
     def __init__(self) -> None:
-        self.to_chrome, self.to_client = Durations(_BOUNDS), Durations(_BOUNDS)
+        self.to_chrome, self.to_client = Histogram(_BOUNDS), Histogram(_BOUNDS)

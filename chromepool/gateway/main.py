@@ -24,7 +24,7 @@ from chromepool import canary, wire
 from chromepool.config import Settings
 from chromepool.gateway.handover import release
 from chromepool.gateway.handover.adopt import Adopter
-from chromepool.gateway.history.recorder import Chronicle
+from chromepool.gateway.history.recorder import HistoryRecorder
 from chromepool.gateway.http.admin import DRAINER
 from chromepool.gateway.http.control import Control
 from chromepool.gateway.http.devtools import DevTools
@@ -32,7 +32,7 @@ from chromepool.gateway.http.identity import by_credentials
 from chromepool.gateway.http.metrics import measure
 from chromepool.gateway.http.server import Server
 from chromepool.gateway.log import get_logger, on_loop_fault, set_up
-from chromepool.gateway.monitor.alert_loop import Watch
+from chromepool.gateway.monitor.alert_loop import AlertLoop
 from chromepool.gateway.monitor.alerts import WINDOW_S
 from chromepool.gateway.monitor.health import Health
 from chromepool.gateway.monitor.metrics import Metrics
@@ -41,7 +41,7 @@ from chromepool.gateway.sessions.creation import Creator
 from chromepool.gateway.sessions.deadlines import Sweeper
 from chromepool.gateway.sessions.drain import Drainer
 from chromepool.gateway.sessions.manager import Manager
-from chromepool.gateway.supervisor import Link
+from chromepool.gateway.supervisor import SupervisorClient
 from chromepool.supervisor.gateway.process import (
     CONTROL_FD,
     DEVTOOLS_FD,
@@ -129,11 +129,11 @@ class _Gateway:
         self._creator = creator = Creator(manager)
         self._adopter = Adopter(manager, creator)
         manager.events.hold()
-        self._chronicle = Chronicle(manager) if settings.journal else None
-        manager.link = Link(sock, manager)
+        self._chronicle = HistoryRecorder(manager) if settings.journal else None
+        manager.link = SupervisorClient(sock, manager)
         self._metrics = Metrics(manager, creator)
         self._webhook = Webhook(lambda: (manager.settings.webhook_url, manager.webhook_secret))
-        self._watch = Watch(manager, creator, self._webhook.send, told.failures)
+        self._watch = AlertLoop(manager, creator, self._webhook.send, told.failures)
         self._metrics.sources += [self._watch.write, self._webhook.write]
         self._drainer = Drainer(manager, creator, told.drain)
         self._server = self._make_server()

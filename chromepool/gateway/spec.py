@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-from chromepool.gateway.browser.duties.emulation import Emulation
-from chromepool.gateway.sessions.artifacts import Wishes
-from chromepool.model import Launch, Limits
+import msgspec
+
+from chromepool.gateway.browser.hooks.emulation import Emulation
+from chromepool.gateway.sessions.artifacts import CaptureOptions
+from chromepool.model import ChromeOptions, Limits
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Order:
+class SessionSpec(msgspec.Struct, frozen=True, rename={"capture_options": "wishes"}):
     """One session to be."""
 
     owner: str
     """``uid:N``, ``token:NAME`` or ``tcp:ADDRESS``."""
     limits: Limits
-    labels: dict[str, str] = dataclasses.field(default_factory=dict)
-    launch: Launch = dataclasses.field(default_factory=Launch)
-    emulation: Emulation = dataclasses.field(default_factory=Emulation)
-    wishes: Wishes = dataclasses.field(default_factory=Wishes)
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    launch: ChromeOptions = msgspec.field(default_factory=ChromeOptions)
+    emulation: Emulation = msgspec.field(default_factory=Emulation)
+    capture_options: CaptureOptions = msgspec.field(default_factory=CaptureOptions)
     downloads: str = ""
     """``allow``, ``deny``, or empty: as this Chrome does."""
     idle_timeout_s: float = 0.0
@@ -31,7 +31,7 @@ class Order:
     """How long the session outlives its last client; None: as long as it likes."""
     fleeting: bool = False
     """Whether it ends with its WebSocket, like a connect-and-go session."""
-    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    options: dict[str, Any] = msgspec.field(default_factory=dict)
     """What was asked for, to be shown again."""
 
     def suits_warm(self, standard: Limits) -> bool:
@@ -45,4 +45,4 @@ class Order:
             standard.files,
             standard.file_bytes,
         )
-        return same and self.launch == Launch()
+        return same and self.launch == ChromeOptions()

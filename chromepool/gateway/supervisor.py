@@ -22,12 +22,12 @@ from chromepool.errors import (
     WireError,
 )
 from chromepool.gateway.log import get_logger
-from chromepool.model import Exit, File, Launch, Limits, Usage
+from chromepool.model import ChromeOptions, Exit, File, Limits, Usage
 
 log = get_logger("chromepool.gateway.sessions")
 
 
-class Watcher(Protocol):
+class SupervisorEvents(Protocol):
     """Who is told what the supervisor says on its own account."""
 
     def exited(self, key: int, exit: Exit) -> None:
@@ -65,10 +65,10 @@ class Spawned:
     events: int
 
 
-class Link:
+class SupervisorClient:
     """Asks the supervisor, and passes on what it tells."""
 
-    def __init__(self, sock: socket.socket, watcher: Watcher) -> None:
+    def __init__(self, sock: socket.socket, watcher: SupervisorEvents) -> None:
         self._sock, self._watcher = sock, watcher
         sock.setblocking(False)
         self._loop = asyncio.get_running_loop()
@@ -148,7 +148,7 @@ class Link:
         self._send(wire.Ready())
 
     async def spawn(
-        self, key: int, limits: Limits, launch: Launch, *, protocol_port: bool = False
+        self, key: int, limits: Limits, launch: ChromeOptions, *, protocol_port: bool = False
     ) -> Spawned:
         """Starts a Chrome; the descriptors are the caller's.
 

@@ -16,15 +16,15 @@ from chromepool.errors import ChromepoolError, InvalidRequest, ProfileInUse, Sta
 from chromepool.logs import Log, set_level
 from chromepool.model import Host, Limits
 from chromepool.supervisor.chrome import downloads
-from chromepool.supervisor.chrome.launcher import Nursery, check_limits
-from chromepool.supervisor.chrome.process import Child, Phase
+from chromepool.supervisor.chrome.launcher import ChromeLauncher, check_limits
+from chromepool.supervisor.chrome.process import ChromeProcess, Phase
 from chromepool.supervisor.gateway.handover import introduce_all, told_late
-from chromepool.supervisor.gateway.lifecycle import Gateways, Parcel
+from chromepool.supervisor.gateway.lifecycle import Gateways, Packet
 from chromepool.supervisor.linux.reaper import process_state, reap
 from chromepool.supervisor.linux.signals import Signals
-from chromepool.supervisor.shutdown import Ending
-from chromepool.supervisor.status import Bulletin
-from chromepool.supervisor.systemd.fd_store import Estate, Vault
+from chromepool.supervisor.shutdown import ShutdownDeadline
+from chromepool.supervisor.status import ServiceStatus
+from chromepool.supervisor.systemd.fd_store import FdStore, StoredSession
 from chromepool.supervisor.systemd.guardian import Guardian
 from chromepool.supervisor.systemd.notify import Notifier
 
@@ -46,13 +46,13 @@ class Supervisor:
         written: Written,
         *,
         host: Host,
-        nursery: Nursery,
+        launcher: ChromeLauncher,
         listeners: Sequence[socket.socket],
         guardian: Guardian,
         on_ready: Callable[[], None],
         reload: Callable[[], Written],
         notifier: Notifier,
-        vault: Vault,
+        fd_store: FdStore,
         stays: Callable[[], bool],
     ) -> None:
         """``on_ready`` is called each time a gateway has begun to serve; ``reload`` gives what is
@@ -62,11 +62,11 @@ class Supervisor:
         self._coming: Written | None = None
         """What the next gateway gets, if it loads."""
         self._announce, self._reload = on_ready, reload
-        self._nursery, self._guardian = nursery, guardian
-        self._vault, self._stays = vault, stays
-        self._notify = Bulletin(notifier)
-        self._children: list[Child] = []
-        self._by_key: dict[int, Child] = {}
+        self._launcher, self._guardian = launcher, guardian
+        self._fd_store, self._stays = fd_store, stays
+        self._notify = ServiceStatus(notifier)
+        self._children: list[ChromeProcess] = []
+        self._by_key: dict[int, ChromeProcess] = {}
         """Those that the gateway knows of, or the next one is to be told of."""
         self._last_key = 0
         self._drain: wire.Drain | None = None
@@ -74,7 +74,7 @@ class Supervisor:
         self._gateways = Gateways(
             listeners, self._selector, self, lambda: self._settings.heartbeat_timeout_s
         )
-        self._ending = Ending()
+        self._ending = ShutdownDeadline()
         self.leaving = False
         """Whether the daemon ends and its sessions do not."""
 
@@ -98,15 +98,15 @@ class Supervisor:
             self._selector.close()
             signals.close()
 
-    def take_back(self, estate: Estate) -> None:
+    def take_back(self, stored: StoredSession) -> None:
         """A session of an earlier life goes on; to be called before :meth:`run`."""
         try:
-            child = self._nursery.take_back(estate)
+            child = self._launcher.take_back(stored)
         except OSError as error:  # its control group is gone: without its pipe its Chrome ends
-            log.error("session.not_taken_back", session=estate.ledger.key, error=error)
-            self._vault.drop(estate)
+            log.error("session.not_taken_back", session=stored.meta.key, error=error)
+            self._fd_store.drop(stored)
             return
-        self._vault.adopt(estate)
+        self._fd_store.adopt(stored)
         self._children.append(child)
         self._by_key[child.key] = child
         self._last_key = max(self._last_key, child.key)
@@ -115,10 +115,10 @@ class Supervisor:
             child.process, selectors.EVENT_READ, lambda _: self._on_foreign_death(child)
         )
 
-    def _listen_to(self, child: Child) -> None:
+    def _listen_to(self, child: ChromeProcess) -> None:
         self._selector.register(child.stderr, selectors.EVENT_READ, lambda _: self._listen(child))
 
-    def _on_foreign_death(self, child: Child) -> None:
+    def _on_foreign_death(self, child: ChromeProcess) -> None:
         """Whoever is its parent reaps it; how it ended is theirs to know."""
         self._selector.unregister(child.process)
         if child.exit is None:
@@ -180,11 +180,11 @@ class Supervisor:
 
     # -- the gateway's: implements gateways.Owner --
 
-    def welcome(self) -> list[Parcel]:
+    def welcome(self) -> list[Packet]:
         """The settings, and every session of the gateway before."""
         if self._coming is not None:
             self._written, self._coming = self._coming, None
-            self._nursery.settings = self._settings
+            self._launcher.settings = self._settings
             set_level(self._settings.log_level)
             log.info("settings.reloaded")
         adopted, nobodys = introduce_all(list(self._by_key.values()))
@@ -206,11 +206,11 @@ class Supervisor:
         )
         return [(hello, ()), *adopted, *news]
 
-    def _disown(self, child: Child) -> None:
+    def _disown(self, child: ChromeProcess) -> None:
         child.kill()
         self._let_go(child)
 
-    def _let_go(self, child: Child) -> None:
+    def _let_go(self, child: ChromeProcess) -> None:
         """The gateway is told nothing more of it."""
         del self._by_key[child.key]
         child.let_go()
@@ -256,7 +256,7 @@ class Supervisor:
             case _:
                 raise WireError(f"the gateway does not send {type(message).__name__}.")
 
-    def _on_wish(self, child: Child, message: wire.Message) -> None:
+    def _on_wish(self, child: ChromeProcess, message: wire.Message) -> None:
         if child.phase is Phase.GONE:  # it went while the message was under way; Gone tells
             if isinstance(message, wire.Buried):
                 self._let_go(child)
@@ -279,15 +279,15 @@ class Supervisor:
         if child is not None:
             child.remember(fds.pop())
             if child.phase is not Phase.GONE:  # or nobody would take it out again
-                self._vault.keep(child)
+                self._fd_store.keep(child)
 
-    def _thaw(self, child: Child, limits: Limits) -> None:
+    def _thaw(self, child: ChromeProcess, limits: Limits) -> None:
         """A session that waited goes to its owner, with limits that may be lower."""
         try:
             check_limits(limits, self._settings)
             child.thaw(limits)
             if child.known:
-                self._vault.keep_ledger(child)
+                self._fd_store.keep_ledger(child)
         except (OSError, StartFailed) as error:
             log.error("session.limits_refused", session=child.key, error=error)
             child.kill()
@@ -302,9 +302,9 @@ class Supervisor:
             if len(self._children) >= self._settings.max_sessions + _SPARE:
                 raise StartFailed("every place of the pool is taken.")
             self._last_key = message.key
-            child = self._nursery.prepare(message.key, message.limits, message.launch)
+            child = self._launcher.prepare(message.key, message.limits, message.launch)
             self._children.append(child)
-            fds = self._nursery.launch(child, message.launch, protocol_port=message.protocol_port)
+            fds = self._launcher.launch(child, message.launch, protocol_port=message.protocol_port)
         except (StartFailed, ProfileInUse, InvalidRequest) as error:
             if child is not None:
                 child.abandon()
@@ -316,7 +316,7 @@ class Supervisor:
         self._listen_to(child)
         self._gateways.tell(wire.Spawned(message.key, child.pid, str(child.profile)), fds)
 
-    def _listen(self, child: Child) -> None:
+    def _listen(self, child: ChromeProcess) -> None:
         if not child.listen():
             self._selector.unregister(child.stderr)
             os.close(child.stderr)
@@ -339,7 +339,7 @@ class Supervisor:
         now = time.monotonic()
         self._gateways.tick(now)
         self._guardian.start_if_due(now)
-        self._vault.tick(now)
+        self._fd_store.tick(now)
         if self._ending.late:
             self._kill_everything()
         for child in list(self._children):
@@ -357,10 +357,10 @@ class Supervisor:
             gateway=self._gateways.current is not None,
         )
 
-    def _forget(self, child: Child) -> None:
+    def _forget(self, child: ChromeProcess) -> None:
         self._children.remove(child)
-        self._nursery.free(child)
-        self._vault.forget(child)
+        self._launcher.free(child)
+        self._fd_store.forget(child)
         if self._by_key.get(child.key) is not child:
             child.let_go()
         else:  # a gateway that is told may die before it has taken notice: Buried ends it
@@ -388,5 +388,5 @@ class Supervisor:
             if child.phase is not Phase.RUNNING and not child.remover
         ]
         due.append(self._gateways.due(now))
-        due += [self._notify.due, self._vault.due, *self._ending.due(now)]
+        due += [self._notify.due, self._fd_store.due, *self._ending.due(now)]
         return min([_IDLE_S, *(max(0.0, at - now) for at in due)])

@@ -18,13 +18,13 @@ from chromepool.config import Settings
 from chromepool.logs import Log, set_up_logging
 from chromepool.supervisor import host as hosts
 from chromepool.supervisor import sockets
-from chromepool.supervisor.chrome.launcher import Nursery
+from chromepool.supervisor.chrome.launcher import ChromeLauncher
 from chromepool.supervisor.history_folder import make_journal_folder
 from chromepool.supervisor.linux.cgroup.tree import Tree
 from chromepool.supervisor.linux.rlimits import raise_file_limit
 from chromepool.supervisor.loop import Supervisor, Written
 from chromepool.supervisor.reconcile import reconcile
-from chromepool.supervisor.systemd.fd_store import Estate, Vault, find
+from chromepool.supervisor.systemd.fd_store import FdStore, StoredSession, find
 from chromepool.supervisor.systemd.guardian import Guardian
 from chromepool.supervisor.systemd.jobs import own_unit, pending_job
 from chromepool.supervisor.systemd.notify import Notifier, listen_fds
@@ -58,8 +58,8 @@ def serve(read_settings: Callable[[], Settings]) -> None:
         host = hosts.examine(settings, tree)
         for warning in host.warnings:
             log.warning("host.lacking", detail=warning)
-        vault, estates = _open_vault(settings, notifier, passed)
-        reconcile(settings, tree, [estate.ledger.name for estate in estates])
+        fd_store, stored_sessions = _open_fd_store(settings, notifier, passed)
+        reconcile(settings, tree, [stored.meta.name for stored in stored_sessions])
         control, devtools = _listen(settings, passed, stack)
         raise_file_limit()
         prctl.set_child_subreaper(1)
@@ -67,17 +67,17 @@ def serve(read_settings: Callable[[], Settings]) -> None:
         supervisor = Supervisor(
             (settings, known, secret),
             host=host,
-            nursery=Nursery(settings, host, tree, outliving=vault.is_open),
+            launcher=ChromeLauncher(settings, host, tree, outliving=fd_store.is_open),
             listeners=(control, devtools),
-            guardian=_guardian(settings, tree, vault),
+            guardian=_guardian(settings, tree, fd_store),
             on_ready=functools.partial(_announce, settings, devtools),
             reload=functools.partial(_reload, read_settings),
             notifier=notifier,
-            vault=vault,
-            stays=lambda: vault.is_open and pending_job(own_unit()) == "restart",
+            fd_store=fd_store,
+            stays=lambda: fd_store.is_open and pending_job(own_unit()) == "restart",
         )
-        for estate in estates:
-            supervisor.take_back(estate)
+        for stored in stored_sessions:
+            supervisor.take_back(stored)
         supervisor.run()
         if supervisor.leaving:
             log.info("daemon.left")
@@ -90,21 +90,21 @@ _PATIENCE_S = 60.0
 """How long sessions wait for another daemon before they are ended."""
 
 
-def _open_vault(
+def _open_fd_store(
     settings: Settings, notifier: Notifier, passed: dict[str, list[int]]
-) -> tuple[Vault, list[Estate]]:
+) -> tuple[FdStore, list[StoredSession]]:
     """The vault, and the sessions in it."""
     is_open = settings.fd_store and notifier.listened_to
     if settings.fd_store and not is_open:
         log.warning("vault.closed", detail="fd_store needs systemd, and a unit of Type=notify")
-    vault = Vault(notifier, is_open=is_open)
-    estates, useless = find(passed, wanted=is_open)
-    vault.clear(useless)
-    return vault, estates
+    fd_store = FdStore(notifier, is_open=is_open)
+    stored_sessions, useless = find(passed, wanted=is_open)
+    fd_store.clear(useless)
+    return fd_store, stored_sessions
 
 
-def _guardian(settings: Settings, tree: Tree, vault: Vault) -> Guardian:
-    if not vault.is_open:
+def _guardian(settings: Settings, tree: Tree, fd_store: FdStore) -> Guardian:
+    if not fd_store.is_open:
         return Guardian(tree)
     lock = Path(settings.state_dir) / "lock"
     return Guardian(tree, lock=lock, patience_s=_PATIENCE_S)

@@ -16,7 +16,7 @@ _GIVE_UP_S = 10.0
 then is ended by the next start."""
 
 
-class Ending:
+class ShutdownDeadline:
     """Begins with the first request to stop; a second one means at once."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

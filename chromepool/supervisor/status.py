@@ -14,7 +14,7 @@ _PINGS = 2
 """How often the watchdog is told in each of its intervals."""
 
 
-class Bulletin:
+class ServiceStatus:
     """Keeps the status line true and the watchdog quiet; the loop calls it whenever it turns."""
 
     def __init__(self, notifier: Notifier) -> None:

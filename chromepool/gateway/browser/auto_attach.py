@@ -51,7 +51,7 @@ class Target:
     """Whether it has not run yet when the attendant meets it."""
 
 
-class Duty(Protocol):
+class TargetHook(Protocol):
     """Something the attendant does for a session."""
 
     events: frozenset[bytes]
@@ -70,17 +70,19 @@ class Duty(Protocol):
         """A target is no more."""
 
 
-class Attendant:
+class AutoAttacher:
     """Implements ``cdp.mux.Port``."""
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
-        self._duties: list[Duty] = []
+        self._hooks: list[TargetHook] = []
         self._heard = _TARGETS
         self._targets: dict[str, Target] = {}
         self._ids = itertools.count(1)
         self._asked: dict[int, tuple[Target | None, OnAnswer]] = {}
-        self._popups = WaitingPopups(browser.holds, self._is_own, self._ask_anything, self._run)
+        self._popups = WaitingPopups(
+            browser.paused_targets, self._is_own, self._ask_anything, self._run
+        )
         self._batch: set[int] | None = None
         self._settled = asyncio.Event()
         self._lock = asyncio.Lock()
@@ -94,33 +96,33 @@ class Attendant:
         """What it is attached to."""
         return list(self._targets.values())
 
-    async def take_on(self, duty: Duty) -> None:
+    async def add_hook(self, hook: TargetHook) -> None:
         """One more duty: for the targets that are open, and for all that open later before they
         run. Raises :class:`CommandFailed` where Chrome takes none of it (no such locale, say),
         :class:`NoAnswer`, :class:`BrowserGone`."""
         async with self._lock:
-            self._duties.append(duty)
-            self._heard |= duty.events
+            self._hooks.append(hook)
+            self._heard |= hook.events
             if self._started:
-                await self._settle(lambda: self._tell_all(duty))
+                await self._settle(lambda: self._tell_all(hook))
                 return
             self._started = True
             await self._browser.join(self, None)
             await self._settle(lambda: self.ask("Target.setAutoAttach", _AUTO_ATTACH))
 
-    async def tell(self, duty: Duty) -> None:
+    async def tell(self, hook: TargetHook) -> None:
         """Tells every target a duty's commands again; raises like :meth:`take_on`."""
         async with self._lock:
-            await self._settle(lambda: self._tell_all(duty))
+            await self._settle(lambda: self._tell_all(hook))
 
-    def tell_one(self, duty: Duty, target: Target) -> None:
+    def tell_one(self, hook: TargetHook, target: Target) -> None:
         """Tells one target a duty's commands again."""
         if target.session in self._targets:
-            self._tell(duty, target)
+            self._tell(hook, target)
 
     def let_go(self) -> None:
         """Its Chrome is gone: holds nothing any more."""
-        self._duties.clear()
+        self._hooks.clear()
         self._popups.let_go()
         self._targets.clear()
         self._asked.clear()
@@ -144,19 +146,19 @@ class Attendant:
         if failures:
             raise CommandFailed("; ".join(failures))
 
-    def _tell_all(self, duty: Duty) -> None:
+    def _tell_all(self, hook: TargetHook) -> None:
         for target in self._targets.values():
-            self._tell(duty, target)
+            self._tell(hook, target)
         if not self._batch:
             self._settled.set()
 
-    def _tell(self, duty: Duty, target: Target) -> None:
-        for method, params in duty.commands(target):
-            self.ask(method, params, target, self._listener(duty, target, method))
+    def _tell(self, hook: TargetHook, target: Target) -> None:
+        for method, params in hook.commands(target):
+            self.ask(method, params, target, self._listener(hook, target, method))
 
-    def _listener(self, duty: Duty, target: Target, method: str) -> OnAnswer:
+    def _listener(self, hook: TargetHook, target: Target, method: str) -> OnAnswer:
         def on_answer(answer: cdp.Incoming) -> None:
-            complaint = duty.answered(target, method, answer)
+            complaint = hook.answered(target, method, answer)
             if complaint and self._batch is not None:
                 self._failures.append(f"{method}: {complaint}")
 
@@ -209,9 +211,9 @@ class Attendant:
         target = self._targets.get(event.sessionId or "")
         if target is not None:
             method = event.method.encode()
-            for duty in self._duties:
-                if method in duty.events:
-                    duty.heard(target, event)
+            for hook in self._hooks:
+                if method in hook.events:
+                    hook.heard(target, event)
 
     def detached(self) -> None:
         """The browser's own target ends with Chrome."""
@@ -227,8 +229,8 @@ class Attendant:
         target = Target(session, str(info["targetId"]), str(info["type"]), paused)
         self._targets[session] = target
         try:
-            for duty in self._duties:
-                self._tell(duty, target)
+            for hook in self._hooks:
+                self._tell(hook, target)
         finally:  # whatever went wrong, it must not hang
             self.ask("Target.setAutoAttach", _AUTO_ATTACH, target)
             if paused and info.get("canAccessOpener"):
@@ -252,8 +254,8 @@ class Attendant:
             return
         for number in [n for n, (of, _) in self._asked.items() if of is target]:
             self._done(number)  # Chrome answers for no session that is gone
-        for duty in self._duties:
-            duty.gone(target)
+        for hook in self._hooks:
+            hook.gone(target)
 
     def _on_answer(self, number: int, answer: cdp.Incoming) -> None:
         _, on_answer = self._asked.get(number, (None, None))

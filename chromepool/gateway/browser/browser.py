@@ -16,8 +16,8 @@ from chromepool.gateway.browser import popups
 from chromepool.gateway.browser.pipe import Pipe
 from chromepool.gateway.cdp import message as cdp
 from chromepool.gateway.cdp.mux import Mux, Port
-from chromepool.gateway.cdp.paused_targets import Holds
-from chromepool.gateway.histogram import SAMPLED, Delays
+from chromepool.gateway.cdp.paused_targets import PausedTargets
+from chromepool.gateway.histogram import SAMPLED, CdpLatency
 from chromepool.gateway.log import get_logger
 from chromepool.model import Reason
 
@@ -78,7 +78,7 @@ class Browser:
         commands: int,
         events: int,
         on_end: Callable[[str], None],
-        delays: Delays | None = None,
+        delays: CdpLatency | None = None,
         *,
         adopted: bool = False,
     ) -> None:
@@ -86,7 +86,7 @@ class Browser:
         with words when the pipe is closed for what Chrome sent; ``delays`` takes the gateway's own
         time, which browsers may share; ``adopted``: it had another gateway before, see
         :meth:`take_over`."""
-        self._delays = delays or Delays()
+        self._delays = delays or CdpLatency()
         self._to_sample = self._from_sample = SAMPLED
         self._mux = Mux()
         self._mux.on_event = self._on_event
@@ -157,9 +157,9 @@ class Browser:
         return self._mux.base or self._former_base
 
     @property
-    def holds(self) -> Holds:
+    def paused_targets(self) -> PausedTargets:
         """What its clients, and the daemon's own, hold paused."""
-        return self._mux.holds
+        return self._mux.paused_targets
 
     @property
     def backlog_bytes(self) -> int:

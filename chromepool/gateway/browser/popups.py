@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from chromepool.gateway.cdp import message as cdp
 from chromepool.gateway.cdp.mux import Mux
-from chromepool.gateway.cdp.paused_targets import Holds
+from chromepool.gateway.cdp.paused_targets import PausedTargets
 
 _TAB_S = 10.0
 """So long a popup waits for tabs that are paused: any may be its own, or none."""
@@ -35,7 +35,7 @@ class WaitingPopups:
 
     def __init__(
         self,
-        holds: Holds,
+        paused_targets: PausedTargets,
         own: Callable[[str], bool],
         ask: Callable[[Callable[[], None]], None],
         release: Callable[[str], None],
@@ -44,12 +44,12 @@ class WaitingPopups:
     ) -> None:
         """``own`` tells whether a CDP session is the daemon's; ``ask`` has Chrome answer anything,
         when all that it had to say before has come; ``release`` lets a popup go by its session."""
-        self._holds, self._own = holds, own
+        self._holds, self._own = paused_targets, own
         self._ask, self._release = ask, release
         self._tab_s = tab_s
         self._popups: dict[str, _Popup] = {}
         self._changes = 0
-        holds.on_release = self._on_change
+        paused_targets.on_release = self._on_change
 
     def add(self, session: str, target: str) -> None:
         """One more, by the daemon's session on it. The clients may not have been told of it yet."""
@@ -67,7 +67,7 @@ class WaitingPopups:
         """All of them are gone, and Chrome with them. Holds nothing any more."""
         for session in list(self._popups):
             self.remove(session)
-        self._holds = Holds()
+        self._holds = PausedTargets()
         self._own, self._ask, self._release = lambda s: False, lambda then: None, lambda s: None
 
     def _on_change(self) -> None:
@@ -113,7 +113,7 @@ def let_run(mux: Mux, write: Callable[[bytes], None]) -> None:
     def on_targets(answer: cdp.Incoming) -> None:
         for info in answer.result.get("targetInfos", ()):
             first = info["type"] == "page" and not info["url"]  # no document is there yet
-            if first and not mux.holds.of(info["targetId"]):
+            if first and not mux.paused_targets.of(info["targetId"]):
                 params = {"targetId": info["targetId"], "flatten": True}
                 attach = mux.command("Target.attachToTarget", params, on_attached, mux.base)
                 write(attach)

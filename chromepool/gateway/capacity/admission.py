@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 from chromepool.config import Settings
 from chromepool.errors import ChromepoolError, NoMemory, PoolFull, QueueFull, RateLimited
-from chromepool.gateway.capacity.ratelimit import Buckets
-from chromepool.gateway.spec import Order
+from chromepool.gateway.capacity.ratelimit import RateLimiter
+from chromepool.gateway.spec import SessionSpec
 
 _RETRY_S = 5.0
 
@@ -21,7 +21,7 @@ class Waiter:
     """A caller in the queue."""
 
     number: int
-    order: Order
+    spec: SessionSpec
     since: float
     granted: asyncio.Future[None]
 
@@ -37,14 +37,14 @@ class Admission:
         self,
         settings: Callable[[], Settings],
         clock: Callable[[], float],
-        refusal: Callable[[Order], ChromepoolError | None],
+        refusal: Callable[[SessionSpec], ChromepoolError | None],
         on_waited: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         """``refusal(order)`` says why there is no place for it now, None when there is one;
         ``on_waited`` is told how long each caller was in the queue."""
         self._settings, self._clock, self._refusal = settings, clock, refusal
         self._on_waited = on_waited
-        self._buckets = Buckets()
+        self._buckets = RateLimiter()
         self._queue: collections.deque[Waiter] = collections.deque()
         self._numbers = itertools.count(1)
         self.held = 0
@@ -66,16 +66,16 @@ class Admission:
         said = "Others wait for a place already."
         return PoolFull(said, remedy="Wait as well: ?wait=30.", retry_after_s=_RETRY_S)
 
-    async def enter(self, order: Order, wait_s: float) -> None:
-        """Holds a place for ``order``, to be given back with :meth:`leave`.
+    async def enter(self, spec: SessionSpec, wait_s: float) -> None:
+        """Holds a place for ``spec``, to be given back with :meth:`leave`.
 
         Waits for one up to ``wait_s``, 0 is not at all. Raises :class:`RateLimited`, and what
         ``refusal`` says when there is none, or :class:`QueueFull`.
         """
         settings = self._settings()
-        self._take_token(order.owner, settings)
+        self._take_token(spec.owner, settings)
         try:
-            refusal = self._refusal(order)
+            refusal = self._refusal(spec)
             if refusal is None and not self._queue:
                 self.held += 1
                 return
@@ -83,9 +83,9 @@ class Admission:
                 raise refusal
             if wait_s <= 0:
                 raise refusal or self.behind_others() or PoolFull("")
-            await self._line_up(order, min(wait_s, settings.queue_wait_s), settings.queue_length)
+            await self._line_up(spec, min(wait_s, settings.queue_wait_s), settings.queue_length)
         except BaseException:
-            self._buckets.give_back(order.owner)
+            self._buckets.give_back(spec.owner)
             raise
 
     def _take_token(self, owner: str, settings: Settings) -> None:
@@ -98,7 +98,7 @@ class Admission:
                 retry_after_s=pause_s,
             )
 
-    async def _line_up(self, order: Order, wait_s: float, most: int) -> None:
+    async def _line_up(self, spec: SessionSpec, wait_s: float, most: int) -> None:
         if len(self._queue) >= most:
             raise QueueFull(
                 f"{len(self._queue)} callers wait already.",
@@ -106,14 +106,14 @@ class Admission:
                 retry_after_s=_RETRY_S,
             )
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(next(self._numbers), order, self._clock(), granted)
+        waiter = Waiter(next(self._numbers), spec, self._clock(), granted)
         self._queue.append(waiter)
         try:
             async with asyncio.timeout(wait_s):
                 await granted
         except TimeoutError:
             if not self._has_place(granted):
-                raise self._late(order, wait_s) from None
+                raise self._late(spec, wait_s) from None
         except asyncio.CancelledError:
             if self._has_place(granted):  # it came at the moment the caller hung up
                 self.leave()
@@ -128,8 +128,8 @@ class Admission:
     def _has_place(granted: asyncio.Future[None]) -> bool:
         return granted.done() and not granted.cancelled() and granted.exception() is None
 
-    def _late(self, order: Order, wait_s: float) -> ChromepoolError:
-        refusal = self._refusal(order) or PoolFull("", remedy="Try again.")
+    def _late(self, spec: SessionSpec, wait_s: float) -> ChromepoolError:
+        refusal = self._refusal(spec) or PoolFull("", remedy="Try again.")
         what = "memory" if isinstance(refusal, NoMemory) else "place"
         said = f"No {what} became free within {wait_s:g} s."
         return type(refusal)(said, remedy=refusal.remedy, retry_after_s=_RETRY_S)
@@ -146,7 +146,7 @@ class Admission:
             if waiter.granted.done():  # its caller has just hung up
                 self._queue.popleft()
                 continue
-            refusal = self._refusal(waiter.order)
+            refusal = self._refusal(waiter.spec)
             if isinstance(refusal, PoolFull | NoMemory):
                 return
             self._queue.popleft()

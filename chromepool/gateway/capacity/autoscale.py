@@ -144,7 +144,7 @@ def warm_size(
     return min(most, max(least, peak))
 
 
-class Scaling:
+class Autoscale:
     """The limit and the reserve of now. Off, it says what the settings say."""
 
     def __init__(self) -> None:

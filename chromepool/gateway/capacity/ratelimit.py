@@ -19,7 +19,7 @@ class Bucket:
         self.at = now
 
 
-class Buckets:
+class RateLimiter:
     """A bucket for each client that has taken from it lately."""
 
     def __init__(self) -> None:

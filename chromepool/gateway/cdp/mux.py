@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import msgspec
 
 from chromepool.gateway.cdp import message as cdp
-from chromepool.gateway.cdp.paused_targets import Holds
+from chromepool.gateway.cdp.paused_targets import PausedTargets
 
 _FIRST_ID = 1 << 30
 """The daemon's own commands count from here, which is out of most clients' way."""
@@ -57,9 +57,11 @@ class Mux:
         self._tails: dict[Port, bytes] = {}
         self._paused_tabs: set[bytes] = set()
         """Sessions of tabs that waited for their client when it met them."""
-        self.holds = Holds()
+        self.paused_targets = PausedTargets()
         """What ports hold paused now."""
-        self._held = self.holds.targets  # a glance at it must cost a message next to nothing
+        self._held = (
+            self.paused_targets.targets
+        )  # a glance at it must cost a message next to nothing
         self._answers: dict[tuple[bytes | None, int], OnAnswer] = {}
         self._last_id = _FIRST_ID + secrets.randbelow(_FIRST_IDS)
         self.base: str | None = None
@@ -157,7 +159,7 @@ class Mux:
         if envelope.method == "Browser.close":
             port.asks_to_close()
         if self._held and envelope.method == "Runtime.runIfWaitingForDebugger":
-            self.holds.remove(session)
+            self.paused_targets.remove(session)
         if tail is None:
             return message + b"\0"
         return message[: message.rindex(b"}")] + tail
@@ -188,7 +190,7 @@ class Mux:
             child = params["sessionId"].encode()
             waits, info = params.get("waitingForDebugger"), params.get("targetInfo", {})
             if waits or session in self._paused_tabs:  # a page waits by its tab, and is not said to
-                self.holds.add(child, info)
+                self.paused_targets.add(child, info)
             if waits and info.get("type") == "tab":
                 self._paused_tabs.add(child)
             self._owners[child] = port
@@ -204,14 +206,14 @@ class Mux:
             self._children[parent].discard(session)
         port = self._owners.pop(session, None)
         self._paused_tabs.discard(session)
-        self.holds.remove(session)
+        self.paused_targets.remove(session)
         below = list(self._children.pop(session, ()))
         while below:  # no recursion: a client may nest as deeply as it likes
             child = below.pop()
             self._owners.pop(child, None)
             self._parents.pop(child, None)
             self._paused_tabs.discard(child)
-            self.holds.remove(child)
+            self.paused_targets.remove(child)
             below += self._children.pop(child, ())
         if port is None or self._roots.get(port) != session:
             return None

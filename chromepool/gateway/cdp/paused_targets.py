@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Holds:
+class PausedTargets:
     """The CDP sessions whose targets wait for them. Empty where nobody pauses anything."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from chromepool import wire
 from chromepool.errors import BrowserGone, ChromepoolError, InvalidRequest, NoAnswer
 from chromepool.gateway.handover import snapshot as records
-from chromepool.gateway.handover.snapshot import Record
+from chromepool.gateway.handover.snapshot import SessionSnapshot
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.sessions import handshake
 from chromepool.gateway.sessions.creation import Creator
@@ -53,10 +53,10 @@ class Adopter:
         browser.before = record.traffic
         self._work.append(asyncio.create_task(self._resume(session, record)))
 
-    def _enter(self, message: wire.Adopt, record: Record) -> Session:
+    def _enter(self, message: wire.Adopt, record: SessionSnapshot) -> Session:
         session = Session(
             message.key,
-            record.order,
+            record.spec,
             self._manager.clock,
             id=record.id,
             guid=record.guid,
@@ -74,7 +74,7 @@ class Adopter:
         if self._work:
             await asyncio.wait(self._work, timeout=timeout_s)
 
-    async def _resume(self, session: Session, record: Record) -> None:
+    async def _resume(self, session: Session, record: SessionSnapshot) -> None:
         manager = self._manager
         if record.reason is not None:  # it was on its way out
             await manager.end(session, record.reason, record.detail)
@@ -88,7 +88,7 @@ class Adopter:
             why = f"it did not take to the new gateway: {error.detail}"
             await manager.end(session, kind, why)
 
-    async def _take_over(self, session: Session, record: Record) -> None:
+    async def _take_over(self, session: Session, record: SessionSnapshot) -> None:
         browser = session.browser
         assert browser is not None
         if record.frozen:
@@ -96,14 +96,14 @@ class Adopter:
         await browser.take_over(record.base)
         await handshake.greet(browser, self._manager.settings)
         self._manager.recorder.note(session)  # of the new base, before anything hangs below it
-        attendant = session.attendant()
-        attendant.patience_s = _TAB_S  # a tab that hangs is no reason to end a session
+        auto_attacher = session.auto_attacher()
+        auto_attacher.patience_s = _TAB_S  # a tab that hangs is no reason to end a session
         try:
-            await handshake.dress(session, browser, session.order)
+            await handshake.dress(session, browser, session.spec)
         except InvalidRequest as error:  # it was taken once: the session is worth more
             log.error("session.not_dressed", session=session.key, error=error)
         finally:
-            attendant.patience_s = None
+            auto_attacher.patience_s = None
         if session.state is State.RESUMING:
             session.move(State.READY)
             if session.owner == POOL:

@@ -18,8 +18,8 @@ import msgspec
 from chromepool.gateway.browser.browser import Traffic
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.sessions.session import Session
-from chromepool.gateway.spec import Order
-from chromepool.gateway.supervisor import Link
+from chromepool.gateway.spec import SessionSpec
+from chromepool.gateway.supervisor import SupervisorClient
 from chromepool.model import Reason, State
 
 log = get_logger("chromepool.gateway.sessions")
@@ -29,12 +29,12 @@ _EVERY_S = 2.0
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
-class Record(msgspec.Struct, omit_defaults=True):
+class SessionSnapshot(msgspec.Struct, omit_defaults=True, rename={"spec": "order"}):
     """One session. Only added to, with defaults: a newer gateway reads what an older one wrote."""
 
     id: str
     guid: str
-    order: Order
+    spec: SessionSpec
     created_at: datetime.datetime
     began: float
     """Like the next two in seconds of CLOCK_MONOTONIC, the same in every process."""
@@ -51,16 +51,18 @@ class Record(msgspec.Struct, omit_defaults=True):
     traffic: Traffic = msgspec.field(default_factory=Traffic)
 
 
-def record_of(session: Session) -> Record:
+def snapshot_of(session: Session) -> SessionSnapshot:
     """A session as it is now."""
-    order, browser = session.order, session.browser
-    if session.keeping is not None and session.state is not State.RESUMING:  # it has none yet
-        wishes = dataclasses.replace(order.wishes, scripts=tuple(session.keeping.scripts()))
-        order = dataclasses.replace(order, wishes=wishes)
-    return Record(
+    spec, browser = session.spec, session.browser
+    if session.artifacts is not None and session.state is not State.RESUMING:  # it has none yet
+        capture_options = dataclasses.replace(
+            spec.capture_options, scripts=tuple(session.artifacts.scripts())
+        )
+        spec = msgspec.structs.replace(spec, capture_options=capture_options)
+    return SessionSnapshot(
         id=session.id,
         guid=session.guid,
-        order=order,
+        spec=spec,
         created_at=session.created_at,
         began=session.began,
         last_active=session.last_active,
@@ -75,7 +77,7 @@ def record_of(session: Session) -> Record:
     )
 
 
-def write(record: Record) -> int:
+def write(record: SessionSnapshot) -> int:
     """A sealed file with it, the caller's to close. Raises OSError."""
     fd = os.memfd_create("chromepool-session", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
@@ -88,16 +90,16 @@ def write(record: Record) -> int:
     return fd
 
 
-def read(fd: int) -> Record:
+def read(fd: int) -> SessionSnapshot:
     """What is in such a file. Raises OSError, :class:`msgspec.DecodeError`,
     UnicodeDecodeError."""
-    return msgspec.json.decode(os.pread(fd, os.fstat(fd).st_size, 0), type=Record)
+    return msgspec.json.decode(os.pread(fd, os.fstat(fd).st_size, 0), type=SessionSnapshot)
 
 
-class Recorder:
+class SnapshotWriter:
     """Has the supervisor remember each session as it is."""
 
-    def __init__(self, link: Callable[[], Link]) -> None:
+    def __init__(self, link: Callable[[], SupervisorClient]) -> None:
         self._link = link
         self._active: dict[int, float] = {}
         """When each was last active, as far as it is written down."""
@@ -110,7 +112,7 @@ class Recorder:
         if session.state is State.STARTING:
             return
         try:
-            fd = write(record_of(session))
+            fd = write(snapshot_of(session))
         except OSError as error:
             log.error("session.not_recorded", session=session.key, error=error)
             return

@@ -86,7 +86,7 @@ class Bounds:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Life:
+class SessionRow:
     """A session; times in seconds since 1970."""
 
     # The id is a capability while the session runs. It is kept because people ask by it, and only
@@ -106,7 +106,7 @@ class Life:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Note:
+class EventRow:
     """An event."""
 
     number: int
@@ -118,7 +118,7 @@ class Note:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Standing:
+class AlertRow:
     """An alert that is raised; ``since`` in seconds since 1970."""
 
     name: str
@@ -154,7 +154,7 @@ def _json(value: object) -> str | None:
     return None if value is None else json.dumps(value, separators=(",", ":"), default=str)
 
 
-def _life_row(life: Life) -> dict[str, Any]:
+def _life_row(life: SessionRow) -> dict[str, Any]:
     row = {field.name: getattr(life, field.name) for field in dataclasses.fields(life)}
     for name in ("labels", "limits", "usage", "exit"):
         row[name] = _json(row[name])
@@ -163,7 +163,7 @@ def _life_row(life: Life) -> dict[str, Any]:
     return row
 
 
-def _note_row(note: Note) -> dict[str, Any]:
+def _note_row(note: EventRow) -> dict[str, Any]:
     row = {field.name: getattr(note, field.name) for field in dataclasses.fields(note)}
     return row | {"fields": _json(note.fields), "owner": _text(note.owner)}
 
@@ -195,7 +195,7 @@ class JournalFile:
         Raises :class:`ConfigError` for one that a newer chromepool has written.
         """
         self.path = path
-        self._standing: Sequence[Standing] | None = None
+        self._standing: Sequence[AlertRow] | None = None
         self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
         try:
             self._prepare(migrations)
@@ -275,13 +275,13 @@ class JournalFile:
 
     def write(
         self,
-        lives: Sequence[Life],
-        notes: Sequence[Note],
+        lives: Sequence[SessionRow],
+        notes: Sequence[EventRow],
         last: int,
         bounds: Bounds,
         now: float,
         *,
-        standing: Sequence[Standing] | None = None,
+        standing: Sequence[AlertRow] | None = None,
     ) -> None:
         """All of it or nothing; then as much is let go as ``bounds`` demands. ``last``: the number
         that the events of a next life come after. ``standing``: all alerts that are raised; None:

@@ -13,14 +13,14 @@ import sqlite3
 import urllib.parse
 from pathlib import Path
 
-from chromepool.gateway.history.database import BUSY_S, Life, Note, Standing
+from chromepool.gateway.history.database import BUSY_S, AlertRow, EventRow, SessionRow
 
 EVENTS_SHOWN = 1000
 """Events in one answer at most."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Question:
+class HistoryQuery:
     """Which sessions are asked for; None: every one."""
 
     owner: str | None = None
@@ -39,19 +39,19 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _life(row: sqlite3.Row) -> Life:
-    values = {field.name: row[field.name] for field in dataclasses.fields(Life)}
+def _life(row: sqlite3.Row) -> SessionRow:
+    values = {field.name: row[field.name] for field in dataclasses.fields(SessionRow)}
     for name in ("labels", "limits", "usage", "exit"):
         values[name] = None if values[name] is None else json.loads(values[name])
-    return Life(**values | {"warm": bool(values["warm"])})
+    return SessionRow(**values | {"warm": bool(values["warm"])})
 
 
-def _notes(db: sqlite3.Connection, which: str, *values: object) -> list[Note]:
+def _notes(db: sqlite3.Connection, which: str, *values: object) -> list[EventRow]:
     rows = db.execute(
         f"SELECT number, at, name, session_id, owner, fields FROM events WHERE {which} LIMIT ?",  # noqa: S608
         (*values, EVENTS_SHOWN),
     )
-    return [Note(**{**dict(row), "fields": json.loads(row["fields"])}) for row in rows]
+    return [EventRow(**{**dict(row), "fields": json.loads(row["fields"])}) for row in rows]
 
 
 _SELECT = """
@@ -64,14 +64,14 @@ ORDER BY seq DESC LIMIT :limit
 """
 
 
-def read_lives(path: Path, question: Question) -> list[tuple[int, Life]]:
+def read_lives(path: Path, question: HistoryQuery) -> list[tuple[int, SessionRow]]:
     """The sessions and their cursors, the newest first. Raises :class:`sqlite3.Error`."""
     with contextlib.closing(_connect(path)) as db:
         rows = db.execute(_SELECT, dataclasses.asdict(question)).fetchall()
     return [(row["seq"], _life(row)) for row in rows]
 
 
-def read_life(path: Path, session_id: str) -> tuple[Life, list[Note]] | None:
+def read_life(path: Path, session_id: str) -> tuple[SessionRow, list[EventRow]] | None:
     """One session and its events, the oldest first. Raises :class:`sqlite3.Error`."""
     with contextlib.closing(_connect(path)) as db:
         row = db.execute("SELECT * FROM sessions WHERE id = ?", (session_id,)).fetchone()
@@ -80,7 +80,7 @@ def read_life(path: Path, session_id: str) -> tuple[Life, list[Note]] | None:
         return _life(row), _notes(db, "session_id = ? ORDER BY seq", session_id)
 
 
-def read_notes(path: Path, after: int, before: int) -> list[Note]:
+def read_notes(path: Path, after: int, before: int) -> list[EventRow]:
     """The first :data:`EVENTS_SHOWN` events of numbers between these two, by number. Raises
     :class:`sqlite3.Error`."""
     with contextlib.closing(_connect(path)) as db:
@@ -88,19 +88,19 @@ def read_notes(path: Path, after: int, before: int) -> list[Note]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Recollection:
+class AlertState:
     """What the daemon needs to know of its life before."""
 
-    standing: list[Standing]
+    standing: list[AlertRow]
     """Alerts that are raised."""
-    endings: list[Note]
+    endings: list[EventRow]
     """The last events that tell why a session ended, in order."""
 
 
-def read_recollection(path: Path, since: float) -> Recollection:
+def read_recollection(path: Path, since: float) -> AlertState:
     """With the endings since that time (seconds since 1970). Raises :class:`sqlite3.Error`."""
     with contextlib.closing(_connect(path)) as db:
         rows = db.execute("SELECT name, severity, since, text FROM alerts ORDER BY since")
-        standing = [Standing(**row) for row in rows]
+        standing = [AlertRow(**row) for row in rows]
         endings = _notes(db, "at >= ? AND name = 'session.closing' ORDER BY at DESC", since)
-    return Recollection(standing, endings[::-1])
+    return AlertState(standing, endings[::-1])

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from chromepool.errors import HistoryUnavailable, SessionNotFound
-from chromepool.gateway.history.database import Bounds, Life, Note
-from chromepool.gateway.history.queries import Recollection
-from chromepool.gateway.history.writer import Journal
+from chromepool.gateway.history.database import Bounds, EventRow, SessionRow
+from chromepool.gateway.history.queries import AlertState
+from chromepool.gateway.history.writer import HistoryWriter
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.sessions.events import Event
 from chromepool.gateway.sessions.manager import Manager
@@ -42,13 +42,13 @@ def _exit(session: Session) -> dict[str, Any] | None:
     return dataclasses.asdict(session.exit) | {"stderr": session.exit.stderr[-_LAST_WORDS:]}
 
 
-def life_of(session: Session) -> Life:
+def life_of(session: Session) -> SessionRow:
     """A session as plain data, as the journal takes it."""
     ended = session.ended_at
-    return Life(
+    return SessionRow(
         id=session.id,
         owner=session.owner,
-        labels=session.order.labels,
+        labels=session.spec.labels,
         created_at=session.created_at.timestamp(),
         limits=dataclasses.asdict(session.limits),
         warm=session.warm,
@@ -60,14 +60,14 @@ def life_of(session: Session) -> Life:
     )
 
 
-class Chronicle:
+class HistoryRecorder:
     """Writes the journal as things happen, and numbers events on from the last life's."""
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
         path = journal_folder(manager.settings) / "journal.db"
         self._loop = asyncio.get_running_loop()
-        self.journal = manager.journal = Journal(path, self._bounds, on_open=self._on_open)
+        self.journal = manager.journal = HistoryWriter(path, self._bounds, on_open=self._on_open)
         manager.events.watch(self._on_event)
 
     def _bounds(self) -> Bounds:
@@ -84,7 +84,7 @@ class Chronicle:
         except TimeoutError:
             log.error("journal.late")
 
-    async def recall(self, within_s: float) -> Recollection:
+    async def recall(self, within_s: float) -> AlertState:
         """What is known of the life before, with the sessions that ended within so long; nothing
         where the journal cannot be read, or not at once."""
         try:
@@ -93,7 +93,7 @@ class Chronicle:
         except (HistoryUnavailable, TimeoutError) as error:
             if not self.journal.state.error:  # which is said already
                 log.warning("journal.not_recalled", error=str(error) or "it takes too long")
-            return Recollection([], [])
+            return AlertState([], [])
 
     async def close(self, timeout_s: float) -> None:
         """Writes what is left, for so long at most."""
@@ -112,4 +112,6 @@ class Chronicle:
                 log.debug("journal.session_forgotten")
         at = event.at.timestamp()
         fields = event.fields
-        self.journal.note(Note(event.number, at, event.name, event.session_id, event.owner, fields))
+        self.journal.note(
+            EventRow(event.number, at, event.name, event.session_id, event.owner, fields)
+        )

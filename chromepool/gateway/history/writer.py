@@ -20,17 +20,17 @@ from typing import TypeVar
 
 from chromepool.errors import ConfigError, HistoryUnavailable
 from chromepool.gateway.history.database import (
+    AlertRow,
     Bounds,
+    EventRow,
     JournalFile,
-    Life,
-    Note,
-    Standing,
+    SessionRow,
     is_damage,
     put_aside,
 )
 from chromepool.gateway.history.queries import (
-    Question,
-    Recollection,
+    AlertState,
+    HistoryQuery,
     read_life,
     read_lives,
     read_notes,
@@ -68,7 +68,7 @@ class JournalState:
     """Those that were given up since the gateway started."""
 
 
-class Journal:
+class HistoryWriter:
     """Takes what is to be kept, at once, and answers questions about it."""
 
     def __init__(
@@ -82,9 +82,9 @@ class Journal:
         with the number that this life's events are to come after."""
         self._path, self._bounds, self._clock, self._on_open = path, bounds, clock, on_open
         self._lock = threading.Lock()  # held for moments only, never during I/O
-        self._lives: dict[str, Life] = {}
-        self._notes: collections.deque[Note] = collections.deque()
-        self._standing: Sequence[Standing] | None = None
+        self._lives: dict[str, SessionRow] = {}
+        self._notes: collections.deque[EventRow] = collections.deque()
+        self._standing: Sequence[AlertRow] | None = None
         self._last = 0
         self._error, self._dropped, self._writing = "", 0, 0
         self._running: Sequence[str] = ()
@@ -120,7 +120,7 @@ class Journal:
 
     # -- taking: never waits --
 
-    def keep(self, life: Life) -> None:
+    def keep(self, life: SessionRow) -> None:
         """A session as it is now; what was kept of it before is replaced."""
         with self._lock:
             if self._off:
@@ -130,7 +130,7 @@ class Journal:
             self._bound()
         self._something.set()
 
-    def note(self, note: Note) -> None:
+    def note(self, note: EventRow) -> None:
         """An event."""
         with self._lock:
             if self._off:
@@ -140,7 +140,7 @@ class Journal:
             self._bound()
         self._something.set()
 
-    def stand(self, alerts: Sequence[Standing]) -> None:
+    def stand(self, alerts: Sequence[AlertRow]) -> None:
         """All alerts that are raised now; what was kept of them before is replaced."""
         self._standing = alerts
         self._something.set()
@@ -220,7 +220,7 @@ class Journal:
             self._file.close()
             self._file = None
 
-    def _put_back(self, lives: dict[str, Life], notes: collections.deque[Note]) -> None:
+    def _put_back(self, lives: dict[str, SessionRow], notes: collections.deque[EventRow]) -> None:
         with self._lock:
             self._writing = 0
             self._lives = {**lives, **self._lives}
@@ -253,20 +253,20 @@ class Journal:
 
     # -- questions --
 
-    async def find(self, question: Question) -> list[tuple[int, Life]]:
+    async def find(self, question: HistoryQuery) -> list[tuple[int, SessionRow]]:
         """Sessions and their cursors, the newest first. Raises :class:`HistoryUnavailable`."""
         return await self._read(lambda: read_lives(self._path, question))
 
-    async def show(self, session_id: str) -> tuple[Life, list[Note]] | None:
+    async def show(self, session_id: str) -> tuple[SessionRow, list[EventRow]] | None:
         """One session and its events. Raises :class:`HistoryUnavailable`."""
         return await self._read(lambda: read_life(self._path, session_id))
 
-    async def told(self, after: int, before: int) -> list[Note]:
+    async def told(self, after: int, before: int) -> list[EventRow]:
         """Events of numbers between these two, the first thousand. Raises
         :class:`HistoryUnavailable`."""
         return await self._read(lambda: read_notes(self._path, after, before))
 
-    async def recall(self, since: float) -> Recollection:
+    async def recall(self, since: float) -> AlertState:
         """What is to be known of the life before, endings since that time (seconds since 1970).
         Raises :class:`HistoryUnavailable`."""
         return await self._read(lambda: read_recollection(self._path, since))

@@ -10,13 +10,13 @@ from aiohttp import web
 
 from chromepool import __version__
 from chromepool.errors import BrowserGone, ItemNotFound, SessionNotFound
-from chromepool.gateway.browser.duties.console import Said
+from chromepool.gateway.browser.hooks.console import Said
 from chromepool.gateway.http.identity import Identify
 from chromepool.gateway.http.problems import NUMBER
 from chromepool.gateway.http.requests import read_json
 from chromepool.gateway.http.requests import wanted as wanted_of
 from chromepool.gateway.http.views import json_response
-from chromepool.gateway.sessions.artifacts import Keeping
+from chromepool.gateway.sessions.artifacts import Artifacts
 from chromepool.gateway.sessions.downloads import Downloads
 from chromepool.gateway.sessions.manager import Manager
 from chromepool.gateway.sessions.session import Session
@@ -99,68 +99,68 @@ class Kept:
         request[NUMBER] = session.key
         return session
 
-    def _keeping(self, request: web.Request) -> Keeping:
+    def _artifacts(self, request: web.Request) -> Artifacts:
         session, _ = self._manager.live(self._session(request).id)
-        if session.keeping is None:
+        if session.artifacts is None:
             raise SessionNotFound("The session keeps nothing any more.")
-        return session.keeping
+        return session.artifacts
 
     # -- scripts --
 
     async def scripts(self, request: web.Request) -> web.Response:
         """``GET .../scripts``, in the order in which they run."""
         found = [
-            schema.ScriptView(s.name, s.source, s.world) for s in self._keeping(request).scripts()
+            schema.ScriptView(s.name, s.source, s.world) for s in self._artifacts(request).scripts()
         ]
         return json_response(schema.ScriptList(found))
 
     async def script(self, request: web.Request) -> web.Response:
         """``GET .../scripts/{name}``."""
-        script = self._keeping(request).script(request.match_info["name"])
+        script = self._artifacts(request).script(request.match_info["name"])
         return json_response(schema.ScriptView(script.name, script.source, script.world))
 
     async def add_script(self, request: web.Request) -> web.Response:
         """``POST .../scripts``: 201 when every page has it."""
-        keeping = self._keeping(request)
+        artifacts = self._artifacts(request)
         body = read_json(await request.read(), schema.AddScript)
         script = Script(body.name, body.source, body.world)
-        await keeping.add_script(script, run_now=body.run_now)
+        await artifacts.add_script(script, run_now=body.run_now)
         return json_response(schema.ScriptView(script.name, script.source, script.world), 201)
 
     async def put_script(self, request: web.Request) -> web.Response:
         """``PUT .../scripts/{name}``: replaces it in its place (200), or adds it (201)."""
-        keeping = self._keeping(request)
+        artifacts = self._artifacts(request)
         name = request.match_info["name"]
         body = read_json(await request.read(), schema.PutScript)
         schema.check_script_name(name)
         script = Script(name, body.source, body.world)
-        new = await keeping.put_script(script, run_now=body.run_now)
+        new = await artifacts.put_script(script, run_now=body.run_now)
         view = schema.ScriptView(script.name, script.source, script.world)
         return json_response(view, 201 if new else 200)
 
     async def remove_script(self, request: web.Request) -> web.Response:
         """``DELETE .../scripts/{name}``: 204 when no page has it any more."""
-        await self._keeping(request).remove_script(request.match_info["name"])
+        await self._artifacts(request).remove_script(request.match_info["name"])
         return web.Response(status=204)
 
     # -- responses --
 
     async def responses(self, request: web.Request) -> web.Response:
         """``GET .../responses``, the oldest first; ``?url=``, ``?type=``, ``?status=`` filter."""
-        keeping, query = self._keeping(request), request.query
+        artifacts, query = self._artifacts(request), request.query
         wanted = wanted_of(
             query.getall("url", []), query.getall("type", []), query.getall("status", [])
         )
         found = [
             _response_view(number, response)
-            for number, response in keeping.responses
+            for number, response in artifacts.responses
             if wanted.takes(response.url, response.type, response.status)
         ]
-        return json_response(schema.ResponseList(found, keeping.responses.dropped))
+        return json_response(schema.ResponseList(found, artifacts.responses.dropped))
 
     def _response(self, request: web.Request) -> tuple[int, Response]:
         number = _number(request)
-        response = self._keeping(request).responses.get(number)
+        response = self._artifacts(request).responses.get(number)
         if response is None:
             raise ItemNotFound("There is no such response, or it is not kept any more.")
         return number, response
@@ -182,37 +182,37 @@ class Kept:
 
     async def remove_response(self, request: web.Request) -> web.Response:
         """``DELETE .../responses/{number}``."""
-        if not self._keeping(request).responses.remove(_number(request)):
+        if not self._artifacts(request).responses.remove(_number(request)):
             raise ItemNotFound("There is no such response, or it is not kept any more.")
         return web.Response(status=204)
 
     async def clear_responses(self, request: web.Request) -> web.Response:
         """``DELETE .../responses``: all of them."""
-        self._keeping(request).responses.clear()
+        self._artifacts(request).responses.clear()
         return web.Response(status=204)
 
     async def har(self, request: web.Request) -> web.Response:
         """``GET .../har``: the responses as HAR 1.2."""
         session, browser = self._manager.live(self._session(request).id)
-        kept = [] if session.keeping is None else [r for _, r in session.keeping.responses]
+        kept = [] if session.artifacts is None else [r for _, r in session.artifacts.responses]
         return json_response(har.export(kept, __version__, str(browser.version.get("product", ""))))
 
     # -- console, stderr --
 
     async def console(self, request: web.Request) -> web.Response:
         """``GET .../console``, the oldest first; ``?level=`` filters."""
-        keeping = self._keeping(request)
+        artifacts = self._artifacts(request)
         levels = request.query.getall("level", [])
         found = [
             _said_view(number, said)
-            for number, said in keeping.console
+            for number, said in artifacts.console
             if not levels or said.level in levels
         ]
-        return json_response(schema.ConsoleList(found, keeping.console.dropped))
+        return json_response(schema.ConsoleList(found, artifacts.console.dropped))
 
     async def clear_console(self, request: web.Request) -> web.Response:
         """``DELETE .../console``."""
-        self._keeping(request).console.clear()
+        self._artifacts(request).console.clear()
         return web.Response(status=204)
 
     async def stderr(self, request: web.Request) -> web.Response:

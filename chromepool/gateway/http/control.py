@@ -81,11 +81,11 @@ class Control:
         identity = self._identify(request)
         settings = self._manager.settings
         body = session_requests.read_body(await request.read())
-        order = session_requests.make_order(body, identity.owner, settings)
+        spec = session_requests.make_spec(body, identity.owner, settings)
         preferred = session_requests.preferred_wait(request.headers.get("Prefer"))
         asked = request.query.get("wait", preferred)
         wait_s = session_requests.read_seconds(asked, "wait", settings.queue_wait_s)
-        session = await self._creator.create(order, wait_s)
+        session = await self._creator.create(spec, wait_s)
         try:
             # What a Chrome that waited uses was asked a moment ago, when it was woken.
             usage = session.usage if session.warm else await self._manager.usage(session)
@@ -135,9 +135,9 @@ class Control:
     def _waiters(self, identity: Identity) -> session.QueueView:
         now = self._manager.clock()
         waiting = [
-            session.WaiterView(place, w.order.owner, w.order.labels, round(now - w.since, 3))
+            session.WaiterView(place, w.spec.owner, w.spec.labels, round(now - w.since, 3))
             for place, w in self._creator.admission.places()
-            if identity.sees(w.order.owner)
+            if identity.sees(w.spec.owner)
         ]
         return session.QueueView(waiting)
 

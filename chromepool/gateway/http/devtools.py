@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import secrets
 import urllib.parse
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from chromepool.errors import (
@@ -26,10 +26,10 @@ from chromepool.gateway.http.metrics import serve_metrics
 from chromepool.gateway.http.origin_check import gatekeeper, host_name
 from chromepool.gateway.http.problems import NUMBER, problems
 from chromepool.gateway.http.views import json_response
-from chromepool.gateway.http.websocket import WebSocketPort
+from chromepool.gateway.http.websocket import ClientConnection
 from chromepool.gateway.sessions.creation import Creator
 from chromepool.gateway.sessions.manager import Manager
-from chromepool.gateway.sessions.protocol import ProtocolSource
+from chromepool.gateway.sessions.protocol import ProtocolReader
 from chromepool.gateway.sessions.session import Session
 from chromepool.model import Reason, State
 
@@ -62,7 +62,7 @@ class DevTools:
     def __init__(self, manager: Manager, creator: Creator) -> None:
         self._manager, self._creator = manager, creator
         self._identify = by_token_or_address(manager)
-        self._protocol = ProtocolSource(manager)
+        self._protocol = ProtocolReader(manager)
         self._last_version: dict[str, Any] | None = None
 
     def app(self) -> web.Application:
@@ -243,9 +243,9 @@ class DevTools:
             request.query.get("wait"), "wait", settings.queue_wait_s
         )
         body = session_requests.read_query(request.query)
-        order = session_requests.make_order(body, identity.owner, settings, grace_s or None)
-        order = dataclasses.replace(order, fleeting=not grace_s)
-        session = await self._creator.create(order, wait_s)
+        spec = session_requests.make_spec(body, identity.owner, settings, grace_s or None)
+        spec = msgspec.structs.replace(spec, fleeting=not grace_s)
+        session = await self._creator.create(spec, wait_s)
         _, browser = self._manager.live(session.id)
         try:
             return await self._serve(request, session, browser, None)
@@ -276,7 +276,7 @@ class DevTools:
                 remedy="Close one of them, or have max_clients raised.",
                 retry_after_s=5,
             )
-        port = WebSocketPort(self._manager, session, browser)
+        port = ClientConnection(self._manager, session, browser)
         try:
             await browser.attach(port, target)
         except CommandFailed as error:

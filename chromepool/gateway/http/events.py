@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from chromepool.errors import HistoryUnavailable, InvalidRequest, TooManyListeners
-from chromepool.gateway.history.database import Note
+from chromepool.gateway.history.database import EventRow
 from chromepool.gateway.http.identity import Identify, Identity
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.sessions.events import Event, Listener
@@ -50,7 +50,7 @@ def _after(request: web.Request) -> int | None:
     return int(text)
 
 
-def _event(note: Note) -> Event:
+def _event(note: EventRow) -> Event:
     """One that the journal has kept."""
     at = datetime.datetime.fromtimestamp(note.at, datetime.UTC)
     return Event(note.number, at, note.name, note.session_id, note.owner, dict(note.fields))
@@ -145,7 +145,7 @@ class Stream:
         if ahead or reader.reached < events.last < events.first:
             await reader.lose(events.last)
 
-    async def _missed(self, after: int, before: int) -> list[Note]:
+    async def _missed(self, after: int, before: int) -> list[EventRow]:
         if self._manager.journal is None:
             return []
         try:

@@ -10,9 +10,9 @@ from typing import Any
 from aiohttp import web
 
 from chromepool.errors import HistoryUnavailable, InvalidRequest, SessionNotFound
-from chromepool.gateway.history.database import Life, Note
-from chromepool.gateway.history.queries import Question
-from chromepool.gateway.history.writer import Journal
+from chromepool.gateway.history.database import EventRow, SessionRow
+from chromepool.gateway.history.queries import HistoryQuery
+from chromepool.gateway.history.writer import HistoryWriter
 from chromepool.gateway.http.identity import Identify, Identity
 from chromepool.gateway.http.views import json_response
 from chromepool.gateway.sessions.manager import Manager
@@ -27,7 +27,7 @@ def _utc(seconds: float) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
 
 
-def _values(life: Life) -> dict[str, Any]:
+def _values(life: SessionRow) -> dict[str, Any]:
     """A life's as the API names them."""
     return {
         "id": life.id,
@@ -44,7 +44,7 @@ def _values(life: Life) -> dict[str, Any]:
     }
 
 
-def _event(note: Note) -> schema.PastEvent:
+def _event(note: EventRow) -> schema.PastEvent:
     return schema.PastEvent(note.number, _utc(note.at), note.name, dict(note.fields))
 
 
@@ -55,7 +55,7 @@ def _matching(query: Any, name: str, pattern: str, said: str) -> str | None:
     return value
 
 
-def question_of(query: Any, identity: Identity) -> Question | None:
+def question_of(query: Any, identity: Identity) -> HistoryQuery | None:
     """What a request asks for; None where nothing of it is the caller's to see.
 
     Raises :class:`InvalidRequest`.
@@ -76,10 +76,10 @@ def question_of(query: Any, identity: Identity) -> Question | None:
         return None
     ago = None if since is None else time.time() - int(since[:-1]) * _UNITS[since[-1]]
     # One more than asked for tells whether there is a next page.
-    return Question(owner, ago, reason, None if after is None else int(after), most + 1)
+    return HistoryQuery(owner, ago, reason, None if after is None else int(after), most + 1)
 
 
-def status_of(journal: Journal | None) -> schema.JournalStatus:
+def status_of(journal: HistoryWriter | None) -> schema.JournalStatus:
     """The journal in ``GET /v1/status``."""
     if journal is None:
         return schema.JournalStatus(enabled=False)
@@ -98,7 +98,7 @@ class History:
         app.router.add_get("/v1/history", self.list)
         app.router.add_get("/v1/history/{id}", self.show)
 
-    def _journal(self) -> Journal:
+    def _journal(self) -> HistoryWriter:
         if self._manager.journal is None:
             raise HistoryUnavailable("The journal is off.", remedy="The setting is `journal`.")
         return self._manager.journal

@@ -16,12 +16,12 @@ from multidict import MultiMapping
 from chromepool import chrome_options as launches
 from chromepool.config import Settings
 from chromepool.errors import InvalidRequest
-from chromepool.gateway.browser.duties.emulation import Emulation, Viewport
+from chromepool.gateway.browser.hooks.emulation import Emulation, Viewport
 from chromepool.gateway.http.requests import make_wanted, read_json
-from chromepool.gateway.sessions.artifacts import Wishes
-from chromepool.gateway.spec import Order
+from chromepool.gateway.sessions.artifacts import CaptureOptions
+from chromepool.gateway.spec import SessionSpec
 from chromepool.gateway.store.scripts import Script, Scripts
-from chromepool.model import Launch, Limits
+from chromepool.model import ChromeOptions, Limits
 from chromepool.schema.session import CreateSession, LimitsRequest
 
 _LIMITS = set(LimitsRequest.__struct_fields__)
@@ -204,9 +204,9 @@ def _limits(request: LimitsRequest, settings: Settings) -> Limits:
     return dataclasses.replace(most, **chosen)
 
 
-def _launch(body: CreateSession, owner: str, settings: Settings) -> Launch:
+def _launch(body: CreateSession, owner: str, settings: Settings) -> ChromeOptions:
     folder = re.sub(r"[^A-Za-z0-9.-]", "_", owner)
-    launch = Launch(
+    launch = ChromeOptions(
         proxy=body.proxy or "",
         proxy_bypass=body.proxy_bypass or "",
         ignore_certificate_errors=body.ignore_certificate_errors,
@@ -227,12 +227,12 @@ def _emulation(body: CreateSession) -> Emulation:
     )
 
 
-def _wishes(body: CreateSession, settings: Settings) -> Wishes:
+def _capture_options(body: CreateSession, settings: Settings) -> CaptureOptions:
     scripts = Scripts(settings.max_scripts, settings.max_script_bytes)
     for script in body.scripts:  # here, before there is a Chrome
         scripts.add(Script(script.name, script.source, script.world))
     capture = None if body.capture is None else make_wanted(body.capture)
-    return Wishes(tuple(scripts.all()), capture, body.console)
+    return CaptureOptions(tuple(scripts.all()), capture, body.console)
 
 
 def _within(name: str, asked: float | None, standard: float, most: float) -> float:
@@ -244,21 +244,21 @@ def _within(name: str, asked: float | None, standard: float, most: float) -> flo
     return asked
 
 
-def make_order(
+def make_spec(
     body: CreateSession, owner: str, settings: Settings, grace_s: float | None = None
-) -> Order:
+) -> SessionSpec:
     """The order for a request; raises :class:`InvalidRequest` beyond the operator's bounds."""
     longest = settings.longest_idle_timeout_s
     idle_s = _within("idle_timeout_s", body.idle_timeout_s, settings.idle_timeout_s, longest)
     most_s = settings.max_age_s
     options = msgspec.to_builtins(body)
-    return Order(
+    return SessionSpec(
         owner=owner,
         limits=_limits(body.limits, settings),
         labels=body.labels,
         launch=_launch(body, owner, settings),
         emulation=_emulation(body),
-        wishes=_wishes(body, settings),
+        capture_options=_capture_options(body, settings),
         downloads=body.downloads or "",
         idle_timeout_s=idle_s,
         max_age_s=_within("max_age_s", body.max_age_s, most_s, most_s),

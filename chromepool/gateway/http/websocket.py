@@ -27,7 +27,7 @@ _WRITELINES_BYTES = 65536
 """Above this a message is not copied to be joined with its frame's head."""
 
 
-class WebSocketPort(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """One client. Implements ``browser.Client``.
 
     It takes the transport over from aiohttp once the handshake is done: from Chrome's pipe to the

@@ -13,12 +13,12 @@ from typing import Any
 
 from chromepool.gateway.capacity import memory, pressure
 from chromepool.gateway.capacity.autoscale import Load
-from chromepool.gateway.history.database import Standing
-from chromepool.gateway.history.queries import Recollection
+from chromepool.gateway.history.database import AlertRow
+from chromepool.gateway.history.queries import AlertState
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.monitor.alerts import Alerts, Cleared, Raised, Recent, Snapshot, rules
 from chromepool.gateway.monitor.metric_table import LABELS
-from chromepool.gateway.monitor.sheet import Sheet
+from chromepool.gateway.monitor.sheet import MetricsPage
 from chromepool.gateway.sessions.creation import Creator
 from chromepool.gateway.sessions.events import Alert, Event
 from chromepool.gateway.sessions.manager import Manager
@@ -43,7 +43,7 @@ def disk(folder: str) -> tuple[int, int] | None:
     return None
 
 
-class Watch:
+class AlertLoop:
     """Takes a snapshot, tells of the alerts that come of it, and lets the limits follow."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Watch:
         self.cleared_total: collections.Counter[str] = collections.Counter()
         manager.events.watch(self._on_event)
 
-    def resume(self, past: Recollection, now: float) -> None:
+    def resume(self, past: AlertState, now: float) -> None:
         """Goes on where the gateway before ended: what it raised is not raised again, and is
         cleared if it is over. ``now`` in seconds since 1970; to be called before :meth:`run`."""
         clock = self._manager.clock()
@@ -149,10 +149,10 @@ class Watch:
         if self._manager.journal is not None:
             raised = self._manager.alerts.values()
             self._manager.journal.stand(
-                [Standing(a.name, a.severity, a.since.timestamp(), a.text) for a in raised]
+                [AlertRow(a.name, a.severity, a.since.timestamp(), a.text) for a in raised]
             )
 
-    def write(self, sheet: Sheet) -> None:
+    def write(self, sheet: MetricsPage) -> None:
         """Its part of the metrics."""
         for name in LABELS["alert"]:
             sheet.put("alert_raised", name in self.alerts.texts, name)

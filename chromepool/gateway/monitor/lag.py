@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from chromepool.gateway.histogram import Durations
+from chromepool.gateway.histogram import Histogram
 
 _EVERY_S = 0.5
 _BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -14,7 +14,7 @@ class Lag:
     """Asks to be woken, and sees how much later it is."""
 
     def __init__(self) -> None:
-        self.durations = Durations(_BOUNDS)
+        self.durations = Histogram(_BOUNDS)
 
     async def watch(self) -> None:
         """Until it is cancelled."""

@@ -17,7 +17,7 @@ from chromepool.gateway.capacity import memory
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.monitor.lag import Lag
 from chromepool.gateway.monitor.metric_table import LABELS, REFUSALS
-from chromepool.gateway.monitor.sheet import Sheet
+from chromepool.gateway.monitor.sheet import MetricsPage
 from chromepool.gateway.monitor.slots import Slots
 from chromepool.gateway.sessions.creation import Creator
 from chromepool.gateway.sessions.events import Event
@@ -50,7 +50,7 @@ class Metrics(Collector):
         self._past = Traffic()
         self._asking = asyncio.Lock()
         self.lag = Lag()
-        self.sources: list[Callable[[Sheet], None]] = [
+        self.sources: list[Callable[[MetricsPage], None]] = [
             self._write_sessions,
             self._write_admission,
             self._write_cdp,
@@ -73,7 +73,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """The registry's: what is known now."""
-        sheet = Sheet()
+        sheet = MetricsPage()
         for write in self.sources:
             write(sheet)
         return sheet.metrics()
@@ -131,14 +131,14 @@ class Metrics(Collector):
 
     # -- the page --
 
-    def _write_sessions(self, sheet: Sheet) -> None:
-        manager, creator, tally = self._manager, self._creator, self._creator.tally
+    def _write_sessions(self, sheet: MetricsPage) -> None:
+        manager, creator, stats = self._manager, self._creator, self._creator.stats
         states = collections.Counter(session.state for session in manager.chromes)
         for state in LABELS["state"]:
             sheet.put("sessions", states[State(state)], state)
         sheet.put("sessions_occupied", creator.occupied)
         sheet.put("sessions_max", manager.settings.max_sessions)
-        for start, durations in (("cold", tally.cold), ("warm", tally.warm)):
+        for start, durations in (("cold", stats.cold), ("warm", stats.warm)):
             sheet.put("sessions_created_total", self._created[start], start)
             sheet.put_durations("session_creation_seconds", durations, start)
         for reason in LABELS["reason"]:
@@ -148,13 +148,13 @@ class Metrics(Collector):
         sheet.put("health_checks_total", manager.health.checks)
         sheet.put("health_failures_total", manager.health.failures)
 
-    def _write_admission(self, sheet: Sheet) -> None:
+    def _write_admission(self, sheet: MetricsPage) -> None:
         creator, settings = self._creator, self._manager.settings
         sheet.put("queue_length", creator.admission.waiting)
         sheet.put("queue_max", settings.queue_length)
-        sheet.put_durations("queue_wait_seconds", creator.tally.waited)
-        for code in dict.fromkeys((*REFUSALS, *creator.tally.refused)):
-            sheet.put("creations_refused_total", creator.tally.refused[code], code)
+        sheet.put_durations("queue_wait_seconds", creator.stats.waited)
+        for code in dict.fromkeys((*REFUSALS, *creator.stats.refused)):
+            sheet.put("creations_refused_total", creator.stats.refused[code], code)
         for code in dict.fromkeys((*REFUSALS, *self._problems)):
             sheet.put("problems_total", self._problems[code], code)
         sheet.put("warm_waiting", creator.warm.waiting)
@@ -163,7 +163,7 @@ class Metrics(Collector):
         sheet.put("breaker_open", creator.breaker.is_open)
         sheet.put("breaker_pause_seconds", creator.breaker.pause_s(self._manager.clock()))
 
-    def _write_cdp(self, sheet: Sheet) -> None:
+    def _write_cdp(self, sheet: MetricsPage) -> None:
         browsers = [s.browser for s in self._manager.chromes if s.browser is not None]
         traffic = Traffic()
         for said in (self._past, *(browser.traffic for browser in browsers)):
@@ -179,7 +179,7 @@ class Metrics(Collector):
         sheet.put_durations("cdp_delay_seconds", delays.to_chrome, "in")
         sheet.put_durations("cdp_delay_seconds", delays.to_client, "out")
 
-    def _write_slots(self, sheet: Sheet) -> None:
+    def _write_slots(self, sheet: MetricsPage) -> None:
         sessions = {session.key: session for session in self._manager.chromes}
         for label, slot in self._slots:
             sheet.put("session_cpu_seconds_total", slot.counted("cpu_s"), label)
@@ -198,7 +198,7 @@ class Metrics(Collector):
                 sheet.put("session_processes", slot.usage.processes, label)
                 sheet.put("session_open_files", slot.usage.files, label)
 
-    def _write_machine(self, sheet: Sheet) -> None:
+    def _write_machine(self, sheet: MetricsPage) -> None:
         group, most = self._manager.host.memory_group, self._manager.settings.pool_memory_bytes
         left = memory.group_left(Path(group)) if group else None
         used = sum(slot.usage.memory_bytes or 0 for _, slot in self._slots)
@@ -211,11 +211,11 @@ class Metrics(Collector):
             if group:
                 sheet.put(name, read_stall_s(Path(group, f"{resource}.pressure")), "pool", resource)
 
-    def _write_canaries(self, sheet: Sheet) -> None:
+    def _write_canaries(self, sheet: MetricsPage) -> None:
         for result in LABELS["result"]:
             sheet.put("canaries_total", self._manager.canaries[result], result)
 
-    def _write_gateway(self, sheet: Sheet) -> None:
+    def _write_gateway(self, sheet: MetricsPage) -> None:
         sheet.put("info", 1, __version__, self._manager.host.cgroup)
         sheet.put("gateway_restarts_total", self._manager.restarts)
         sheet.put("gateway_deaths_total", self._manager.deaths)

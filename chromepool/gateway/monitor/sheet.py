@@ -12,7 +12,7 @@ from prometheus_client.core import (
     Metric,
 )
 
-from chromepool.gateway.histogram import Durations
+from chromepool.gateway.histogram import Histogram
 from chromepool.gateway.monitor.metric_table import BY_NAME, FAMILIES, Family
 
 _KINDS: dict[str, type[Metric]] = {
@@ -27,7 +27,7 @@ def _metric(family: Family) -> Metric:
     return _KINDS[family.kind](family.name, family.text, labels=family.labels)  # type: ignore[call-arg]
 
 
-class Sheet:
+class MetricsPage:
     """Samples of one scrape, under the names of the metric table only."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Sheet:
         pairs = dict(zip(BY_NAME[_OWN + name].labels, labels, strict=True))
         metric.add_sample(_OWN + name, pairs, float(value))
 
-    def put_durations(self, name: str, durations: Durations, *labels: str) -> None:
+    def put_durations(self, name: str, durations: Histogram, *labels: str) -> None:
         """The samples of a histogram."""
         metric = self._metrics[_OWN + name]
         assert isinstance(metric, HistogramMetricFamily)

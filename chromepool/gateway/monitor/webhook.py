@@ -20,7 +20,7 @@ import tenacity
 from chromepool import __version__
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.monitor.metric_table import LABELS
-from chromepool.gateway.monitor.sheet import Sheet
+from chromepool.gateway.monitor.sheet import MetricsPage
 
 log = get_logger("chromepool.gateway.monitor")
 
@@ -102,7 +102,7 @@ class Webhook:
         self.dropped += alerts
         log.error("webhook.dropped", alerts=alerts, dropped=self.dropped)
 
-    def write(self, sheet: Sheet) -> None:
+    def write(self, sheet: MetricsPage) -> None:
         """Its part of the metrics."""
         sheet.put("webhook_waiting", self.waiting)
         for delivery in LABELS["delivery"]:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from chromepool.config import Settings
 from chromepool.errors import CommandFailed, InvalidRequest, NoAnswer
-from chromepool.gateway.browser.auto_attach import Attendant
-from chromepool.gateway.browser.duties.capture import CaptureDuty
-from chromepool.gateway.browser.duties.console import ConsoleDuty, Said
-from chromepool.gateway.browser.duties.scripts import ScriptingDuty
+from chromepool.gateway.browser.auto_attach import AutoAttacher
+from chromepool.gateway.browser.hooks.capture import CaptureHook
+from chromepool.gateway.browser.hooks.console import ConsoleHook, Said
+from chromepool.gateway.browser.hooks.scripts import ScriptsHook
 from chromepool.gateway.store.responses import Response, Wanted
 from chromepool.gateway.store.ring import Ring
 from chromepool.gateway.store.scripts import Script, Scripts
@@ -21,7 +21,7 @@ _CONSOLE_BYTES = 4 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Wishes:
+class CaptureOptions:
     """What somebody wants kept, when they create a session."""
 
     scripts: tuple[Script, ...] = ()
@@ -29,15 +29,18 @@ class Wishes:
     console: bool = False
 
 
-class Keeping:
+class Artifacts:
     """One session's. Costs nothing until something is asked for."""
 
     def __init__(
-        self, settings: Settings, clock: Callable[[], float], attendant: Callable[[], Attendant]
+        self,
+        settings: Settings,
+        clock: Callable[[], float],
+        auto_attacher: Callable[[], AutoAttacher],
     ) -> None:
-        self._attendant = attendant
+        self._auto_attacher = auto_attacher
         self._scripts = Scripts(settings.max_scripts, settings.max_script_bytes)
-        self._scripting: ScriptingDuty | None = None
+        self._scripting: ScriptsHook | None = None
         self._lock = asyncio.Lock()
         self._body_bytes = settings.response_body_bytes
         self.responses: Ring[Response] = Ring(
@@ -50,20 +53,22 @@ class Keeping:
         """Told when the scripts have changed."""
         self.console: Ring[Said] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
 
-    async def begin(self, wishes: Wishes) -> None:
+    async def begin(self, capture_options: CaptureOptions) -> None:
         """Does what was wished for; raises what ``Attendant.take_on`` raises, and
         :class:`StoreFull`, :class:`InvalidRequest`."""
-        for script in wishes.scripts:
+        for script in capture_options.scripts:
             self._scripts.add(script)
-        if wishes.scripts:
+        if capture_options.scripts:
             await self._tell("")
             self.on_scripts()
-        if wishes.capture is not None:
-            attendant = self._attendant()
-            duty = CaptureDuty(attendant, wishes.capture, self.responses, self._body_bytes)
-            await attendant.take_on(duty)
-        if wishes.console:
-            await self._attendant().take_on(ConsoleDuty(self.console))
+        if capture_options.capture is not None:
+            auto_attacher = self._auto_attacher()
+            hook = CaptureHook(
+                auto_attacher, capture_options.capture, self.responses, self._body_bytes
+            )
+            await auto_attacher.add_hook(hook)
+        if capture_options.console:
+            await self._auto_attacher().add_hook(ConsoleHook(self.console))
 
     def trim(self) -> None:
         """Lets go of what is too old, also when nothing new arrives."""
@@ -129,19 +134,19 @@ class Keeping:
             self._scripts.remove(script.name)
         else:
             self._scripts.put(before)
-        attendant = self._attendant()
+        auto_attacher = self._auto_attacher()
         if self._scripting is not None:
-            for target in attendant.targets:
-                attendant.tell_one(self._scripting, target)
+            for target in auto_attacher.targets:
+                auto_attacher.tell_one(self._scripting, target)
 
     async def _tell(self, run_now: str) -> None:
-        attendant, duty = self._attendant(), self._scripting
-        new = duty is None
-        if duty is None:
-            duty = self._scripting = ScriptingDuty(self._scripts)
-            duty.repeat = functools.partial(attendant.tell_one, duty)
-        duty.run_now = run_now
+        auto_attacher, hook = self._auto_attacher(), self._scripting
+        new = hook is None
+        if hook is None:
+            hook = self._scripting = ScriptsHook(self._scripts)
+            hook.repeat = functools.partial(auto_attacher.tell_one, hook)
+        hook.run_now = run_now
         try:
-            await (attendant.take_on(duty) if new else attendant.tell(duty))
+            await (auto_attacher.add_hook(hook) if new else auto_attacher.tell(hook))
         finally:
-            duty.run_now = ""
+            hook.run_now = ""

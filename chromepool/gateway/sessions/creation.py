@@ -20,15 +20,15 @@ from chromepool.errors import (
 )
 from chromepool.gateway.capacity import memory
 from chromepool.gateway.capacity.admission import Admission
-from chromepool.gateway.capacity.autoscale import Scaling
+from chromepool.gateway.capacity.autoscale import Autoscale
 from chromepool.gateway.capacity.breaker import Breaker
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.sessions import handshake
-from chromepool.gateway.sessions.creation_stats import Tally
+from chromepool.gateway.sessions.creation_stats import CreationStats
 from chromepool.gateway.sessions.manager import Manager
 from chromepool.gateway.sessions.session import POOL, Session
 from chromepool.gateway.sessions.warm_pool import WarmPool
-from chromepool.gateway.spec import Order
+from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason, State
 
 log = get_logger("chromepool.gateway.sessions")
@@ -46,11 +46,11 @@ class Creator:
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
         self.breaker = Breaker()
-        self.tally = Tally()
+        self.stats = CreationStats()
         self.admission = Admission(
-            lambda: self.settings, manager.clock, self.refusal, self.tally.waited.add
+            lambda: self.settings, manager.clock, self.refusal, self.stats.waited.add
         )
-        self.scaling = Scaling()
+        self.scaling = Autoscale()
         self.warm = WarmPool(manager, self.start, self.may_start_ahead, self.crowded)
         self.warm.wanted = self.reserve
         self.on_change: Callable[[], None] = lambda: None
@@ -86,11 +86,11 @@ class Creator:
 
     # -- admitting --
 
-    def refusal(self, order: Order) -> ChromepoolError | None:
+    def refusal(self, spec: SessionSpec) -> ChromepoolError | None:
         """Why there is no room for a session now; None where there is."""
         if self._manager.closed is None and self.occupied >= self.places:
             return self._full()
-        return self._no_start(suited=self.warm.suits(order), room=bool(self.warm.waiting))
+        return self._no_start(suited=self.warm.suits(spec), room=bool(self.warm.waiting))
 
     def _full(self) -> PoolFull:
         most, places = self.settings.max_sessions, self.places
@@ -160,7 +160,7 @@ class Creator:
 
     # -- creating --
 
-    async def create(self, order: Order, wait_s: float = 0.0) -> Session:
+    async def create(self, spec: SessionSpec, wait_s: float = 0.0) -> Session:
         """A session that is ready to be driven.
 
         Raises at once, or after ``wait_s``, what keeps it from a place: :class:`RateLimited`,
@@ -168,19 +168,19 @@ class Creator:
         :attr:`Manager.closed` says; then :class:`StartFailed` when Chrome doesn't come up,
         :class:`ProfileInUse`, :class:`InvalidRequest`; nothing of it is left then.
         """
-        with self.tally.refusals():
-            await self.admission.enter(order, wait_s)
+        with self.stats.refusals():
+            await self.admission.enter(spec, wait_s)
             began = self._manager.clock()
             self.scaling.note_creation(began)
-            session = await self._create(order)
-        self.tally.created(self._manager.clock() - began, warm=session.warm)
+            session = await self._create(spec)
+        self.stats.created(self._manager.clock() - began, warm=session.warm)
         return session
 
-    async def _create(self, order: Order) -> Session:
+    async def _create(self, spec: SessionSpec) -> Session:
         """It has a place, which is let go in the end."""
         session = None
         try:
-            session = await self._wake(order) or await self._start_trying(order)
+            session = await self._wake(spec) or await self._start_trying(spec)
         finally:
             if session is not None:
                 session.held = False
@@ -189,13 +189,13 @@ class Creator:
             self.warm.refill()
         return session
 
-    async def _wake(self, order: Order) -> Session | None:
+    async def _wake(self, spec: SessionSpec) -> Session | None:
         """A Chrome that waits, if one will do."""
-        while session := self.warm.take(order):
+        while session := self.warm.take(spec):
             session.held = True
             try:
-                if await self.warm.wake(session, order) and session.browser is not None:
-                    await handshake.dress(session, session.browser, order)
+                if await self.warm.wake(session, spec) and session.browser is not None:
+                    await handshake.dress(session, session.browser, spec)
                     return session
             except InvalidRequest as error:
                 await self._manager.discard(session, error.detail)
@@ -210,7 +210,7 @@ class Creator:
             self._manager.later(self._manager.end(session, Reason.UNHEALTHY, why))
         return None
 
-    async def _start_trying(self, order: Order) -> Session:
+    async def _start_trying(self, spec: SessionSpec) -> Session:
         """A Chrome of its own, tried more than once: a start may fail by chance."""
         await self._make_place()
         refusal = self._no_start(own=1)  # others may have been admitted at the same moment
@@ -218,7 +218,7 @@ class Creator:
             raise refusal
         attempt = self.breaker.begin()
         try:
-            session = await self._retry(order)
+            session = await self._retry(spec)
         except StartFailed as error:
             failures, pause_s = self.settings.breaker_failures, self.settings.breaker_pause_s
             now = self._manager.clock()
@@ -230,7 +230,7 @@ class Creator:
         self.breaker.succeed()
         return session
 
-    async def _retry(self, order: Order) -> Session:
+    async def _retry(self, spec: SessionSpec) -> Session:
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(StartFailed),
             stop=tenacity.stop_after_attempt(self.settings.start_attempts),
@@ -238,7 +238,7 @@ class Creator:
             reraise=True,
         ):
             with attempt:
-                session = await self.start(order)
+                session = await self.start(spec)
         return session
 
     async def _make_place(self) -> None:
@@ -249,10 +249,10 @@ class Creator:
                 return
             await self._manager.end(session, Reason.DRAINED, "its place was needed")
 
-    async def start(self, order: Order) -> Session:
+    async def start(self, spec: SessionSpec) -> Session:
         """One try: a session that is ready. Raises :class:`StartFailed`, :class:`ProfileInUse`,
         :class:`InvalidRequest`; nothing of it is left then."""
-        session, began = self._manager.add(order, held=order.owner != POOL), self._manager.clock()
+        session, began = self._manager.add(spec, held=spec.owner != POOL), self._manager.clock()
         try:
             await self._start(session)
             self.scaling.note_start(self._manager.clock() - began)
@@ -275,13 +275,13 @@ class Creator:
 
     async def _start(self, session: Session) -> None:
         try:
-            commands, events = await handshake.spawn(self._manager.link, session, session.order)
+            commands, events = await handshake.spawn(self._manager.link, session, session.spec)
         except (StartFailed, ProfileInUse, InvalidRequest):
             self._manager.not_spawned(session)
             raise
         browser = self._manager.watch(session, commands, events)
         await handshake.greet(browser, self.settings)
-        await handshake.dress(session, browser, session.order)
+        await handshake.dress(session, browser, session.spec)
         if session.state is State.STARTING:
             session.move(State.READY)
 

@@ -7,19 +7,19 @@ import contextlib
 from collections.abc import Iterator
 
 from chromepool.errors import ChromepoolError
-from chromepool.gateway.histogram import Durations
+from chromepool.gateway.histogram import Histogram
 
 _CREATION_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _WAIT_S = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 
 
-class Tally:
+class CreationStats:
     """Read by metrics, never reset."""
 
     def __init__(self) -> None:
-        self.cold, self.warm = Durations(_CREATION_S), Durations(_CREATION_S)
+        self.cold, self.warm = Histogram(_CREATION_S), Histogram(_CREATION_S)
         """From the place until the session is ready."""
-        self.waited = Durations(_WAIT_S)
+        self.waited = Histogram(_WAIT_S)
         """In the queue, of those who had to wait, whether they got a place or not."""
         self.refused: collections.Counter[str] = collections.Counter()
         """By the code of the problem."""

@@ -42,8 +42,8 @@ class Sweeper:
             over = overdue(session, now)
             if over is not None:
                 manager.later(manager.end(session, *over))
-            if session.keeping is not None:
-                session.keeping.trim()
+            if session.artifacts is not None:
+                session.artifacts.trim()
         manager.forget_old()
         self._creator.admission.sweep()
         while surplus := warm.surplus():

@@ -16,7 +16,7 @@ from chromepool.config import Settings
 from chromepool.errors import BrowserGone, CommandFailed, ItemNotFound, NoAnswer
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.sessions.events import Events
-from chromepool.gateway.supervisor import Link
+from chromepool.gateway.supervisor import SupervisorClient
 from chromepool.model import File
 
 MOST = 100
@@ -47,7 +47,7 @@ class Pool(Protocol):
 
     settings: Settings
     events: Events
-    link: Link
+    link: SupervisorClient
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs work in the background."""

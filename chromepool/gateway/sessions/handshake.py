@@ -7,11 +7,11 @@ from typing import Any
 from chromepool.config import Settings
 from chromepool.errors import BrowserGone, CommandFailed, InvalidRequest, NoAnswer
 from chromepool.gateway.browser.browser import Browser
-from chromepool.gateway.browser.duties.emulation import Emulation, EmulationDuty
+from chromepool.gateway.browser.hooks.emulation import Emulation, EmulationHook
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.sessions.session import Session
-from chromepool.gateway.spec import Order
-from chromepool.gateway.supervisor import Link
+from chromepool.gateway.spec import SessionSpec
+from chromepool.gateway.supervisor import SupervisorClient
 
 log = get_logger("chromepool.gateway.sessions")
 
@@ -38,34 +38,34 @@ async def check(session: Session, browser: Browser) -> bool:
     return True
 
 
-async def dress(session: Session, browser: Browser, order: Order) -> None:
+async def dress(session: Session, browser: Browser, spec: SessionSpec) -> None:
     """What CDP can set after the start. Raises :class:`InvalidRequest` where Chrome refuses it,
     :class:`BrowserGone`, :class:`NoAnswer`."""
     try:
-        if order.downloads:
-            await browser.call("Browser.setDownloadBehavior", download_behaviour(session, order))
-        if order.emulation != Emulation():
+        if spec.downloads:
+            await browser.call("Browser.setDownloadBehavior", download_behaviour(session, spec))
+        if spec.emulation != Emulation():
             user_agent = str(browser.version.get("userAgent", ""))
-            await session.attendant().take_on(EmulationDuty(order.emulation, user_agent))
-        if session.keeping is not None:
-            await session.keeping.begin(order.wishes)
+            await session.auto_attacher().add_hook(EmulationHook(spec.emulation, user_agent))
+        if session.artifacts is not None:
+            await session.artifacts.begin(spec.capture_options)
     except CommandFailed as error:
         raise InvalidRequest(f"Chrome refuses an option: {error.detail}.") from error
 
 
-def download_behaviour(session: Session, order: Order) -> dict[str, Any]:
+def download_behaviour(session: Session, spec: SessionSpec) -> dict[str, Any]:
     """Parameters of ``Browser.setDownloadBehavior``."""
-    if order.downloads == "deny":
+    if spec.downloads == "deny":
         return {"behavior": "deny"}
     path = f"{session.profile}/Downloads"
     return {"behavior": "allow", "downloadPath": path, "eventsEnabled": True}
 
 
-async def spawn(link: Link, session: Session, order: Order) -> tuple[int, int]:
+async def spawn(link: SupervisorClient, session: Session, spec: SessionSpec) -> tuple[int, int]:
     """Has a Chrome started for a session; the descriptors of its pipe.
 
     Raises :class:`StartFailed`, :class:`ProfileInUse`, :class:`InvalidRequest`.
     """
-    spawned = await link.spawn(session.key, order.limits, order.launch)
+    spawned = await link.spawn(session.key, spec.limits, spec.launch)
     session.pid, session.profile = spawned.pid, spawned.profile
     return spawned.commands, spawned.events

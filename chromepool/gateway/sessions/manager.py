@@ -23,16 +23,16 @@ from chromepool.errors import (
     ShuttingDown,
 )
 from chromepool.gateway.browser.browser import Browser, Crash
-from chromepool.gateway.handover.snapshot import Recorder
-from chromepool.gateway.histogram import Delays
-from chromepool.gateway.history.writer import Journal
+from chromepool.gateway.handover.snapshot import SnapshotWriter
+from chromepool.gateway.histogram import CdpLatency
+from chromepool.gateway.history.writer import HistoryWriter
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.sessions.artifacts import Keeping
+from chromepool.gateway.sessions.artifacts import Artifacts
 from chromepool.gateway.sessions.downloads import Downloads
 from chromepool.gateway.sessions.events import Alert, Events
 from chromepool.gateway.sessions.session import POOL, Session, explain_exit
-from chromepool.gateway.spec import Order
-from chromepool.gateway.supervisor import Link
+from chromepool.gateway.spec import SessionSpec
+from chromepool.gateway.supervisor import SupervisorClient
 from chromepool.model import Exit, Host, Reason, State, Usage
 
 log = get_logger("chromepool.gateway.sessions")
@@ -72,7 +72,7 @@ class Manager:
         self.alerts: dict[str, Alert] = {}
         """Those that are raised now; the monitor keeps them."""
         self.events = Events(clock)
-        self.journal: Journal | None = None
+        self.journal: HistoryWriter | None = None
         """None where the operator wants none."""
         self.dropped = {"dead": 0, "slow": 0}
         """Clients whose WebSocket was closed for that."""
@@ -80,9 +80,9 @@ class Manager:
         self.canaries = {"passed": 0, "failed": 0}
         self.canary_failure = None if settings.canary_interval_s else ""
         """Why the last canary did not come back; empty: it did. None: none has flown yet."""
-        self.delays = Delays()
-        self.link: Link
-        self.recorder = Recorder(lambda: self.link)
+        self.delays = CdpLatency()
+        self.link: SupervisorClient
+        self.recorder = SnapshotWriter(lambda: self.link)
         self._sessions: dict[str, Session] = {}
         self._by_key: dict[int, Session] = {}
         self._ended: collections.deque[Session] = collections.deque()
@@ -140,9 +140,9 @@ class Manager:
 
     # -- adding --
 
-    def add(self, order: Order, *, held: bool) -> Session:
+    def add(self, spec: SessionSpec, *, held: bool) -> Session:
         """A new session in the table, with no Chrome yet."""
-        return self.enter(Session(next(self._keys), order, self.clock, held=held))
+        return self.enter(Session(next(self._keys), spec, self.clock, held=held))
 
     def enter(self, session: Session) -> Session:
         """A session into the table."""
@@ -172,7 +172,7 @@ class Manager:
     def created(self, session: Session) -> None:
         """Tells that somebody has a session now."""
         self.recorder.note(session)
-        fields = {"labels": session.order.labels, "warm": session.warm}
+        fields = {"labels": session.spec.labels, "warm": session.warm}
         self.events.emit("session.created", session.id, session.owner, **fields)
 
     def watch(
@@ -191,8 +191,8 @@ class Manager:
         session.downloads = Downloads(self, session, browser)
         browser.on_download = session.downloads.heard
         session.browser = browser
-        session.keeping = Keeping(self.settings, self.clock, session.attendant)
-        session.keeping.on_scripts = lambda: self.recorder.note(session)
+        session.artifacts = Artifacts(self.settings, self.clock, session.auto_attacher)
+        session.artifacts.on_scripts = lambda: self.recorder.note(session)
         return browser
 
     def not_spawned(self, session: Session) -> None:
@@ -356,10 +356,10 @@ class Manager:
         if session.browser is not None:
             session.crashes, session.traffic = session.browser.crashes, session.browser.traffic
             session.browser.let_go()
-            if session.keeping is not None:
-                session.keeping.let_go()
-            session.browser = session.keeping = session.downloads = None
-            session.forget_attendant()
+            if session.artifacts is not None:
+                session.artifacts.let_go()
+            session.browser = session.artifacts = session.downloads = None
+            session.forget_auto_attacher()
         self._ended.append(session)
         if len(self._ended) > _KEPT:
             self._sessions.pop(self._ended.popleft().id, None)

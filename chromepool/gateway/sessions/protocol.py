@@ -16,13 +16,13 @@ import tenacity
 
 from chromepool.errors import BrowserGone, StartFailed
 from chromepool.gateway.sessions.manager import Manager
-from chromepool.model import Launch
+from chromepool.model import ChromeOptions
 
 _LISTENING = re.compile(r"DevTools listening on ws://127\.0\.0\.1:(\d+)/")
 _TIMEOUT_S = 20.0
 
 
-class ProtocolSource:
+class ProtocolReader:
     """Reads the description once."""
 
     def __init__(self, manager: Manager) -> None:
@@ -42,7 +42,7 @@ class ProtocolSource:
     async def _read(self) -> bytes:
         link, key = self._manager.link, self._manager.next_key()
         limits = self._manager.settings.session_limits
-        spawned = await link.spawn(key, limits, Launch(), protocol_port=True)
+        spawned = await link.spawn(key, limits, ChromeOptions(), protocol_port=True)
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 return await self._fetch(await self._port(key))

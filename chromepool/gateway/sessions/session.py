@@ -9,13 +9,15 @@ import secrets
 import uuid
 from collections.abc import Callable
 
+import msgspec
+
 from chromepool.errors import BrowserGone
-from chromepool.gateway.browser.auto_attach import Attendant
+from chromepool.gateway.browser.auto_attach import AutoAttacher
 from chromepool.gateway.browser.browser import Browser, Crash, Traffic
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.sessions.artifacts import Keeping
+from chromepool.gateway.sessions.artifacts import Artifacts
 from chromepool.gateway.sessions.downloads import Downloads
-from chromepool.gateway.spec import Order
+from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Exit, Limits, Reason, State, Usage
 
 log = get_logger("chromepool.gateway.sessions")
@@ -49,7 +51,7 @@ class Session:
 
     key: int
     """Its number on the wire."""
-    order: Order
+    spec: SessionSpec
     clock: Callable[[], float]
     """Monotonic seconds."""
     id: str = dataclasses.field(default_factory=lambda: secrets.token_hex(16))
@@ -84,8 +86,8 @@ class Session:
     def __post_init__(self) -> None:
         self.began = self.last_active = self.clock()
         self.ended = 0.0
-        self._attendant: Attendant | None = None
-        self.keeping: Keeping | None = None
+        self._auto_attacher: AutoAttacher | None = None
+        self.artifacts: Artifacts | None = None
         """What is kept of it, while it lives."""
         self.downloads: Downloads | None = None
         """What it has downloaded, likewise."""
@@ -99,53 +101,53 @@ class Session:
     @property
     def owner(self) -> str:
         """Who created it, or :data:`POOL`."""
-        return self.order.owner
+        return self.spec.owner
 
     @property
     def limits(self) -> Limits:
         """The caps it runs under."""
-        return self.order.limits
+        return self.spec.limits
 
     @property
     def last_active_at(self) -> datetime.datetime:
         """When a client last sent a command."""
         return utc_now() - datetime.timedelta(seconds=self.clock() - self.last_active)
 
-    def claim(self, order: Order) -> None:
+    def claim(self, spec: SessionSpec) -> None:
         """A waiting Chrome becomes somebody's session; its life begins now."""
-        self.order, self.warm = order, True
+        self.spec, self.warm = spec, True
         self.created_at = utc_now()
         self.began = self.last_active = self.clock()
 
-    def attendant(self) -> Attendant:
+    def auto_attacher(self) -> AutoAttacher:
         """The daemon's own client in its Chrome, made when it is first needed.
 
         Raises :class:`BrowserGone` where there is no Chrome any more.
         """
         if self.browser is None:
             raise BrowserGone("The session's Chrome is gone.")
-        if self._attendant is None:
-            self._attendant = Attendant(self.browser)
-        return self._attendant
+        if self._auto_attacher is None:
+            self._auto_attacher = AutoAttacher(self.browser)
+        return self._auto_attacher
 
-    def forget_attendant(self) -> None:
+    def forget_auto_attacher(self) -> None:
         """Its Chrome is gone."""
-        if self._attendant is not None:
-            self._attendant.let_go()
-        self._attendant = None
+        if self._auto_attacher is not None:
+            self._auto_attacher.let_go()
+        self._auto_attacher = None
 
     def resume(self, began: float, last_active: float, left: float | None) -> None:
         """It lived under another gateway before, as these times tell (monotonic seconds); its
         clients have :data:`RECONNECT_S` to come back."""
-        order, now = self.order, self.clock()
+        spec, now = self.spec, self.clock()
         self.began, self.last_active, self.left = began, last_active, left
-        if order.idle_timeout_s:
-            fresh_s = min(RECONNECT_S, order.idle_timeout_s)
-            self.last_active = max(last_active, now - order.idle_timeout_s + fresh_s)
-        if order.fleeting:
-            self.order = order = dataclasses.replace(order, grace_s=RECONNECT_S)
-        if order.grace_s is not None:
-            self.left = max(now if left is None else left, now - order.grace_s + RECONNECT_S)
+        if spec.idle_timeout_s:
+            fresh_s = min(RECONNECT_S, spec.idle_timeout_s)
+            self.last_active = max(last_active, now - spec.idle_timeout_s + fresh_s)
+        if spec.fleeting:
+            self.spec = spec = msgspec.structs.replace(spec, grace_s=RECONNECT_S)
+        if spec.grace_s is not None:
+            self.left = max(now if left is None else left, now - spec.grace_s + RECONNECT_S)
         self.move(State.RESUMING)
 
     # -- states --
@@ -190,16 +192,16 @@ class Session:
         """When it is over if nobody does anything, and why, in monotonic seconds."""
         if self.state is not State.READY or self.owner == POOL:
             return []
-        order, found = self.order, []
-        if order.idle_timeout_s:
-            why = f"no CDP command for {order.idle_timeout_s:g} s"
-            found.append((self.last_active + order.idle_timeout_s, Reason.IDLE_TIMEOUT, why))
-        if order.max_age_s:
-            why = f"it was {order.max_age_s:g} s old"
-            found.append((self.began + order.max_age_s, Reason.MAX_AGE, why))
-        if order.grace_s is not None and self.left is not None:
-            why = f"its client did not come back within {order.grace_s:g} s"
-            found.append((self.left + order.grace_s, Reason.CLIENT_CLOSED, why))
+        spec, found = self.spec, []
+        if spec.idle_timeout_s:
+            why = f"no CDP command for {spec.idle_timeout_s:g} s"
+            found.append((self.last_active + spec.idle_timeout_s, Reason.IDLE_TIMEOUT, why))
+        if spec.max_age_s:
+            why = f"it was {spec.max_age_s:g} s old"
+            found.append((self.began + spec.max_age_s, Reason.MAX_AGE, why))
+        if spec.grace_s is not None and self.left is not None:
+            why = f"its client did not come back within {spec.grace_s:g} s"
+            found.append((self.left + spec.grace_s, Reason.CLIENT_CLOSED, why))
         return found
 
     @property

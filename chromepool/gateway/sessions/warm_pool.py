@@ -11,7 +11,7 @@ from chromepool.gateway.log import get_logger
 from chromepool.gateway.sessions import handshake
 from chromepool.gateway.sessions.manager import Manager
 from chromepool.gateway.sessions.session import POOL, Session
-from chromepool.gateway.spec import Order
+from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason, State
 
 log = get_logger("chromepool.gateway.sessions")
@@ -30,7 +30,7 @@ class WarmPool:
     def __init__(
         self,
         manager: Manager,
-        start: Callable[[Order], Awaitable[Session]],
+        start: Callable[[SessionSpec], Awaitable[Session]],
         may_start: Callable[[], bool],
         crowded: Callable[[], bool],
     ) -> None:
@@ -51,18 +51,18 @@ class WarmPool:
         """How many are ready."""
         return len(self._waiting)
 
-    def standard(self) -> Order:
+    def standard(self) -> SessionSpec:
         """What they are started with."""
-        return Order(POOL, self._manager.settings.session_limits)
+        return SessionSpec(POOL, self._manager.settings.session_limits)
 
-    def suits(self, order: Order) -> bool:
+    def suits(self, spec: SessionSpec) -> bool:
         """Whether one of them could become this session at once."""
-        return any(order.suits_warm(session.limits) for session in self._waiting)
+        return any(spec.suits_warm(session.limits) for session in self._waiting)
 
-    def take(self, order: Order) -> Session | None:
+    def take(self, spec: SessionSpec) -> Session | None:
         """One for this session: out of the pool from here on. It has to be woken."""
         for session in self._waiting:
-            if order.suits_warm(session.limits):
+            if spec.suits_warm(session.limits):
                 self._waiting.remove(session)
                 self.taken += 1
                 return session
@@ -77,11 +77,11 @@ class WarmPool:
         if session in self._waiting:
             self._waiting.remove(session)
 
-    async def wake(self, session: Session, order: Order) -> bool:
+    async def wake(self, session: Session, spec: SessionSpec) -> bool:
         """Makes a taken one its new owner's; False when it does not live any more."""
         if session.state is State.FROZEN:
             session.move(State.READY)
-        self._manager.link.thaw(session.key, order.limits)
+        self._manager.link.thaw(session.key, spec.limits)
         if session.browser is None:
             return False
         # At the same time: the supervisor counts while Chrome gets to its feet.
@@ -89,7 +89,7 @@ class WarmPool:
             self._manager.usage(session), handshake.check(session, session.browser)
         )
         if alive and session.state is State.READY:
-            session.claim(order)
+            session.claim(spec)
             self._manager.created(session)
             return True
         return False

@@ -11,7 +11,7 @@ _OVERHEAD_BYTES = 512
 
 
 @dataclasses.dataclass(slots=True)
-class Exchange:
+class PendingRequest:
     """As much of a request as may be kept of it."""
 
     url: str
@@ -36,13 +36,13 @@ class Exchange:
     will_be_told: bool = False
     is_over: bool = False
     """It has ended, and is here until its response's headers are told."""
-    redirects: list[Exchange] = dataclasses.field(default_factory=list)
+    redirects: list[PendingRequest] = dataclasses.field(default_factory=list)
     """Those that led here and whose response's headers are still to be told, in their order."""
     size: int = 0
     """Bytes that it takes, with its response but without a body, as they are counted."""
 
 
-class UnderWay:
+class InFlightRequests:
     """Exchanges by Chrome's request id. The oldest are forgotten first.
 
     An id is unique in a browser: it has the number of the process that asks in it, or 128 random
@@ -52,11 +52,11 @@ class UnderWay:
 
     def __init__(self, most: int, most_bytes: int) -> None:
         self._most, self._most_bytes = most, most_bytes
-        self._exchanges: dict[str, Exchange] = {}
+        self._exchanges: dict[str, PendingRequest] = {}
         self.bytes = 0
         """What they take."""
 
-    def add(self, request_id: str, exchange: Exchange) -> None:
+    def add(self, request_id: str, exchange: PendingRequest) -> None:
         """One that begins; takes the place of one with its id."""
         self.take(request_id)
         self._exchanges[request_id] = exchange
@@ -66,11 +66,11 @@ class UnderWay:
         self.bytes += exchange.size
         self._trim()
 
-    def get(self, request_id: str) -> Exchange | None:
+    def get(self, request_id: str) -> PendingRequest | None:
         """The one with this id, if it is remembered."""
         return self._exchanges.get(request_id)
 
-    def take(self, request_id: str) -> Exchange | None:
+    def take(self, request_id: str) -> PendingRequest | None:
         """The one with this id, which is remembered no more."""
         exchange = self._exchanges.pop(request_id, None)
         if exchange is not None:
@@ -93,7 +93,7 @@ class UnderWay:
         self._grow(exchange, more)
         return more
 
-    def _grow(self, exchange: Exchange, size: int) -> None:
+    def _grow(self, exchange: PendingRequest, size: int) -> None:
         exchange.size += size
         self.bytes += size
         self._trim()

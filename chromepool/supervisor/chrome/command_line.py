@@ -9,7 +9,7 @@ from pathlib import Path
 
 from chromepool import chrome_options as launches
 from chromepool.errors import HostError
-from chromepool.model import Launch, Limits
+from chromepool.model import ChromeOptions, Limits
 
 # Debian's and Ubuntu's /usr/bin entries are shell scripts that start the real program as a child
 # or rewrite its flags; pid, exit status and descriptors must be Chrome's own.
@@ -89,7 +89,7 @@ def command_line(
     chrome: str,
     profile: Path,
     limits: Limits,
-    launch: Launch,
+    launch: ChromeOptions,
     *,
     sandbox: bool,
     shm_bytes: int,

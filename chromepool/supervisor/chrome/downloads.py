@@ -15,7 +15,7 @@ from pathlib import Path
 
 from chromepool import wire
 from chromepool.model import File
-from chromepool.supervisor.chrome.process import Child
+from chromepool.supervisor.chrome.process import ChromeProcess
 
 FOLDER = "Downloads"
 _MOST_BYTES = 100_000
@@ -99,7 +99,7 @@ def remove_file(profile: Path, name: str) -> None:
 
 
 def answer(
-    request: wire.FileRequest, child: Child | None
+    request: wire.FileRequest, child: ChromeProcess | None
 ) -> tuple[wire.FileAnswer, tuple[int, ...]]:
     """What the gateway is answered, and a descriptor with it where a file was to be opened."""
     try:

@@ -12,16 +12,16 @@ from pathlib import Path
 from chromepool import chrome_options as launches
 from chromepool.config import Settings
 from chromepool.errors import StartFailed
-from chromepool.model import Host, Launch, Limits
+from chromepool.model import ChromeOptions, Host, Limits
 from chromepool.supervisor.chrome import command_line as chrome
-from chromepool.supervisor.chrome.process import Child
+from chromepool.supervisor.chrome.process import ChromeProcess
 from chromepool.supervisor.chrome.profiles import Profiles
 from chromepool.supervisor.linux.cgroup.tree import Tree
 from chromepool.supervisor.linux.namespaces import PrivateMounts
 from chromepool.supervisor.linux.rlimits import rlimits
 from chromepool.supervisor.linux.spawn import Plan, spawn
 from chromepool.supervisor.linux.uids import Uids
-from chromepool.supervisor.systemd.fd_store import Estate
+from chromepool.supervisor.systemd.fd_store import StoredSession
 
 _MOST_CORES = 4096
 _PIPE_BYTES = 1 << 20
@@ -85,7 +85,7 @@ def _duplicates(pipe: tuple[int, int]) -> tuple[int, int]:
         raise StartFailed(f"No descriptors are left for the session: {error}.") from error
 
 
-class Nursery:
+class ChromeLauncher:
     """Makes children."""
 
     def __init__(
@@ -101,7 +101,7 @@ class Nursery:
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._shm = settings.session_memory_bytes if host.private_mounts else chrome.shm_size()
 
-    def prepare(self, key: int, limits: Limits, launch: Launch) -> Child:
+    def prepare(self, key: int, limits: Limits, launch: ChromeOptions) -> ChromeProcess:
         """A child with its group, uid and profile, not started yet.
 
         Raises :class:`InvalidRequest`, :class:`ProfileInUse` or :class:`StartFailed`, leaving
@@ -121,13 +121,13 @@ class Nursery:
             if not launch.profile:
                 shutil.rmtree(profile, ignore_errors=True)
             raise StartFailed(f"No room could be made for the session: {error}.") from error
-        return Child(key, name, limits, leaf, profile, uid, stderr=-1, kept=launch.profile)
+        return ChromeProcess(key, name, limits, leaf, profile, uid, stderr=-1, kept=launch.profile)
 
     def _new_name(self) -> str:
         """One that none of an earlier life has that goes on."""
         return next(name for n in self._numbers if (name := f"s{n}") not in self._names)
 
-    def _open_profile(self, name: str, launch: Launch) -> tuple[Path, int | None]:
+    def _open_profile(self, name: str, launch: ChromeOptions) -> tuple[Path, int | None]:
         if launch.profile:
             return self._profiles.keep(launch.profile, self.settings.kept_profiles)
         return self._profiles.make(name)
@@ -138,7 +138,9 @@ class Nursery:
         else:
             self._profiles.free_uid(uid)
 
-    def launch(self, child: Child, launch: Launch, *, protocol_port: bool) -> tuple[int, int]:
+    def launch(
+        self, child: ChromeProcess, launch: ChromeOptions, *, protocol_port: bool
+    ) -> tuple[int, int]:
         """Starts a prepared child's Chrome; the gateway's pipe ends (commands in, events out), of
         which the child keeps duplicates.
 
@@ -157,7 +159,9 @@ class Nursery:
                 os.close(fd)
         return _duplicates(child.pipe)
 
-    def _plan(self, child: Child, launch: Launch, protocol_port: bool, fds: dict[int, int]) -> Plan:
+    def _plan(
+        self, child: ChromeProcess, launch: ChromeOptions, protocol_port: bool, fds: dict[int, int]
+    ) -> Plan:
         mounts = None
         if self._host.private_mounts and child.uid is not None:
             mounts = PrivateMounts(child.uid, child.limits.memory_bytes, child.profile)
@@ -180,30 +184,30 @@ class Nursery:
             dies_with_us=not self._outliving,
         )
 
-    def take_back(self, estate: Estate) -> Child:
+    def take_back(self, stored: StoredSession) -> ChromeProcess:
         """A session that an earlier life left, whose descriptors are the child's from here on.
         Raises OSError where its control group is gone."""
-        found = estate.ledger
+        found = stored.meta
         leaf = self._tree.adopt(found.name, found.limits)
         self._profiles.take_back(found.kept, found.uid)
-        os.set_blocking(estate.stderr, False)
-        child = Child(
+        os.set_blocking(stored.stderr, False)
+        child = ChromeProcess(
             found.key,
             found.name,
             found.limits,
             leaf,
             Path(found.profile),
             found.uid,
-            estate.stderr,
+            stored.stderr,
             kept=found.kept,
-            pipe=(estate.commands, estate.events),
-            record=estate.record,
+            pipe=(stored.commands, stored.events),
+            record=stored.record,
             pid=found.pid,
-            process=estate.process,
+            process=stored.process,
         )
         self._names.add(found.name)
         return child
 
-    def free(self, child: Child) -> None:
+    def free(self, child: ChromeProcess) -> None:
         """Nothing of the child lives any more: its uid or its kept profile may be used again."""
         self._close_profile(child.kept, child.uid)

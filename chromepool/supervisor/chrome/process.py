@@ -40,7 +40,7 @@ class Phase(enum.Enum):
 
 
 @dataclasses.dataclass(slots=True)
-class Child:
+class ChromeProcess:
     """A Chrome's process, control group, profile and last words."""
 
     key: int

@@ -13,7 +13,7 @@ _QUEUE = 4096
 """Messages kept for a gateway that does not read. Past that it counts as dead."""
 
 
-class WireEnd:
+class Channel:
     """A socket with a bounded queue of messages that wait to be sent."""
 
     def __init__(self, sock: socket.socket) -> None:

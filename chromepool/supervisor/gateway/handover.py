@@ -6,15 +6,15 @@ import os
 from collections.abc import Iterable
 
 from chromepool import wire
-from chromepool.supervisor.chrome.process import Child, Phase
-from chromepool.supervisor.gateway.lifecycle import Parcel
+from chromepool.supervisor.chrome.process import ChromeProcess, Phase
+from chromepool.supervisor.gateway.lifecycle import Packet
 
 
-def introduce_all(children: Iterable[Child]) -> tuple[list[Parcel], list[Child]]:
+def introduce_all(children: Iterable[ChromeProcess]) -> tuple[list[Packet], list[ChromeProcess]]:
     """Each session with what it takes to drive it, and those that are nobody's. Raises OSError
     where there are not enough descriptors for all: none is given out then."""
-    parcels: list[Parcel] = []
-    nobodys: list[Child] = []
+    parcels: list[Packet] = []
+    nobodys: list[ChromeProcess] = []
     try:
         for child in children:
             if child.known and child.pipe is not None:
@@ -30,9 +30,9 @@ def introduce_all(children: Iterable[Child]) -> tuple[list[Parcel], list[Child]]
     return parcels, nobodys
 
 
-def told_late(child: Child) -> list[Parcel]:
+def told_late(child: ChromeProcess) -> list[Packet]:
     """What became of it while nobody listened."""
-    told: list[Parcel] = []
+    told: list[Packet] = []
     if child.exit is not None:
         told.append((wire.Exited(child.key, child.exit), ()))
     if child.phase is Phase.GONE:

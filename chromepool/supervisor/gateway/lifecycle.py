@@ -22,7 +22,7 @@ from chromepool.supervisor.linux.reaper import split_status
 
 log = Log("chromepool.supervisor")
 
-Parcel = tuple[wire.Message, tuple[int, ...]]
+Packet = tuple[wire.Message, tuple[int, ...]]
 """A message and the descriptors that go with it."""
 _LONGEST_PAUSE_S = 30.0
 _STEADY_S = 10.0
@@ -42,7 +42,7 @@ _WINDOW_S = 300.0
 class Owner(Protocol):
     """Whose gateways they are."""
 
-    def welcome(self) -> list[Parcel]:
+    def welcome(self) -> list[Packet]:
         """The first messages for the gateway that serves from now on. Raises OSError."""
 
     def on_message(self, message: wire.Message, fds: list[int]) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 from chromepool import wire
-from chromepool.supervisor.gateway.channel import WireEnd
+from chromepool.supervisor.gateway.channel import Channel
 from chromepool.supervisor.linux.reaper import process_state
 from chromepool.supervisor.linux.spawn import Plan, spawn
 
@@ -51,7 +51,7 @@ class GatewayProcess:
             theirs.close()
             os.close(written)
             os.close(null)
-        self.wire = WireEnd(ours)
+        self.wire = Channel(ours)
         self._evidence = evidence
         self.started_at = self.heard_at = self.asked_at = self.looked_at = time.monotonic()
         self.loaded = self.ready = self.leaving = self.questioned = False

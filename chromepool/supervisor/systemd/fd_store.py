@@ -8,7 +8,7 @@ commands    the pipe's end that commands go into
 events      the one that events come out of; while both are open Chrome lives
 stderr      Chrome's last words
 process     a pidfd: whoever comes next is not its parent, and pids are used again
-ledgerN     what the supervisor knows of it (:class:`Ledger`), the N-th version
+ledgerN     what the supervisor knows of it (:class:`SessionMeta`), the N-th version
 recordN     what the gateways know of it, the N-th version
 =========== =====================================================================
 """
@@ -27,7 +27,7 @@ from typing import Any
 
 from chromepool.logs import Log
 from chromepool.model import Limits
-from chromepool.supervisor.chrome.process import Child
+from chromepool.supervisor.chrome.process import ChromeProcess
 from chromepool.supervisor.systemd.notify import Notifier
 
 log = Log("chromepool.supervisor")
@@ -40,7 +40,7 @@ _MOST_UNSAID = 4096
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Ledger:
+class SessionMeta:
     """What the supervisor knows of a session."""
 
     key: int
@@ -53,13 +53,13 @@ class Ledger:
     limits: Limits
 
     @classmethod
-    def of(cls, child: Child) -> Ledger:
+    def of(cls, child: ChromeProcess) -> SessionMeta:
         """A child's."""
         profile = str(child.profile)
         return cls(child.key, child.name, child.pid, child.uid, child.kept, profile, child.limits)
 
     @classmethod
-    def read(cls, fd: int) -> Ledger:
+    def read(cls, fd: int) -> SessionMeta:
         """One that was left. Raises ValueError, TypeError, KeyError, OSError."""
         body: dict[str, Any] = json.loads(os.pread(fd, os.fstat(fd).st_size, 0))
         return cls(**body | {"limits": Limits(**body["limits"])})
@@ -72,10 +72,10 @@ class Ledger:
 
 
 @dataclasses.dataclass(slots=True)
-class Estate:
+class StoredSession:
     """What an earlier life left of one session; the descriptors are the finder's."""
 
-    ledger: Ledger
+    meta: SessionMeta
     commands: int
     events: int
     stderr: int
@@ -85,7 +85,7 @@ class Estate:
     """Of the record, and of the ledger."""
 
 
-class Vault:
+class FdStore:
     """Leaves sessions with systemd. One that is not ``open`` does nothing."""
 
     def __init__(self, notifier: Notifier, *, is_open: bool) -> None:
@@ -103,7 +103,7 @@ class Vault:
         """When :meth:`tick` wants to be called (monotonic)."""
         return self._retry_at
 
-    def keep(self, child: Child) -> None:
+    def keep(self, child: ChromeProcess) -> None:
         """A session that is somebody's, as it is now. May be called again when its record has
         changed."""
         if not self.is_open or not child.known or child.pipe is None:
@@ -117,19 +117,19 @@ class Vault:
             self.keep_ledger(child)
         self._leave_next(child, "record", child.record)
 
-    def keep_ledger(self, child: Child) -> None:
+    def keep_ledger(self, child: ChromeProcess) -> None:
         """What the supervisor knows of it, as it is now."""
         if not self.is_open:
             return
         try:
-            fd = Ledger.of(child).write()
+            fd = SessionMeta.of(child).write()
         except OSError as error:
             log.error("session.not_kept", session=child.key, error=error)
             return
         self._leave_next(child, "ledger", fd)
         os.close(fd)
 
-    def _leave_next(self, child: Child, part: str, fd: int) -> None:
+    def _leave_next(self, child: ChromeProcess, part: str, fd: int) -> None:
         """The new version is there before the old one goes: a life may end at any point."""
         versions = self._versions.setdefault(child.name, {})
         before = versions.get(part, 0)
@@ -138,24 +138,24 @@ class Vault:
         if before:
             self._say(f"{child.name}.{part}{before}")
 
-    def _leave(self, child: Child, part: str, fd: int) -> None:
+    def _leave(self, child: ChromeProcess, part: str, fd: int) -> None:
         self._say(f"{child.name}.{part}", fd)
 
-    def forget(self, child: Child) -> None:
+    def forget(self, child: ChromeProcess) -> None:
         """Nothing of it is left."""
         versions = self._versions.pop(child.name, None)
         if versions is not None:
             self.clear([f"{child.name}.{part}" for part in _parts(versions)])
 
-    def adopt(self, estate: Estate) -> None:
+    def adopt(self, stored: StoredSession) -> None:
         """One that an earlier life left goes on."""
-        self._versions[estate.ledger.name] = dict(estate.versions)
+        self._versions[stored.meta.name] = dict(stored.versions)
 
-    def drop(self, estate: Estate) -> None:
+    def drop(self, stored: StoredSession) -> None:
         """One that an earlier life left cannot go on."""
-        for fd in (estate.commands, estate.events, estate.stderr, estate.process, estate.record):
+        for fd in (stored.commands, stored.events, stored.stderr, stored.process, stored.record):
             os.close(fd)
-        self.clear([f"{estate.ledger.name}.{part}" for part in _parts(estate.versions)])
+        self.clear([f"{stored.meta.name}.{part}" for part in _parts(stored.versions)])
 
     def clear(self, names: Sequence[str]) -> None:
         """What cannot be used is not to be given to the next life as well."""
@@ -203,7 +203,9 @@ def _parts(versions: dict[str, int]) -> list[str]:
     return [*_FIXED, *(f"{part}{version}" for part, version in versions.items())]
 
 
-def find(passed: MutableMapping[str, list[int]], *, wanted: bool) -> tuple[list[Estate], list[str]]:
+def find(
+    passed: MutableMapping[str, list[int]], *, wanted: bool
+) -> tuple[list[StoredSession], list[str]]:
     """The sessions among what systemd passed, taken out there, and the names of what makes none.
     What makes none, or is not ``wanted``, is closed; a Chrome ends by that."""
     sessions: dict[str, dict[str, int]] = {}
@@ -214,27 +216,27 @@ def find(passed: MutableMapping[str, list[int]], *, wanted: bool) -> tuple[list[
             sessions.setdefault(session, {})[part] = fds[-1]
             for fd in fds[:-1]:  # stored twice: the newest counts
                 os.close(fd)
-    estates: list[Estate] = []
+    stored_sessions: list[StoredSession] = []
     useless: list[str] = []
     for session, parts in sessions.items():
-        estate = _open(parts) if wanted else None
-        if estate is not None:
-            estates.append(estate)
+        stored = _open(parts) if wanted else None
+        if stored is not None:
+            stored_sessions.append(stored)
         else:
             useless += [f"{session}.{part}" for part in parts]
             for fd in parts.values():
                 with contextlib.suppress(OSError):
                     os.close(fd)
-    return estates, useless
+    return stored_sessions, useless
 
 
-def _open(parts: dict[str, int]) -> Estate | None:
+def _open(parts: dict[str, int]) -> StoredSession | None:
     """What is in them, with older versions closed; None where something is missing."""
     versions = {part: _newest(parts, part) for part in _VERSIONED}
     if not parts.keys() >= _FIXED or 0 in versions.values():
         return None
     try:
-        ledger = Ledger.read(parts[f"ledger{versions['ledger']}"])
+        meta = SessionMeta.read(parts[f"ledger{versions['ledger']}"])
     except (ValueError, TypeError, KeyError, OSError) as error:
         log.error("session.not_found_again", error=error)
         return None
@@ -242,8 +244,8 @@ def _open(parts: dict[str, int]) -> Estate | None:
     for part, fd in parts.items():
         if part not in _FIXED and fd != record:
             os.close(fd)
-    return Estate(
-        ledger, **{part: parts[part] for part in _FIXED}, record=record, versions=versions
+    return StoredSession(
+        meta, **{part: parts[part] for part in _FIXED}, record=record, versions=versions
     )
 
 

@@ -12,7 +12,7 @@ _ADD = "Page.addScriptToEvaluateOnNewDocument"
 _REMOVE = "Page.removeScriptToEvaluateOnNewDocument"
 
 
-class ScriptingDuty:
+class ScriptsHook:
     """Keeps every page's and frame's list of scripts as :class:`Scripts` has it.
 
     Chrome runs them in the order in which they were added, so a change is made by taking all out

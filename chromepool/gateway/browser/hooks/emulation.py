@@ -62,7 +62,7 @@ class Emulation:
         }
 
 
-class EmulationDuty:
+class EmulationHook:
     """Tells every target of a session's emulation. Implements ``attendant.Duty``."""
 
     events: frozenset[bytes] = frozenset()

@@ -41,7 +41,7 @@ def _text(value: dict[str, Any]) -> str:
     return str(value.get("type", ""))
 
 
-class ConsoleDuty:
+class ConsoleHook:
     """Keeps what every page, frame and worker says. Implements ``attendant.Duty``."""
 
     events = frozenset({b"Runtime.consoleAPICalled", b"Runtime.exceptionThrown", b"Log.entryAdded"})

@@ -15,9 +15,9 @@ import datetime
 from collections.abc import Callable
 from typing import Any
 
-from chromepool.gateway.browser.auto_attach import Attendant, Command, Target
+from chromepool.gateway.browser.auto_attach import AutoAttacher, Command, Target
 from chromepool.gateway.cdp import message as cdp
-from chromepool.gateway.store.in_flight import Exchange, UnderWay
+from chromepool.gateway.store.in_flight import InFlightRequests, PendingRequest
 from chromepool.gateway.store.responses import Response, Wanted, text_bytes
 from chromepool.gateway.store.ring import Ring
 
@@ -54,19 +54,19 @@ class _Waiting:
         return min(self.last + _REST_S, self.since + _LONGEST_S)
 
 
-class CaptureDuty:
+class CaptureHook:
     """Implements ``attendant.Duty``."""
 
     def __init__(
         self,
-        attendant: Attendant,
+        auto_attacher: AutoAttacher,
         wanted: Wanted,
         kept: Ring[Response],
         most_body_bytes: int,
     ) -> None:
-        self._attendant, self._wanted, self._kept = attendant, wanted, kept
+        self._auto_attacher, self._wanted, self._kept = auto_attacher, wanted, kept
         self._most_body_bytes = most_body_bytes
-        self.under_way = UnderWay(_UNDER_WAY, _UNDER_WAY_BYTES)
+        self.under_way = InFlightRequests(_UNDER_WAY, _UNDER_WAY_BYTES)
         """What is wanted so far: what cannot be is not remembered."""
         self.events = frozenset(name.encode() for name in _HANDLERS)
         self._waiting: dict[str, _Waiting] = {}
@@ -106,7 +106,7 @@ class CaptureDuty:
         request, url = params["request"], str(params["request"].get("url"))
         if not self._wanted.takes_url(url) and not redirects:
             return
-        exchange = Exchange(
+        exchange = PendingRequest(
             url=url,
             method=str(request.get("method")),
             type=str(params.get("type", "Other")),
@@ -144,7 +144,9 @@ class CaptureDuty:
         if exchange.is_over:
             self.under_way.take(request_id)
 
-    def _put_response_headers(self, exchange: Exchange, headers: dict[str, str], more: int) -> None:
+    def _put_response_headers(
+        self, exchange: PendingRequest, headers: dict[str, str], more: int
+    ) -> None:
         if exchange.response is not None:
             exchange.response.response_headers = headers
             self._kept.grow(exchange.number, more)
@@ -179,7 +181,7 @@ class CaptureDuty:
 
     # -- keeping --
 
-    def _begin(self, exchange: Exchange, request_id: str, head: dict[str, Any]) -> None:
+    def _begin(self, exchange: PendingRequest, request_id: str, head: dict[str, Any]) -> None:
         exchange.status = status = int(head.get("status", 0))
         if not self._wanted.takes(exchange.url, exchange.type, status):
             self.under_way.take(request_id)
@@ -206,7 +208,7 @@ class CaptureDuty:
         )
         exchange.number = self._kept.add(exchange.response, exchange.response.size)
 
-    def _finish(self, exchange: Exchange, at: float) -> None:
+    def _finish(self, exchange: PendingRequest, at: float) -> None:
         if exchange.response is not None:
             exchange.response.duration_ms = round((float(at) - exchange.began) * 1000, 3)
 
@@ -254,7 +256,9 @@ class CaptureDuty:
             if response is not None:
                 self._keep_body(response, number, answer)
 
-        self._attendant.ask("Network.getResponseBody", {"requestId": request_id}, target, on_answer)
+        self._auto_attacher.ask(
+            "Network.getResponseBody", {"requestId": request_id}, target, on_answer
+        )
 
     def _keep_body(self, response: Response, number: int, answer: cdp.Incoming) -> None:
         if answer.error is not None:  # the page has gone on, and Chrome has let go of it
@@ -274,7 +278,7 @@ class CaptureDuty:
         self._kept.grow(number, len(body))
 
 
-def _untold(before: Exchange, params: dict[str, Any]) -> list[Exchange]:
+def _untold(before: PendingRequest, params: dict[str, Any]) -> list[PendingRequest]:
     """The redirects of a request that goes on whose headers Chrome tells only after that."""
     redirects, before.redirects = before.redirects, []
     if params.get("redirectHasExtraInfo") and not before.are_told:
@@ -282,11 +286,11 @@ def _untold(before: Exchange, params: dict[str, Any]) -> list[Exchange]:
     return redirects
 
 
-_HANDLERS: dict[str, Callable[[CaptureDuty, str, Target, dict[str, Any]], None]] = {
-    "Network.requestWillBeSent": CaptureDuty._on_request,
-    "Network.requestWillBeSentExtraInfo": CaptureDuty._on_request_headers,
-    "Network.responseReceived": CaptureDuty._on_response_head,
-    "Network.responseReceivedExtraInfo": CaptureDuty._on_response_headers,
-    "Network.loadingFinished": CaptureDuty._on_finished,
-    "Network.loadingFailed": CaptureDuty._on_failed,
+_HANDLERS: dict[str, Callable[[CaptureHook, str, Target, dict[str, Any]], None]] = {
+    "Network.requestWillBeSent": CaptureHook._on_request,
+    "Network.requestWillBeSentExtraInfo": CaptureHook._on_request_headers,
+    "Network.responseReceived": CaptureHook._on_response_head,
+    "Network.responseReceivedExtraInfo": CaptureHook._on_response_headers,
+    "Network.loadingFinished": CaptureHook._on_finished,
+    "Network.loadingFailed": CaptureHook._on_failed,
 }
