@@ -18,8 +18,7 @@ from chromepool.config import Settings
 from chromepool.errors import InvalidRequest
 from chromepool.gateway.browser.hooks.emulation import Emulation, Viewport
 from chromepool.gateway.http.requests import make_wanted, read_json
-from chromepool.gateway.sessions.artifacts import CaptureOptions
-from chromepool.gateway.spec import SessionSpec
+from chromepool.gateway.spec import CaptureOptions, SessionSpec
 from chromepool.gateway.store.scripts import Script, Scripts
 from chromepool.model import ChromeOptions, Limits
 from chromepool.schema.session import CreateSession, LimitsRequest
@@ -256,7 +255,7 @@ def make_spec(
         owner=owner,
         limits=_limits(body.limits, settings),
         labels=body.labels,
-        launch=_launch(body, owner, settings),
+        chrome_options=_launch(body, owner, settings),
         emulation=_emulation(body),
         capture_options=_capture_options(body, settings),
         downloads=body.downloads or "",

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import fcntl
 import sys
 import termios
+from collections.abc import Callable
 
 from aiohttp import web
 
+from chromepool.config import Settings
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.http import frames
 from chromepool.gateway.http.frames import FrameError, FrameReader, Opcode
-from chromepool.gateway.sessions.manager import Manager
 from chromepool.gateway.sessions.session import Session
+from chromepool.model import Reason
 
 _TEXT = int(Opcode.TEXT)
 _HIGH_WATER_BYTES = 4 << 20
@@ -21,6 +24,9 @@ _HIGH_WATER_BYTES = 4 << 20
 _LOW_WATER_BYTES = 1 << 20
 _LINGER_S = 5.0
 """How long a client has to read the close frame that says why, and to answer it."""
+_FAULTS = {Reason.CRASHED, Reason.OUT_OF_MEMORY, Reason.UNHEALTHY, Reason.START_FAILED}
+_GOING_AWAY, _INTERNAL_ERROR, _SERVICE_RESTART = 1001, 1011, 1012
+"""RFC 6455, 7.4.1, and IANA's registry: ended on purpose, by a fault, to be connected again."""
 _MISSED = 2
 """Pings without an answer that make a peer dead."""
 _WRITELINES_BYTES = 65536
@@ -34,10 +40,23 @@ class ClientConnection(asyncio.Protocol):
     socket, and back, in one step, without a task to be woken for each message.
     """
 
-    def __init__(self, manager: Manager, session: Session, browser: Browser) -> None:
-        self._manager, self._session, self._browser = manager, session, browser
-        self._limit = manager.settings.client_buffer_bytes
-        self._reader = FrameReader(manager.settings.max_message_bytes)
+    def __init__(
+        self,
+        session: Session,
+        browser: Browser,
+        settings: Settings,
+        dropped: collections.Counter[str],
+        on_close_request: Callable[[Session], None],
+    ) -> None:
+        """``dropped`` counts connections that are closed as ``slow`` or ``dead``;
+        ``on_close_request`` is called when the client has sent ``Browser.close``."""
+        self._session = session
+        self._browser = browser
+        self._dropped = dropped
+        self._on_close_request = on_close_request
+        self._ping_interval_s = settings.ping_interval_s
+        self._limit = settings.client_buffer_bytes
+        self._reader = FrameReader(settings.max_message_bytes)
         self._transport: asyncio.Transport | None = None
         self._before: asyncio.BaseProtocol | None = None
         self._lost = asyncio.Event()
@@ -71,7 +90,7 @@ class ClientConnection(asyncio.Protocol):
             return
         # What is judged is the client's backlog, not the message: one of 100 MB is no fault of its.
         if transport.get_write_buffer_size() > self._limit:
-            self._manager.dropped["slow"] += 1
+            self._dropped["slow"] += 1
             self.end(frames.POLICY, f"too slow: {self.buffered_bytes} bytes unread")
         elif len(unsent) == 3 and len(unsent[1]) >= _WRITELINES_BYTES:
             self._written += sum(map(len, unsent))
@@ -88,7 +107,7 @@ class ClientConnection(asyncio.Protocol):
     def asks_to_close(self) -> None:
         """It has sent ``Browser.close``."""
         self._browser.asked_to_close = True
-        self._manager.end_by_client(self._session)
+        self._on_close_request(self._session)
 
     # -- flow --
 
@@ -129,7 +148,7 @@ class ClientConnection(asyncio.Protocol):
         await self._lost.wait()
 
     def _ping_later(self) -> None:
-        interval_s = self._manager.settings.ping_interval_s
+        interval_s = self._ping_interval_s
         if interval_s:
             loop = asyncio.get_running_loop()
             self._beat = loop.call_later(interval_s, self._ping)
@@ -141,7 +160,7 @@ class ClientConnection(asyncio.Protocol):
             return
         unread = self._unread()
         if self._missed >= _MISSED and (not unread or self._stuck >= _MISSED):
-            self._manager.dropped["dead"] += 1
+            self._dropped["dead"] += 1
             self.end(frames.GOING_AWAY, "no answer to pings")
             self._transport.abort()
             return
@@ -233,6 +252,15 @@ class ClientConnection(asyncio.Protocol):
             self._transport.write(frames.control(Opcode.CLOSE, payload[:2]))
         self._transport.close()
         self._abort_later()
+
+    def session_ended(self, reason: Reason, detail: str) -> None:
+        """Closes the connection: the session has begun to end."""
+        code = _INTERNAL_ERROR if reason in _FAULTS else _GOING_AWAY
+        self.end(code, f"session ended: {reason} ({detail})")
+
+    def gateway_replaced(self) -> None:
+        """Closes the connection: the client may connect again, to the next gateway."""
+        self.end(_SERVICE_RESTART, "the gateway is being replaced; connect again")
 
     def end(self, code: int, reason: str) -> None:
         """Closes the WebSocket with a code and a reason; the first of them stays."""

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import datetime
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from chromepool.config import Settings
-from chromepool.gateway.sessions.events import Severity
 
+Severity = Literal["warning", "critical"]
 WINDOW_S = 300.0
 """How long ends of sessions count."""
 WARNING: Severity = "warning"
@@ -24,6 +26,16 @@ _MEMORY_S = 10.0
 _SOME = 10_000
 _GATEWAYS = 3
 """Deaths of the gateway that are no accident any more."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Alert:
+    """A condition that an operator should look at, for as long as it lasts."""
+
+    name: str
+    severity: Severity
+    since: datetime.datetime
+    text: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
