@@ -151,7 +151,7 @@ def test_the_interval_of_the_watchdog_is_in_seconds() -> None:
 
 _CHILD = """
 import fcntl, json, os, sys
-from chromepool.supervisor.notify import listen_fds
+from chromepool.supervisor.systemd.notify import listen_fds
 if "others" not in sys.argv:
     os.environ["LISTEN_PID"] = str(os.getpid())
 found = listen_fds(os.environ)

@@ -596,7 +596,7 @@ def test_many_in_a_row_leave_nothing() -> None:
 PRELUDE = """
 import contextlib, os, resource, signal, sys
 from chromepool.errors import StartFailed
-from chromepool.supervisor.spawn import Plan, spawn
+from chromepool.supervisor.linux.spawn import Plan, spawn
 sleep = lambda **more: Plan(**({"argv": ["/bin/sleep", "1000"], "env": {}, "fds": {}} | more))
 nothing = lambda pid: None
 """

@@ -42,15 +42,8 @@ from chromepool.gateway.sessions.deadlines import Sweeper
 from chromepool.gateway.sessions.drain import Drainer
 from chromepool.gateway.sessions.manager import Manager
 from chromepool.gateway.supervisor import SupervisorClient
-from chromepool.supervisor.gateway.process import (
-    CONTROL_FD,
-    DEVTOOLS_FD,
-    EVIDENCE_FD,
-    EVIDENCE_SIGNAL,
-    WIRE_FD,
-)
-from chromepool.supervisor.linux.rlimits import raise_file_limit
-from chromepool.supervisor.linux.uids import become
+from chromepool.inherited_fds import CONTROL_FD, DEVTOOLS_FD, EVIDENCE_FD, EVIDENCE_SIGNAL, WIRE_FD
+from chromepool.privileges import become, raise_file_limit
 
 try:
     import uvloop

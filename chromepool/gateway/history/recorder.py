@@ -16,7 +16,6 @@ from chromepool.gateway.log import get_logger
 from chromepool.gateway.sessions.events import Event
 from chromepool.gateway.sessions.manager import Manager
 from chromepool.gateway.sessions.session import POOL, Session
-from chromepool.supervisor.history_folder import journal_folder
 
 log = get_logger("chromepool.journal")
 
@@ -65,7 +64,7 @@ class HistoryRecorder:
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
-        path = journal_folder(manager.settings) / "journal.db"
+        path = manager.settings.history_dir / "journal.db"
         self._loop = asyncio.get_running_loop()
         self.journal = manager.journal = HistoryWriter(path, self._bounds, on_open=self._on_open)
         manager.events.watch(self._on_event)

@@ -24,7 +24,7 @@ from chromepool.gateway.sessions.events import Event
 from chromepool.gateway.sessions.manager import Manager
 from chromepool.gateway.sessions.session import Session
 from chromepool.model import Reason, State
-from chromepool.supervisor.linux.cgroup.tree import read_stall_s
+from chromepool.psi import read_stall_s
 
 log = get_logger("chromepool.gateway.monitor")
 
