@@ -45,9 +45,8 @@ def _setting(
 ) -> Any:
     """One row of the table: what it means, its bounds, whether ``512MiB`` is a way to write it,
     another variable and what one of its units is worth, whether SIGHUP can change it."""
-    high = min(high, _LARGEST_BYTES) if size else high
-    meta = {"help": text, "low": low, "high": high, "size": size, "alias": alias}
-    meta |= {"alias_unit": alias_unit, "live": live}
+    meta = {"help": text, "low": low, "size": size, "alias": alias, "alias_unit": alias_unit}
+    meta |= {"high": min(high, _LARGEST_BYTES) if size else high, "live": live}
     return dataclasses.field(default=default, metadata=meta)
 
 
@@ -329,6 +328,11 @@ class Settings:
         return Path(self.state_dir) / "kept"
 
     @property
+    def history_dir(self) -> Path:
+        """Folder of the history's database: the only one on disk the gateway writes to."""
+        return Path(self.state_dir) / "journal"
+
+    @property
     def control_socket_mode(self) -> int:
         """Who can open the control socket. Not root's daemon gives everybody its own uid."""
         return int(self.socket_mode or ("0666" if os.geteuid() == 0 else "0600"), 8)
@@ -352,11 +356,9 @@ def _parse_bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
     word = str(value).strip().lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise ValueError("is not true or false")
+    if word not in _TRUE | _FALSE:
+        raise ValueError("is not true or false")
+    return word in _TRUE
 
 
 def _parse_size(value: Any) -> int:
@@ -367,8 +369,6 @@ def _parse_size(value: Any) -> int:
 
 
 def _parse_number(kind: type, value: Any) -> int | float:
-    if isinstance(value, bool):
-        raise ValueError("is not a number")
     try:
         number = int(str(value)) if kind is int else float(str(value))
     except ValueError:

@@ -58,15 +58,8 @@ from chromepool.gateway.sessions.pool import make_pool
 from chromepool.gateway.sessions.publisher import SessionPublisher
 from chromepool.gateway.supervisor import SessionOffered, SupervisorClient
 from chromepool.gateway.tasks import Tasks
-from chromepool.supervisor.gateway.process import (
-    CONTROL_FD,
-    DEVTOOLS_FD,
-    EVIDENCE_FD,
-    EVIDENCE_SIGNAL,
-    WIRE_FD,
-)
-from chromepool.supervisor.linux.rlimits import raise_file_limit
-from chromepool.supervisor.linux.uids import become
+from chromepool.inherited_fds import CONTROL_FD, DEVTOOLS_FD, EVIDENCE_FD, EVIDENCE_SIGNAL, WIRE_FD
+from chromepool.privileges import become, raise_file_limit
 
 try:
     import uvloop

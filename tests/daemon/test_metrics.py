@@ -30,7 +30,7 @@ from chromepool.gateway.monitor.slots import Slots
 from chromepool.gateway.sessions.session import Session
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason, State, Usage
-from chromepool.supervisor.linux.cgroup.tree import read_stall_s
+from chromepool.psi import read_stall_s
 from chromepool.supervisor.linux.cgroup.v2 import V2Leaf
 from testing import ROOT
 from testing.cdp import connect, run

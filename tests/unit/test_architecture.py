@@ -20,6 +20,9 @@ SHARED = {
     "logs",
     "tokens",
     "wire",
+    "inherited_fds",
+    "privileges",
+    "psi",
 }
 """The ground both processes stand on: the standard library only."""
 FLOORS: tuple[tuple[str, ...], ...] = (
@@ -48,9 +51,6 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 OF_THE_SUPERVISOR = {
     "cli.main": {"systemd.after_stop", "main"},
     "cli.doctor": {"chrome.command_line", "host"},
-    "gateway.main": {"gateway.process", "linux.rlimits", "linux.uids"},
-    "gateway.monitor.metrics": {"linux.cgroup.tree"},
-    "gateway.history.recorder": {"history_folder"},
 }
 """Who above the supervisor takes what of it, other than over the wire."""
 SUPERVISORS_OWN = {"prctl", "psutil", "chromepool"}
@@ -160,6 +160,15 @@ def test_few_take_anything_of_the_supervisor_but_over_the_wire() -> None:
         if module != "chromepool" and not module.startswith("chromepool.supervisor")
     }
     assert {module: taken for module, taken in found.items() if taken} == OF_THE_SUPERVISOR
+
+
+def test_neither_process_imports_the_other() -> None:
+    """What both need is shared ground: the gateway runs without root, the supervisor without
+    asyncio."""
+    for one, other in (("gateway", "supervisor"), ("supervisor", "gateway")):
+        for module in [m for m in FILES if m.startswith(f"chromepool.{one}.")]:
+            crossing = {t for t in _own(module) if t.startswith(f"chromepool.{other}.")}
+            assert not crossing, f"{module} imports {crossing}"
 
 
 def test_the_ground_is_of_the_standard_library() -> None:

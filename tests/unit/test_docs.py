@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from chromepool.gateway.sessions.manager import Manager
 
 from chromepool import config, wire
 from chromepool.gateway.http import problems
@@ -18,7 +19,6 @@ from chromepool.gateway.http.control import Control
 from chromepool.gateway.http.devtools import DevTools
 from chromepool.gateway.http.identity import by_credentials
 from chromepool.gateway.sessions.creation import Creator
-from chromepool.gateway.sessions.manager import Manager
 from chromepool.model import Host
 from testing import ROOT
 from tests.unit.test_architecture import FLOORS

@@ -16,7 +16,6 @@ from chromepool.gateway.history.writer import HistoryWriter
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.runtime import Runtime
 from chromepool.gateway.sessions.session import POOL, Session
-from chromepool.supervisor.history_folder import journal_folder
 
 log = get_logger("chromepool.journal")
 
@@ -66,7 +65,7 @@ class HistoryRecorder:
     def __init__(self, runtime: Runtime, find: Callable[[str], Session]) -> None:
         self._runtime = runtime
         self._find = find
-        path = journal_folder(runtime.settings) / "journal.db"
+        path = runtime.settings.history_dir / "journal.db"
         self._loop = asyncio.get_running_loop()
         self.journal = HistoryWriter(path, self._bounds, on_open=self._on_open)
 

@@ -25,7 +25,7 @@ from chromepool.gateway.sessions.pool import Pool
 from chromepool.gateway.sessions.session import POOL, Session
 from chromepool.gateway.sessions.usage import measure
 from chromepool.model import Reason, State
-from chromepool.supervisor.linux.cgroup.tree import read_stall_s
+from chromepool.psi import read_stall_s
 
 log = get_logger("chromepool.gateway.monitor")
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 import structlog
+from chromepool.gateway.sessions.manager import Manager
 
 from chromepool.config import Settings
 from chromepool.errors import (
@@ -28,7 +29,6 @@ from chromepool.gateway.sessions import warm_pool as warm
 from chromepool.gateway.sessions.artifacts import Artifacts
 from chromepool.gateway.sessions.creation import Creator
 from chromepool.gateway.sessions.deadlines import Sweeper
-from chromepool.gateway.sessions.manager import Manager
 from chromepool.gateway.sessions.session import POOL, Session
 from chromepool.gateway.spec import SessionSpec
 from chromepool.gateway.store.responses import Response
