@@ -40,9 +40,4 @@ class SessionSpec(msgspec.Struct, frozen=True, rename={"capture_options": "wishe
         Memory, processes and CPU are its control group's and can be changed; the heap and the
         open files were settled when it started.
         """
-        same = (self.limits.heap_bytes, self.limits.files, self.limits.file_bytes) == (
-            standard.heap_bytes,
-            standard.files,
-            standard.file_bytes,
-        )
-        return same and self.launch == ChromeOptions()
+        return self.limits.reachable_from(standard) and self.launch == ChromeOptions()
