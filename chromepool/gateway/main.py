@@ -82,7 +82,7 @@ def welcome(sock: socket.socket) -> tuple[Settings, wire.Welcome]:
     if received is None or not isinstance(received[0], wire.Welcome):
         raise SystemExit("the supervisor did not send its welcome")
     message = received[0]
-    return Settings(**message.settings), message
+    return Settings.from_values(message.settings), message
 
 
 def drop_root(uid: int) -> None:

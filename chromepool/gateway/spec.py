@@ -58,9 +58,4 @@ class SessionSpec(
         Memory, processes and CPU are caps of the control group and can be changed; the heap and the
         open files were settled when it started.
         """
-        same = (self.limits.heap_bytes, self.limits.files, self.limits.file_bytes) == (
-            standard.heap_bytes,
-            standard.files,
-            standard.file_bytes,
-        )
-        return same and self.chrome_options == ChromeOptions()
+        return self.limits.reachable_from(standard) and self.chrome_options == ChromeOptions()

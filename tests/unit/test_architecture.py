@@ -14,6 +14,7 @@ ROOT = Path(chromepool.__file__).parent
 SHARED = {
     "errors",
     "model",
+    "setting",
     "config",
     "config_sources",
     "chrome_options",

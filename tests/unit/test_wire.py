@@ -74,7 +74,7 @@ ANY_MESSAGE = st.one_of([_messages(kind) for kind in KINDS])
 LIMITS = Limits(1, 2, 3, 4.0, 5, 6)
 HOST = Host(True, "v1", ("memory",), True, True, "/chrome", ("a", "b"))
 ONE_OF_EACH: list[wire.Message] = [
-    wire.Welcome(dataclasses.asdict(Settings()), HOST, {"ci": "0" * 64}),
+    wire.Welcome(Settings().values(), HOST, {"ci": "0" * 64}),
     wire.Welcome({}, HOST, {}, drain=wire.Drain(deadline=1.5, leave=True), adopting=2),
     wire.Adopt(1, 2, "/p"),
     wire.Remember(1),
@@ -124,7 +124,7 @@ def test_any_message_comes_out_as_it_went_in(message: wire.Message) -> None:
 def test_settings_survive_the_welcome() -> None:
     welcome = wire.decode(wire.encode(ONE_OF_EACH[0]))
     assert isinstance(welcome, wire.Welcome)
-    assert Settings(**welcome.settings) == Settings()
+    assert Settings.from_values(welcome.settings) == Settings()
 
 
 # -- what is no message --

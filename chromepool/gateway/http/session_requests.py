@@ -21,7 +21,8 @@ from chromepool.gateway.http.requests import make_wanted, read_json
 from chromepool.gateway.spec import CaptureOptions, SessionSpec
 from chromepool.gateway.store.scripts import Script, Scripts
 from chromepool.model import ChromeOptions, Limits
-from chromepool.schema.session import CreateSession, LimitsRequest
+from chromepool.schema.limits import LimitsRequest
+from chromepool.schema.session import CreateSession
 
 _LIMITS = set(LimitsRequest.__struct_fields__)
 _PLAIN = {
@@ -192,15 +193,13 @@ def _sort_args(args: list[str], body: dict[str, Any]) -> None:
 
 def _limits(request: LimitsRequest, settings: Settings) -> Limits:
     most = settings.session_limits
-    chosen: dict[str, Any] = {}
-    for name in request.__struct_fields__:
-        asked, allowed = getattr(request, name), getattr(most, name)
-        if asked is None:
-            continue
-        if asked > allowed and not (name == "cpu_cores" and allowed == 0):
-            raise InvalidRequest(f"limits.{name} = {asked} is over the operator's {allowed}.")
-        chosen[name] = asked
-    return dataclasses.replace(most, **chosen)
+    asked = {n: v for n, v in msgspec.structs.asdict(request).items() if v is not None}
+    limits = dataclasses.replace(most, **asked)
+    name = limits.beyond(most)
+    if name:
+        value, allowed = asked[name], getattr(most, name)
+        raise InvalidRequest(f"limits.{name} = {value} is over the operator's {allowed}.")
+    return limits
 
 
 def _launch(body: CreateSession, owner: str, settings: Settings) -> ChromeOptions:

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from multidict import MultiDict
 
 from chromepool import chrome_options as launch
-from chromepool.config import MIB, Settings
+from chromepool.config import Settings
 from chromepool.errors import InvalidRequest
 from chromepool.gateway.browser.hooks.emulation import Emulation, Viewport
 from chromepool.gateway.http import problems, session_requests
 from chromepool.gateway.spec import SessionSpec
-from chromepool.model import ChromeOptions
+from chromepool.model import ChromeOptions, Limits
 from chromepool.schema.session import CreateSession
+from chromepool.setting import MIB
 
 MONTH_S = 30 * 86400
 OWN = Settings()
@@ -197,7 +198,7 @@ def test_null_is_as_good_as_nothing() -> None:
 
 # -- limits --
 
-ROOMY = Settings(session_cpu_cores=2.0, session_cpu_weight=500)
+ROOMY = Settings(session_limits=Limits(cpu_cores=2.0, cpu_weight=500))
 LIMITS: list[tuple[str, Any, Any, Any]] = [
     ("memory_bytes", 64 * MIB, 512 * MIB, 1),
     ("heap_bytes", 16_000_000, 100_000_000, 1),
@@ -227,13 +228,13 @@ def test_limits_go_down_to_what_chrome_needs(name: str, least: Any, most: Any, s
 
 
 def test_without_a_cap_on_cores_any_number_is_below_it() -> None:
-    assert OWN.session_cpu_cores == 0
+    assert OWN.session_limits.cpu_cores == 0
     assert order_of(body(limits={"cpu_cores": 4096})).limits.cpu_cores == 4096
     assert order_of(body()).limits.cpu_cores == 0
 
 
 def test_no_session_may_set_the_largest_file() -> None:
-    assert order_of(body(limits={"pids": 64})).limits.file_bytes == OWN.session_file_bytes
+    assert order_of(body(limits={"pids": 64})).limits.file_bytes == OWN.session_limits.file_bytes
 
 
 # -- times --
@@ -992,8 +993,8 @@ def test_any_query_is_a_request_or_refused(pairs: list[tuple[str, str]]) -> None
     with contextlib.suppress(InvalidRequest):
         spec = order_of(session_requests.read_query(MultiDict(pairs)))
         launch.check(spec.launch, "")
-        assert spec.limits.memory_bytes <= OWN.session_memory_bytes
-        assert spec.limits.pids <= OWN.session_pids
+        assert spec.limits.memory_bytes <= OWN.session_limits.memory_bytes
+        assert spec.limits.pids <= OWN.session_limits.pids
 
 
 @hypothesis_settings(deadline=None)
