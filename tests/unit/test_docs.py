@@ -23,7 +23,7 @@ from chromepool.model import Host
 from testing import ROOT
 from tests.unit.test_architecture import FLOORS
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 API = (ROOT / "docs/reference/api.md").read_text()
 GENERATOR = runpy.run_path(str(ROOT / "docs/generate_settings.py"))
 GENERATED: dict[str, Any] = runpy.run_path(str(ROOT / "docs/generate.py"))
@@ -45,8 +45,9 @@ def test_a_generated_page_is_what_the_code_says(name: str) -> None:
     assert (ROOT / f"docs/reference/{name}.md").read_text() == page(name), "run: make docs"
 
 
-def test_readme_tells_the_real_defaults() -> None:
-    rows = re.findall(r"^\| .+ \| `(\w+)` \| (.+) \|$", (ROOT / "README.md").read_text(), re.M)
+def test_the_table_of_limits_tells_the_real_defaults() -> None:
+    page = (ROOT / "docs/reference/limits.md").read_text()
+    rows = re.findall(r"^\| .+ \| `(\w+)` \| (.+) \|$", page, re.M)
     assert rows
     for name, told in rows:
         field = config.FIELDS[name]
@@ -100,6 +101,14 @@ def test_every_message_of_the_wire_and_every_floor_is_described() -> None:
     told = set(re.findall(r"`(?:\w+/)*(\w+)(?:/|\.py)?`", first_cells))
     assert {kind.__name__ for kind in typing.get_args(wire.Message)} <= told
     assert {part.rpartition(".")[2] for parts in FLOORS for part in parts} <= told
+
+
+def test_every_folder_of_the_package_is_in_the_tree_of_contributing() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    listed = re.findall(r"^\| `(chromepool/(?:\w+/)+)` \|", page, re.MULTILINE)
+    folders = {path.parent for path in (ROOT / "chromepool").rglob("*.py")} - {ROOT / "chromepool"}
+    folders.add(ROOT / "chromepool/units")
+    assert sorted(listed) == sorted(f"{path.relative_to(ROOT)}/" for path in folders)
 
 
 def test_tests_that_are_pointed_at_exist() -> None:
