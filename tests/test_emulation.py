@@ -8,8 +8,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from chromepool.gateway.browser.hooks.emulation import Emulation, Viewport
 
+from chromepool.gateway.browser.hooks.emulation import Emulation, Viewport
 from tests.cdp import connect, run
 from tests.daemon import Daemon
 from tests.node import script

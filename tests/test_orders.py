@@ -9,7 +9,6 @@ import json
 from typing import Any
 
 import pytest
-from chromepool.gateway.browser.hooks.emulation import Emulation, Viewport
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from multidict import MultiDict
 from chromepool import chrome_options as launch
 from chromepool.config import MIB, Settings
 from chromepool.errors import InvalidRequest
+from chromepool.gateway.browser.hooks.emulation import Emulation, Viewport
 from chromepool.gateway.http import problems, session_requests
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import ChromeOptions
