@@ -132,7 +132,7 @@ class _Gateway:
         self._chronicle = HistoryRecorder(manager) if settings.journal else None
         manager.link = SupervisorClient(sock, manager)
         self._metrics = Metrics(manager, creator)
-        self._webhook = Webhook(lambda: (manager.settings.webhook_url, manager.webhook_secret))
+        self._webhook = Webhook(settings.webhook_url, told.webhook_secret)
         self._watch = AlertLoop(manager, creator, self._webhook.send, told.failures)
         self._metrics.sources += [self._watch.write, self._webhook.write]
         self._drainer = Drainer(manager, creator, told.drain)
