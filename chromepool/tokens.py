@@ -7,6 +7,7 @@ the daemon's memory for long, and never in its log.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import re
@@ -19,6 +20,8 @@ from chromepool.errors import ConfigError
 SHORTEST = 16
 _LONGEST_SECRET = 1024
 """It goes over the wire with the settings."""
+_BASE64 = "whsec_"
+"""Prefix of a webhook's key that is written in base64."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 
 
@@ -64,7 +67,23 @@ def load_secret(path: str) -> str:
             f"webhook_secret_file {path}: a key has {SHORTEST} to {_LONGEST_SECRET} characters.",
             remedy="Make one with: openssl rand -hex 32",
         )
+    try:
+        webhook_key(secret)
+    except ValueError:
+        raise ConfigError(
+            f"webhook_secret_file {path}: what follows {_BASE64} is not base64.",
+            remedy=f"Make one with: echo {_BASE64}$(openssl rand -base64 32)",
+        ) from None
     return secret
+
+
+def webhook_key(secret: str) -> bytes:
+    """Return the HMAC key that a webhook's secret stands for: base64 after ``whsec_``, as Standard
+    Webhooks have it, or else the bytes of the text. Raises :class:`ValueError`."""
+    if not secret.startswith(_BASE64):
+        return secret.encode()
+    text = secret.removeprefix(_BASE64)
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
 
 
 def _read(path: str, setting: str) -> str:

@@ -143,7 +143,7 @@ class _Gateway:
         self._deadlines = Deadlines(
             runtime, pool.registry, pool.admission, pool.warm_pool, pool.termination
         )
-        self._webhook = Webhook(lambda: (settings.webhook_url, welcome.webhook_secret))
+        self._webhook = Webhook(settings.webhook_url, welcome.webhook_secret)
         self._canaries = CanaryLoop(runtime, digests)
         self._health = HealthChecker(runtime, lambda: pool.registry.chromes, pool.termination)
         self._alerts = AlertLoop(
