@@ -54,7 +54,7 @@ from chromepool.gateway.sessions.events import (
     SweepDue,
     TabCrashed,
 )
-from chromepool.gateway.sessions.pool import make_pool
+from chromepool.gateway.sessions.pool import Pool, make_pool
 from chromepool.gateway.sessions.publisher import SessionPublisher
 from chromepool.gateway.supervisor import SessionOffered, SupervisorClient
 from chromepool.gateway.tasks import Tasks
@@ -114,6 +114,24 @@ def _without_content(record: logging.LogRecord) -> bool:
     return logging.getLogger("aiohttp.server").isEnabledFor(logging.DEBUG)
 
 
+def subscribe_pool(pool: Pool, deadlines: Deadlines) -> None:
+    """What the parts of the pool react to, wherever sessions run."""
+    bus = pool.runtime.bus
+    publisher = SessionPublisher(pool.runtime.events)
+    bus.subscribe(wire.Exited, pool.termination.on_exited)
+    bus.subscribe(wire.Gone, pool.termination.on_gone)
+    bus.subscribe(PipeClosed, pool.termination.on_pipe_closed)
+    bus.subscribe(SessionReady, publisher.on_ready)
+    bus.subscribe(SessionChanged, publisher.on_changed)
+    bus.subscribe(SessionEnding, pool.warm.on_ending)
+    bus.subscribe(SessionEnding, publisher.on_ending)
+    bus.subscribe(SessionGone, publisher.on_gone)
+    bus.subscribe(SlotFreed, lambda _: pool.admission.queue.pump())
+    bus.subscribe(SlotFreed, lambda _: pool.warm_pool.refill())
+    bus.subscribe(SweepDue, deadlines.wake)
+    bus.subscribe(ClientLeft, deadlines.wake)
+
+
 class _Gateway:
     """Everything that serves, put together."""
 
@@ -162,36 +180,21 @@ class _Gateway:
     def _subscribe(self, bus: EventBus) -> None:
         """Who reacts to what: the only place where anything subscribes."""
         pool = self._pool
-        publisher = SessionPublisher(self._runtime.events)
         # from the supervisor
         bus.subscribe(SessionOffered, self._adopter.on_offered)
-        bus.subscribe(wire.Exited, pool.termination.on_exited)
-        bus.subscribe(wire.Gone, pool.termination.on_gone)
         bus.subscribe(wire.Shutdown, self._finish)
         bus.subscribe(wire.Handover, self._finish)
-        # from Chrome and its clients
-        bus.subscribe(PipeClosed, pool.termination.on_pipe_closed)
-        bus.subscribe(TabCrashed, self._metrics.on_tab_crashed)
-        bus.subscribe(ClientLeft, self._deadlines.wake)
         # sessions
-        for ready in (self._snapshots.on_change, self._metrics.on_ready, publisher.on_ready):
+        bus.subscribe(TabCrashed, self._metrics.on_tab_crashed)
+        for ready in (self._snapshots.on_change, self._metrics.on_ready):
             bus.subscribe(SessionReady, ready)
-        for changed in (self._snapshots.on_change, publisher.on_changed):
-            bus.subscribe(SessionChanged, changed)
-        for ending in (
-            pool.warm.on_ending,
-            self._snapshots.on_change,
-            publisher.on_ending,
-            self._alerts.on_ending,
-        ):
+        bus.subscribe(SessionChanged, self._snapshots.on_change)
+        for ending in (self._snapshots.on_change, self._alerts.on_ending):
             bus.subscribe(SessionEnding, ending)
-        for gone in (self._snapshots.on_gone, self._metrics.on_gone, publisher.on_gone):
+        for gone in (self._snapshots.on_gone, self._metrics.on_gone):
             bus.subscribe(SessionGone, gone)
-        # slots
-        bus.subscribe(SlotFreed, lambda _: pool.admission.queue.pump())
-        bus.subscribe(SlotFreed, lambda _: pool.warm_pool.refill())
+        subscribe_pool(pool, self._deadlines)
         bus.subscribe(SlotFreed, self._drainer.wake)
-        bus.subscribe(SweepDue, self._deadlines.wake)
         # public events
         if self._history is not None:
             bus.subscribe(Event, self._history.on_event)

@@ -21,12 +21,14 @@ from chromepool.gateway.history.database import AlertRow, EventRow
 from chromepool.gateway.history.queries import AlertState
 from chromepool.gateway.monitor.alert_loop import AlertLoop, disk
 from chromepool.gateway.monitor.alerts import Alerts, Cleared, Raised, Recent, Rule, Snapshot, rules
+from chromepool.gateway.sessions.events import SessionEnding
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason
+from testing.clock import run
 from testing.daemon import Daemon, Misbehaving, wait_for
+from testing.fakes import LIMITS, fake_browser
+from testing.fakes import FakePool as Pool
 from tests.daemon.test_handover import HOWS, replace
-from tests.unit.gateway.capacity.test_admission import run
-from tests.unit.gateway.sessions.test_creation import LIMITS, FakeBrowser, Pool
 
 GB = 1_000_000_000
 CALM = Snapshot(sessions=0, max_sessions=10, memory=0.1, disk_free=90 * GB, disk_size=100 * GB)
@@ -221,7 +223,18 @@ class Watched(Pool):
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
         super().__init__(monkeypatch, **settings)
         self.sent: list[dict[str, Any]] = []
-        self.watch = AlertLoop(self.manager, self.creator, self.sent.append)
+        self.remembered: list[AlertRow] = []
+        self.watch = AlertLoop(
+            self.runtime,
+            self.admission,
+            canary_failure=lambda: "",
+            send=self.sent.append,
+            remember=self._remember,
+        )
+        self.runtime.bus.subscribe(SessionEnding, self.watch.on_ending)
+
+    def _remember(self, rows: list[AlertRow]) -> None:
+        self.remembered = rows
 
     def told(self) -> list[tuple[str, str]]:
         return [(body["event"], body["alert"]["name"]) for body in self.sent]
@@ -230,26 +243,26 @@ class Watched(Pool):
 def test_a_crash_loop_is_counted_from_what_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         pool = Watched(monkeypatch, alert_crashes=3, max_sessions=100)
-        events = pool.manager.events.listen(0)
+        events = pool.runtime.events.listen(0)
         for reason in (Reason.CRASHED, Reason.OUT_OF_MEMORY, Reason.DELETED, Reason.CRASHED):
             pool.watch.step()
             assert pool.sent == []
-            session = await pool.creator.create(SessionSpec("a", LIMITS))
-            session.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
-            await pool.manager.end(session, reason, "")
+            session = await pool.creation.create(SessionSpec("a", LIMITS))
+            session.browser = fake_browser("Browser.close")
+            await pool.termination.end(session, reason, "")
         pool.watch.step()
         pool.watch.step()
         assert pool.told() == [("alert.raised", "crash_loop")]
-        assert list(pool.manager.alerts) == ["crash_loop"]
+        assert list(pool.watch.raised) == ["crash_loop"]
         pool.clock.now += 300
         pool.watch.step()
         assert pool.told()[1:] == [("alert.cleared", "crash_loop")]
         assert pool.sent[0]["alert"]["since"] == pool.sent[1]["alert"]["since"]
-        assert pool.manager.alerts == {}
-        assert pool.watch.alerts.raised_total["crash_loop"] == 1
-        assert pool.watch.cleared_total["crash_loop"] == 1
+        assert pool.watch.raised == {}
+        assert pool.watch._alerts.raised_total["crash_loop"] == 1
+        assert pool.watch._cleared_total["crash_loop"] == 1
         names: list[tuple[str, object]] = []
-        while len(names) < pool.manager.events.last:
+        while len(names) < pool.runtime.events.last:
             event = await events.next(1)
             assert event is not None
             names.append((event.name, event.fields.get("alert")))
@@ -262,15 +275,15 @@ def test_a_crash_loop_is_counted_from_what_happens(monkeypatch: pytest.MonkeyPat
 def test_an_unhealthy_chrome_and_an_open_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         pool = Watched(monkeypatch, breaker_failures=1, start_attempts=1)
-        session = await pool.creator.create(SessionSpec("a", LIMITS))
-        session.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
-        await pool.manager.end(session, Reason.UNHEALTHY, "")
+        session = await pool.creation.create(SessionSpec("a", LIMITS))
+        session.browser = fake_browser("Browser.close")
+        await pool.termination.end(session, Reason.UNHEALTHY, "")
         pool.start = pool.fail
         with pytest.raises(Exception, match="does not start"):
-            await pool.creator.create(SessionSpec("a", LIMITS))
+            await pool.creation.create(SessionSpec("a", LIMITS))
         pool.watch.step()
-        assert set(pool.manager.alerts) == {"unhealthy", "breaker_open"}
-        assert "does not start" in pool.manager.alerts["breaker_open"].text
+        assert set(pool.watch.raised) == {"unhealthy", "breaker_open"}
+        assert "does not start" in pool.watch.raised["breaker_open"].text
 
     run(main())
 
@@ -298,43 +311,31 @@ def test_a_look_that_fails_is_logged_and_is_not_the_last(
     assert "watch.failed" in caplog.text
 
 
-class Notebook:
-    """A journal, as far as alerts need one."""
-
-    def __init__(self) -> None:
-        self.standing: list[AlertRow] = []
-
-    def stand(self, alerts: list[AlertRow]) -> None:
-        self.standing = alerts
-
-
 def test_what_an_earlier_gateway_raised_is_not_raised_again_and_is_cleared(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def main() -> None:
         first = Watched(monkeypatch, max_sessions=1)
-        first.manager.journal = notebook = Notebook()  # type: ignore[assignment]
-        await first.creator.create(SessionSpec("a", LIMITS))
+        await first.creation.create(SessionSpec("a", LIMITS))
         first.watch.step()
         assert first.told() == [("alert.raised", "sessions")]
-        raised = first.manager.alerts["sessions"]
-        assert [one.name for one in notebook.standing] == ["sessions"]
+        raised = first.watch.raised["sessions"]
+        assert [one.name for one in first.remembered] == ["sessions"]
 
         second = Watched(monkeypatch, max_sessions=1)
-        second.manager.journal = notebook  # type: ignore[assignment]
-        session = await second.creator.create(SessionSpec("a", LIMITS))
-        past = AlertState([*notebook.standing, AlertRow("bygone", "warning", 0, "")], [])
+        session = await second.creation.create(SessionSpec("a", LIMITS))
+        past = AlertState([*first.remembered, AlertRow("bygone", "warning", 0, "")], [])
         second.watch.resume(past, raised.since.timestamp() + 60)
-        assert second.manager.alerts == {"sessions": raised}, "before it has looked"
+        assert second.watch.raised == {"sessions": raised}, "before it has looked"
         second.watch.step()
         assert second.sent == []
-        session.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
-        await second.manager.end(session, Reason.DELETED, "")
+        session.browser = fake_browser("Browser.close")
+        await second.termination.end(session, Reason.DELETED, "")
         second.watch.step()
         second.watch.step()
         assert second.told() == [("alert.cleared", "sessions")]
         assert second.sent[0]["alert"]["since"] == raised.since
-        assert notebook.standing == []
+        assert second.remembered == []
 
     run(main())
 

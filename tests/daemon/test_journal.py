@@ -47,7 +47,7 @@ from chromepool.gateway.history.recorder import HistoryRecorder
 from chromepool.gateway.history.writer import HistoryWriter
 from testing import ROOT
 from testing.daemon import Daemon, Misbehaving, wait_for
-from tests.unit.gateway.sessions.test_creation import Pool
+from testing.fakes import FakePool as Pool
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts, and other uids")
 DAY = 86400.0
@@ -446,7 +446,8 @@ def test_a_gateway_does_not_wait_for_what_a_disk_that_hangs_would_tell(
     (tmp_path / "journal").mkdir()
 
     async def main() -> None:
-        chronicle = HistoryRecorder(Pool(monkeypatch, state_dir=str(tmp_path)).manager)
+        pool = Pool(monkeypatch, state_dir=str(tmp_path))
+        chronicle = HistoryRecorder(pool.runtime, pool.registry.get)
         await chronicle.start()
         try:
             assert await chronicle.recall(300) == AlertState([], [])

@@ -19,14 +19,17 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from chromepool import errors, wire
-from chromepool.gateway.browser.browser import Traffic
+from chromepool.gateway.browser.browser import Crash, Traffic
+from chromepool.gateway.bus import EventBus
 from chromepool.gateway.histogram import Histogram
 from chromepool.gateway.http import openapi, problems
+from chromepool.gateway.monitor.health import HealthChecker
 from chromepool.gateway.monitor.lag import Lag
 from chromepool.gateway.monitor.metric_table import BY_NAME, FAMILIES, LABEL_TEXTS, LABELS, REFUSALS
 from chromepool.gateway.monitor.metrics import Metrics
 from chromepool.gateway.monitor.sheet import MetricsPage
 from chromepool.gateway.monitor.slots import Slots
+from chromepool.gateway.sessions.events import SessionGone, SessionReady, TabCrashed
 from chromepool.gateway.sessions.session import Session
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason, State, Usage
@@ -34,10 +37,11 @@ from chromepool.psi import read_stall_s
 from chromepool.supervisor.linux.cgroup.v2 import V2Leaf
 from testing import ROOT
 from testing.cdp import connect, run
+from testing.clock import settle
 from testing.daemon import Daemon, Misbehaving, wait_for
+from testing.fakes import HOST, LIMITS, FakeBrowser, FakeSupervisor
+from testing.fakes import FakePool as Pool
 from tests.daemon.test_handover import kill_gateway, reload
-from tests.unit.gateway.capacity.test_admission import settle
-from tests.unit.gateway.sessions.test_creation import LIMITS, FakeBrowser, FakeLink, Pool
 
 GENERATOR = runpy.run_path(str(ROOT / "docs/generate_metrics.py"))
 RULES: dict[str, Any] = yaml.safe_load((ROOT / "docs/monitoring/alerts.yaml").read_text())
@@ -137,11 +141,11 @@ def test_pressure_of_a_session_is_its_groups(tmp_path: Path) -> None:
 # -- the collector, with a pool that it can see and no Chrome --
 
 
-class Link(FakeLink):
+class Link(FakeSupervisor):
     """A supervisor that tells what it was given to tell."""
 
-    def __init__(self, manager: Any) -> None:
-        super().__init__(manager)
+    def __init__(self, bus: EventBus) -> None:
+        super().__init__(bus)
         self.usages: dict[int, Usage] = {}
         self.inspected = 0
         self.hangs = False
@@ -157,18 +161,29 @@ class Scraped:
     """A pool and its metrics."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
-        self.pool = Pool(monkeypatch, **settings)
-        self.link = Link(self.pool.manager)
-        self.pool.manager.link = cast(Any, self.link)
-        manager = self.pool.manager
-        self.metrics = Metrics(manager, self.pool.creator)
+        self.pool = Pool(monkeypatch, supervisor=Link, **settings)
+        self.link: Link = self.pool.supervisor
+        health = HealthChecker(
+            self.pool.runtime, lambda: self.pool.registry.chromes, self.pool.termination
+        )
+        welcome = wire.Welcome({}, HOST, {}, restarts=3, deaths=2)
+        self.more: list[Callable[[MetricsPage], None]] = []
+        self.metrics = Metrics(self.pool.parts, health, welcome, [self._write_more])
+        bus = self.pool.runtime.bus
+        bus.subscribe(SessionReady, self.metrics.on_ready)
+        bus.subscribe(SessionGone, self.metrics.on_gone)
+        bus.subscribe(TabCrashed, self.metrics.on_tab_crashed)
+
+    def _write_more(self, page: MetricsPage) -> None:
+        for write in self.more:
+            write(page)
 
     async def create(self, **spec: Any) -> Session:
-        return await self.pool.creator.create(SessionSpec("uid:1", LIMITS, **spec))
+        return await self.pool.creation.create(SessionSpec("uid:1", LIMITS, **spec))
 
     def end(self, session: Session, **usage: Any) -> None:
         session.begin_end(Reason.DELETED, "it was deleted")
-        self.pool.manager.gone(session.key, Usage(**usage))
+        self.pool.runtime.bus.publish(wire.Gone(session.key, Usage(**usage)))
 
     async def page(self) -> Samples:
         self.pool.clock.now += 1  # the supervisor is not asked again within a second
@@ -186,7 +201,7 @@ def scraped(
 
 def test_sessions_by_state_reason_and_start(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(it: Scraped) -> None:
-        it.pool.creator.warm.refill(0)
+        it.pool.warm_pool.refill(0)
         await settle()
         page = await it.page()
         assert at(page, "sessions", state="frozen") == 1
@@ -244,7 +259,7 @@ def test_the_queue_and_its_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(it: Scraped) -> None:
         first = await it.create()
         spec = SessionSpec("uid:1", LIMITS)
-        second = asyncio.create_task(it.pool.creator.create(spec, 30))
+        second = asyncio.create_task(it.pool.creation.create(spec, 30))
         await settle()
         page = await it.page()
         assert at(page, "queue_length") == 1
@@ -268,7 +283,7 @@ def test_traffic_is_not_lost_with_its_session(monkeypatch: pytest.MonkeyPatch) -
         told = []
         for _ in range(3):
             session = await it.create()
-            browser = cast(FakeBrowser, session.browser)
+            browser = cast(FakeBrowser, cast(object, session.browser))
             browser.traffic = Traffic(1, 20, 300, 4000)
             told.append(await it.page())
             it.end(session)
@@ -346,7 +361,7 @@ def test_every_sample_has_the_declared_labels_and_values(monkeypatch: pytest.Mon
 
 def test_other_parts_add_samples_but_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(it: Scraped) -> None:
-        it.metrics.sources.append(lambda sheet: sheet.put("queue_max", None))
+        it.more.append(lambda page: page.put("queue_max", None))
         await it.page()
         with pytest.raises(KeyError):
             MetricsPage().put("nonsense", 1)
@@ -359,10 +374,9 @@ def test_other_parts_add_samples_but_no_names(monkeypatch: pytest.MonkeyPatch) -
 def test_a_tab_that_crashed_and_a_gateway_before(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(it: Scraped) -> None:
         session = await it.create()
-        fields = {"reason": Reason.OUT_OF_MEMORY, "status": "oom"}
-        it.pool.manager.events.emit("session.tab_crashed", session.id, "uid:1", **fields)
+        crash = Crash("target", "oom", Reason.OUT_OF_MEMORY)
+        it.pool.runtime.bus.publish(TabCrashed(session, crash))
         it.metrics.count_problem("unauthorized")
-        it.pool.manager.restarts, it.pool.manager.deaths = 3, 2
         page = await it.page()
         assert at(page, "tab_crashes_total", reason="out_of_memory") == 1
         assert at(page, "problems_total", code="unauthorized") == 1

@@ -11,16 +11,14 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from chromepool.gateway.sessions.manager import Manager
 
 from chromepool import config, wire
 from chromepool.gateway.http import problems
 from chromepool.gateway.http.control import Control
 from chromepool.gateway.http.devtools import DevTools
 from chromepool.gateway.http.identity import by_credentials
-from chromepool.gateway.sessions.creation import Creator
-from chromepool.model import Host
 from testing import ROOT
+from testing.fakes import FakePool, fake_services
 from tests.unit.test_architecture import FLOORS
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -65,18 +63,17 @@ def test_relative_links_resolve(page: Path) -> None:
         assert not anchor or anchor in _anchors(target), link
 
 
-def _apps() -> list[web.Application]:
-    host = Host(False, "none", (), private_mounts=False, sandbox=True, chrome="/chrome")
-    manager = Manager(config.Settings(), host)
-    creator = Creator(manager)
-    control = Control(manager, creator, by_credentials(manager), "127.0.0.1:9222")
-    return [control.app(), DevTools(manager, creator).app()]
+def _apps(monkeypatch: pytest.MonkeyPatch) -> list[web.Application]:
+    pool = FakePool(monkeypatch)
+    services = fake_services(pool)
+    control = Control(services, by_credentials(pool.runtime), "127.0.0.1:9222")
+    return [control.app(), DevTools(services).app()]
 
 
-def test_every_route_is_described() -> None:
+def test_every_route_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     described = set(re.findall(r"^### `([A-Z]+ \S+)`$", API, re.MULTILINE))
     served = set()
-    for app in _apps():
+    for app in _apps(monkeypatch):
         for route in app.router.routes():
             assert route.resource is not None
             path = re.sub(r"\{(slash|list)\}$", "", route.resource.canonical)

@@ -33,6 +33,11 @@ _WRITELINES_BYTES = 65536
 """Above this a message is not copied to be joined with its frame's head."""
 
 
+def close_code(reason: Reason) -> int:
+    """The WebSocket close code for the end of a session: on purpose, or by a fault."""
+    return _INTERNAL_ERROR if reason in _FAULTS else _GOING_AWAY
+
+
 class ClientConnection(asyncio.Protocol):
     """One client. Implements ``browser.Client``.
 
@@ -255,8 +260,7 @@ class ClientConnection(asyncio.Protocol):
 
     def session_ended(self, reason: Reason, detail: str) -> None:
         """Closes the connection: the session has begun to end."""
-        code = _INTERNAL_ERROR if reason in _FAULTS else _GOING_AWAY
-        self.end(code, f"session ended: {reason} ({detail})")
+        self.end(close_code(reason), f"session ended: {reason} ({detail})")
 
     def gateway_replaced(self) -> None:
         """Closes the connection: the client may connect again, to the next gateway."""

@@ -85,19 +85,19 @@ class WarmPool:
 
     # -- filling up --
 
-    def refill(self) -> None:
-        """Starts missing Chromes in the background, one after the other."""
+    def refill(self, pause_s: float = REFILL_S) -> None:
+        """Starts missing Chromes in the background, one after the other, after a pause."""
         if not self._filling and self._lacks():
             self._filling = True
-            self._runtime.tasks.start(self._fill())
+            self._runtime.tasks.start(self._fill(pause_s))
 
     def _lacks(self) -> bool:
         return len(self._warm) < self._admission.warm_wanted and self._admission.may_start_ahead()
 
-    async def _fill(self) -> None:
+    async def _fill(self, pause_s: float) -> None:
         standard = SessionSpec(POOL, self._runtime.settings.session_limits)
         try:
-            await asyncio.sleep(REFILL_S)
+            await asyncio.sleep(pause_s)
             while self._lacks():
                 self.add(await self._starter.start_once(standard))
         except ChromepoolError as error:  # the next sweep tries again

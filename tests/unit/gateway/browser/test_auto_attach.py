@@ -6,6 +6,7 @@ import asyncio
 import collections
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -17,7 +18,8 @@ from chromepool.gateway.browser.auto_attach import AutoAttacher
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.cdp.mux import Port
 from chromepool.gateway.cdp.paused_targets import PausedTargets
-from chromepool.gateway.sessions.artifacts import Artifacts, CaptureOptions
+from chromepool.gateway.sessions.artifacts import Artifacts
+from chromepool.gateway.spec import CaptureOptions
 from chromepool.gateway.store.scripts import Script
 from testing.cdp import run
 
@@ -92,10 +94,11 @@ class Chrome:
         return list(self.pages[session].scripts.values())
 
 
-def _artifacts(chrome: Chrome) -> Artifacts:
+def _artifacts(chrome: Chrome, on_change: Callable[[], None] = lambda: None) -> Artifacts:
     auto_attacher = AutoAttacher(cast(Browser, chrome))
     settings = Settings(max_scripts=10)
-    return Artifacts(settings, asyncio.get_running_loop().time, lambda: auto_attacher)
+    clock = asyncio.get_running_loop().time
+    return Artifacts(settings, clock, lambda: auto_attacher, on_change)
 
 
 async def _finish(chrome: Chrome) -> None:
@@ -215,9 +218,8 @@ def test_one_that_is_removed_is_gone_for_good_though_a_page_hangs(
 
     async def scenario() -> None:
         chrome = Chrome()
-        artifacts = _artifacts(chrome)
         noted: list[list[Script]] = []
-        artifacts.on_scripts = lambda: noted.append(artifacts.scripts())
+        artifacts = _artifacts(chrome, lambda: noted.append(artifacts.scripts()))
         await artifacts.begin(CaptureOptions(scripts=(A,)))
         chrome.open("hangs")
         await _finish(chrome)

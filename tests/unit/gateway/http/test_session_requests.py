@@ -95,7 +95,9 @@ def test_all_of_a_body_is_in_its_order() -> None:
         owner="uid:1000",
         limits=limits,
         labels={"job": "7"},
-        launch=ChromeOptions("socks5://proxy:1080", bypass, True, ("--lang=de",), "uid_1000/shop"),
+        chrome_options=ChromeOptions(
+            "socks5://proxy:1080", bypass, True, ("--lang=de",), "uid_1000/shop"
+        ),
         emulation=Emulation(Viewport(800, 600, 2.0, True), "Mine/1.0", "de-DE", "Europe/Berlin"),
         downloads="deny",
         idle_timeout_s=11.5,
@@ -470,7 +472,7 @@ def test_the_operator_may_allow_more() -> None:
     assert "--mine" in refused_launch("--other,--min,--mine=1", flags=("--mine=1",))
     assert "--mine" in refused_launch("--other --mine", flags=("--mine=1",))
     settings = Settings(allowed_flags="--mine")
-    assert order_of(body(flags=["--mine"]), settings).launch.flags == ("--mine",)
+    assert order_of(body(flags=["--mine"]), settings).chrome_options.flags == ("--mine",)
 
 
 # -- proxies --
@@ -594,13 +596,13 @@ def test_what_is_no_profile(profile: str) -> None:
     ],
 )
 def test_each_owner_has_a_folder_of_profiles(owner: str, folder: str) -> None:
-    assert order_of(body(profile="p"), owner=owner).launch.profile == f"{folder}/p"
+    assert order_of(body(profile="p"), owner=owner).chrome_options.profile == f"{folder}/p"
 
 
 @pytest.mark.parametrize("owner", ["..", ".", "", "../..", "a/../b"])
 def test_no_owner_is_a_folder_above(owner: str) -> None:
     try:
-        profile = order_of(body(profile="p"), owner=owner).launch.profile
+        profile = order_of(body(profile="p"), owner=owner).chrome_options.profile
     except InvalidRequest:
         return
     assert profile.count("/") == 1
@@ -873,7 +875,7 @@ def test_what_scripts_set_everywhere_is_left_out(arg: str) -> None:
     assert launched(args=[arg, "--lang=de", arg]) == kept
     assert query((name, value), ("flag", "--lang=de")) == kept
     assert query(("flag", arg), ("--lang", "de")) == kept
-    assert launch.command_line(order_of(query(("flag", arg))).launch) == []
+    assert launch.command_line(order_of(query(("flag", arg))).chrome_options) == []
 
 
 @pytest.mark.parametrize("arg", OURS)
@@ -992,7 +994,7 @@ def test_any_json_is_a_request_or_refused(value: Any) -> None:
 def test_any_query_is_a_request_or_refused(pairs: list[tuple[str, str]]) -> None:
     with contextlib.suppress(InvalidRequest):
         spec = order_of(session_requests.read_query(MultiDict(pairs)))
-        launch.check(spec.launch, "")
+        launch.check(spec.chrome_options, "")
         assert spec.limits.memory_bytes <= OWN.session_limits.memory_bytes
         assert spec.limits.pids <= OWN.session_limits.pids
 
@@ -1002,7 +1004,7 @@ def test_any_query_is_a_request_or_refused(pairs: list[tuple[str, str]]) -> None
 def test_no_query_turns_the_sandbox_off(flags: list[str]) -> None:
     with contextlib.suppress(InvalidRequest):
         spec = order_of(query(*(("flag", flag) for flag in flags)))
-        names = {flag.partition("=")[0] for flag in launch.command_line(spec.launch)}
+        names = {flag.partition("=")[0] for flag in launch.command_line(spec.chrome_options)}
         assert names <= set(ALLOWED) | {"--proxy-server", "--proxy-bypass-list"}
 
 
