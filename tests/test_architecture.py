@@ -12,6 +12,7 @@ import chromepool
 
 ROOT = Path(chromepool.__file__).parent
 SHARED = {
+    "channel",
     "errors",
     "model",
     "config",
