@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import dataclasses
 import itertools
+import math
 import os
 import socket
 from collections.abc import Callable
 from typing import Any
 
 from chromepool import wire
+from chromepool.channel import Channel
 from chromepool.errors import (
     BrowserGone,
     ChromepoolError,
@@ -69,11 +70,9 @@ class SupervisorClient:
     """
 
     def __init__(self, sock: socket.socket, publish: Callable[[object], None]) -> None:
-        self._sock = sock
+        self._channel = Channel(sock, most_unsent=math.inf)
         self._publish = publish
-        sock.setblocking(False)
         self._loop = asyncio.get_running_loop()
-        self._unsent: collections.deque[tuple[wire.Message, tuple[int, ...]]] = collections.deque()
         self._spawning: dict[int, asyncio.Future[Spawned]] = {}
         self._files: dict[int, asyncio.Future[tuple[tuple[File, ...], int]]] = {}
         self._numbers = itertools.count(1)
@@ -89,30 +88,24 @@ class SupervisorClient:
 
         No coroutine: a caller that is cancelled must not leave half a conversation behind.
         """
-        self._unsent.append((message, fds))
-        if len(self._unsent) == 1:
-            self._flush()
+        self._channel.queue(message, fds)
+        self._flush()
 
     def _flush(self) -> None:
-        while self._unsent:
-            message, fds = self._unsent[0]
-            try:
-                wire.send(self._sock, message, fds)
-            except BlockingIOError:
-                self._loop.add_writer(self._sock.fileno(), self._flush)
-                return
-            except OSError as error:  # _read sees the end as well, and tells the watcher
-                session, kind = getattr(message, "key", None), type(message).__name__
-                log.error("wire.unsent", session=session, message=kind, error=error)
-            self._unsent.popleft()
-            for fd in fds:
-                os.close(fd)
-        self._loop.remove_writer(self._sock.fileno())
+        """Send what the supervisor takes now, and the rest when it reads again."""
+        try:
+            self._channel.flush()
+        except (OSError, WireError) as error:  # _read sees the end as well, and reports it
+            log.error("wire.unsent", error=error)
+        if self._channel.unsent:
+            self._loop.add_writer(self._channel.sock.fileno(), self._flush)
+        else:
+            self._loop.remove_writer(self._channel.sock.fileno())
 
     @property
     def unsent(self) -> int:
         """Messages that the supervisor has not taken yet."""
-        return len(self._unsent)
+        return self._channel.unsent
 
     async def adopted(self, number: int) -> None:
         """Waits until so many sessions of the gateway before were told."""
@@ -224,20 +217,20 @@ class SupervisorClient:
 
     def close(self) -> None:
         """Lets go of the wire."""
-        self._loop.remove_reader(self._sock.fileno())
-        self._loop.remove_writer(self._sock.fileno())
-        self._sock.close()
+        self._loop.remove_reader(self._channel.sock.fileno())
+        self._loop.remove_writer(self._channel.sock.fileno())
+        self._channel.close()
 
     def _read(self) -> None:
         try:
-            received = wire.receive(self._sock)
+            received = self._channel.receive()
         except BlockingIOError:
             return
         except (OSError, WireError) as error:
             log.critical("wire.broken", error=error)
             received = None
         if received is None:
-            self._loop.remove_reader(self._sock.fileno())
+            self._loop.remove_reader(self._channel.sock.fileno())
             log.critical("supervisor.gone")
             self._publish(wire.Shutdown(0.0))
             return

@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 
 from chromepool import wire
+from chromepool.channel import Channel
 from chromepool.inherited_fds import CONTROL_FD, DEVTOOLS_FD, EVIDENCE_FD, EVIDENCE_SIGNAL, WIRE_FD
-from chromepool.supervisor.gateway.channel import Channel
 from chromepool.supervisor.linux.reaper import process_state
 from chromepool.supervisor.linux.spawn import Plan, spawn
 
