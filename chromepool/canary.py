@@ -14,6 +14,7 @@ from chromepool.errors import ChromepoolError
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.sessions.manager import Manager
 from chromepool.logs import strike
+from chromepool.schema.canary import CanaryResult
 
 log = get_logger("chromepool.canary")
 
@@ -23,32 +24,15 @@ _PAGE = "data:text/html,<title>canary</title><script>window.sum = 40 + 2</script
 _LABELS = {"chromepool": "canary"}
 
 
-@dataclasses.dataclass(slots=True)
-class Flight:
-    """One canary's."""
-
-    ok: bool = False
-    step: str = ""
-    """The step that failed."""
-    error: str = ""
-    """In words."""
-    steps_s: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Seconds of each step it came through."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return dataclasses.asdict(self)
-
-
 class Canary:
     """Creates a session, connects with pyppeteer, loads a page, evaluates, deletes."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._flight = Flight()
+        self._flight = CanaryResult()
         self._began = 0.0
 
-    async def fly(self) -> Flight:
+    async def fly(self) -> CanaryResult:
         """Tries every step; raises nothing: what fails is in the flight. The session is ended
         whatever happens."""
         try:
@@ -109,7 +93,7 @@ def _own_token(manager: Manager) -> str:
     return token
 
 
-def _tell(manager: Manager, flight: Flight) -> None:
+def _tell(manager: Manager, flight: CanaryResult) -> None:
     if flight.ok:
         manager.canary_failure = ""
         log.info("canary.passed", steps_s=flight.steps_s)
@@ -118,4 +102,4 @@ def _tell(manager: Manager, flight: Flight) -> None:
         log.warning("canary.failed", step=flight.step, error=flight.error)
     outcome = "passed" if flight.ok else "failed"
     manager.canaries[outcome] += 1
-    manager.events.emit(f"canary.{outcome}", **flight.as_dict())
+    manager.events.emit(f"canary.{outcome}", **dataclasses.asdict(flight))
