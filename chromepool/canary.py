@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from typing import Any
 
 from chromepool.client import Client
 from chromepool.errors import ChromepoolError
 from chromepool.logs import strike
+from chromepool.schema.canary import CanaryResult
 
 _PAGE = "data:text/html,<title>canary</title><script>window.sum = 40 + 2</script>"
 _LABELS = {"chromepool": "canary"}
-
-
-@dataclasses.dataclass(slots=True)
-class Flight:
-    """The outcome of one canary."""
-
-    ok: bool = False
-    step: str = ""
-    """The step that failed."""
-    error: str = ""
-    """The failure in words."""
-    steps_s: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Seconds of each step that succeeded."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """The outcome as JSON."""
-        return dataclasses.asdict(self)
 
 
 class Canary:
@@ -36,10 +19,10 @@ class Canary:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._flight = Flight()
+        self._result = CanaryResult()
         self._began = 0.0
 
-    async def fly(self) -> Flight:
+    async def fly(self) -> CanaryResult:
         """Tries every step and raises nothing: the outcome has the failure.
 
         The session is ended whatever happens.
@@ -52,11 +35,11 @@ class Canary:
                 await self._visit(browser)
                 self._step("delete")
             self._step("")
-            self._flight.ok = True
+            self._result.ok = True
         except Exception as error:  # a user would have met the same
             said = str(error) if isinstance(error, ChromepoolError) else repr(error)
-            self._flight.error = strike(said)[:500]
-        return self._flight
+            self._result.error = strike(said)[:500]
+        return self._result
 
     async def _visit(self, browser: Any) -> None:
         self._step("load")
@@ -70,9 +53,9 @@ class Canary:
     def _step(self, name: str) -> None:
         """Ends the step before, and begins the next one."""
         now = time.monotonic()
-        if self._flight.step:
-            self._flight.steps_s[self._flight.step] = round(now - self._began, 4)
-        self._flight.step, self._began = name, now
+        if self._result.step:
+            self._result.steps_s[self._result.step] = round(now - self._began, 4)
+        self._result.step, self._began = name, now
 
 
 def preload() -> None:

@@ -7,12 +7,13 @@ import collections
 import secrets
 
 from chromepool import tokens
-from chromepool.canary import Canary, Flight
+from chromepool.canary import Canary
 from chromepool.client import Client
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.monitor.metric_table import LABELS
 from chromepool.gateway.monitor.sheet import MetricsPage
 from chromepool.gateway.runtime import Runtime
+from chromepool.schema.canary import CanaryResult
 
 log = get_logger("chromepool.gateway.monitor")
 
@@ -47,16 +48,16 @@ class CanaryLoop:
         self._digests[_NAME] = tokens.digest(token)
         return token
 
-    def _report(self, flight: Flight) -> None:
-        if flight.ok:
+    def _report(self, result: CanaryResult) -> None:
+        if result.ok:
             self.failure = ""
-            log.info("canary.passed", steps_s=flight.steps_s)
+            log.info("canary.passed", steps_s=result.steps_s)
         else:
-            self.failure = f"{flight.step}: {flight.error}"
-            log.warning("canary.failed", step=flight.step, error=flight.error)
-        outcome = "passed" if flight.ok else "failed"
+            self.failure = f"{result.step}: {result.error}"
+            log.warning("canary.failed", step=result.step, error=result.error)
+        outcome = "passed" if result.ok else "failed"
         self.outcomes[outcome] += 1
-        self._runtime.events.emit(f"canary.{outcome}", **flight.as_dict())
+        self._runtime.events.emit(f"canary.{outcome}", **result.as_dict())
 
     def write_metrics(self, page: MetricsPage) -> None:
         """Writes the canaries' part of the metrics."""
