@@ -88,8 +88,7 @@ class Browser:
         :meth:`take_over`."""
         self._delays = delays or CdpLatency()
         self._to_sample = self._from_sample = SAMPLED
-        self._mux = Mux()
-        self._mux.on_event = self._on_event
+        self._mux = Mux(self._on_event)
         self._on_end = on_end
         self.log = log
         """With the session's number bound, once it is one's."""
@@ -256,7 +255,7 @@ class Browser:
         if command is not None:
             self._pipe.write(command)
         if by_tab:
-            popups.let_run(self._mux, self._pipe.write)
+            popups.release_orphaned(self._mux, self._pipe.write)
 
     def speak(self, port: Port, message: bytes) -> None:
         """Passes on a message of a port of the daemon's own."""
@@ -326,7 +325,7 @@ class Browser:
         """After :meth:`close`: holds nothing any more, and is held by nothing of its own. What was
         kept of a session can be megabytes, and the next search for cycles may be far away."""
         self._mux = Mux()
-        self._pipe.let_go()
+        self._pipe.drop_callbacks()
         self.on_crash = lambda crash: None
         self.on_download = lambda params: None
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import functools
 from collections.abc import Callable
 
 from chromepool.config import Settings
 from chromepool.errors import CommandFailed, InvalidRequest, NoAnswer
 from chromepool.gateway.browser.auto_attach import AutoAttacher
 from chromepool.gateway.browser.hooks.capture import CaptureHook
-from chromepool.gateway.browser.hooks.console import ConsoleHook, Said
+from chromepool.gateway.browser.hooks.console import ConsoleHook, ConsoleMessage
 from chromepool.gateway.browser.hooks.scripts import ScriptsHook
-from chromepool.gateway.store.responses import Response, Wanted
+from chromepool.gateway.store.responses import Response, ResponseFilter
 from chromepool.gateway.store.ring import Ring
 from chromepool.gateway.store.scripts import Script, Scripts
 
@@ -25,7 +24,7 @@ class CaptureOptions:
     """What somebody wants kept, when they create a session."""
 
     scripts: tuple[Script, ...] = ()
-    capture: Wanted | None = None
+    capture: ResponseFilter | None = None
     console: bool = False
 
 
@@ -51,10 +50,10 @@ class Artifacts:
         )
         self.on_scripts: Callable[[], None] = lambda: None
         """Told when the scripts have changed."""
-        self.console: Ring[Said] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
+        self.console: Ring[ConsoleMessage] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
 
     async def begin(self, capture_options: CaptureOptions) -> None:
-        """Does what was wished for; raises what ``Attendant.take_on`` raises, and
+        """Does what was wished for; raises what ``AutoAttacher.add_hook`` raises, and
         :class:`StoreFull`, :class:`InvalidRequest`."""
         for script in capture_options.scripts:
             self._scripts.add(script)
@@ -79,8 +78,6 @@ class Artifacts:
         """Its session is over: what was kept goes with it, at once."""
         self.responses.clear()
         self.console.clear()
-        if self._scripting is not None:
-            self._scripting.repeat = lambda target: None
 
     # -- scripts --
 
@@ -137,16 +134,15 @@ class Artifacts:
         auto_attacher = self._auto_attacher()
         if self._scripting is not None:
             for target in auto_attacher.targets:
-                auto_attacher.tell_one(self._scripting, target)
+                auto_attacher.resend_to(self._scripting, target)
 
     async def _tell(self, run_now: str) -> None:
         auto_attacher, hook = self._auto_attacher(), self._scripting
         new = hook is None
         if hook is None:
-            hook = self._scripting = ScriptsHook(self._scripts)
-            hook.repeat = functools.partial(auto_attacher.tell_one, hook)
+            hook = self._scripting = ScriptsHook(auto_attacher, self._scripts)
         hook.run_now = run_now
         try:
-            await (auto_attacher.add_hook(hook) if new else auto_attacher.tell(hook))
+            await (auto_attacher.add_hook(hook) if new else auto_attacher.resend(hook))
         finally:
             hook.run_now = ""

@@ -133,7 +133,7 @@ class Session:
     def forget_auto_attacher(self) -> None:
         """Its Chrome is gone."""
         if self._auto_attacher is not None:
-            self._auto_attacher.let_go()
+            self._auto_attacher.close()
         self._auto_attacher = None
 
     def resume(self, began: float, last_active: float, left: float | None) -> None:
