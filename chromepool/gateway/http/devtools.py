@@ -276,7 +276,14 @@ class DevTools:
                 remedy="Close one of them, or have max_clients raised.",
                 retry_after_s=5,
             )
-        port = ClientConnection(self._manager, session, browser)
+        manager = self._manager
+        port = ClientConnection(
+            session,
+            browser,
+            manager.settings,
+            manager.dropped,
+            on_browser_close=lambda: manager.end_by_client(session),
+        )
         try:
             await browser.attach(port, target)
         except CommandFailed as error:
