@@ -17,8 +17,7 @@ from chromepool.gateway.history.database import AlertRow
 from chromepool.gateway.history.queries import AlertState
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.monitor.alerts import Alerts, Cleared, Raised, Recent, Snapshot, rules
-from chromepool.gateway.monitor.metric_table import LABELS
-from chromepool.gateway.monitor.sheet import MetricsPage
+from chromepool.gateway.monitor.metric_table import LABELS, MetricsPage
 from chromepool.gateway.sessions.creation import Creator
 from chromepool.gateway.sessions.events import Alert, Event
 from chromepool.gateway.sessions.manager import Manager
@@ -59,7 +58,7 @@ class AlertLoop:
         self._unhealthy, self._crashed, self._failed = Recent(), Recent(), Recent()
         for _ in range(failures):
             self._failed.add(manager.clock())
-        self.alerts = Alerts(lambda: rules(manager.settings))
+        self.alerts = Alerts(rules(manager.settings))
         self.cleared_total: collections.Counter[str] = collections.Counter()
         manager.events.watch(self._on_event)
 

@@ -16,8 +16,7 @@ from chromepool.gateway.browser.browser import Traffic
 from chromepool.gateway.capacity import memory
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.monitor.lag import Lag
-from chromepool.gateway.monitor.metric_table import LABELS, REFUSALS
-from chromepool.gateway.monitor.sheet import MetricsPage
+from chromepool.gateway.monitor.metric_table import LABELS, REFUSALS, MetricsPage
 from chromepool.gateway.monitor.slots import Slots
 from chromepool.gateway.sessions.creation import Creator
 from chromepool.gateway.sessions.events import Event
@@ -89,7 +88,7 @@ class Metrics(Collector):
         for session in self._manager.chromes:
             if session.state in (State.READY, State.FROZEN):
                 self._seat(session)
-                slot = self._slots.of(session.key)
+                slot = self._slots.get(session.key)
                 if slot is not None and now - slot.asked_at >= _FRESH_S:
                     slot.asked_at = now
                     due.append(session)
@@ -101,12 +100,12 @@ class Metrics(Collector):
 
     async def _ask_about(self, session: Session) -> None:
         usage = await self._manager.usage(session)
-        slot = self._slots.of(session.key)  # it may have ended meanwhile
+        slot = self._slots.get(session.key)  # it may have ended meanwhile
         if slot is not None:
             slot.note(usage)
 
     def _seat(self, session: Session) -> None:
-        self._slots.seat(session.key, self._manager.settings.max_sessions)
+        self._slots.assign(session.key, self._manager.settings.max_sessions)
 
     # -- what cannot be read later --
 
@@ -125,7 +124,7 @@ class Metrics(Collector):
     def _on_closed(self, session: Session) -> None:
         """Its Chrome is no longer among the manager's, so that nothing is counted twice."""
         self._ended[session.reason or ""] += 1
-        self._slots.leave(session.key, session.usage)
+        self._slots.release(session.key, session.usage)
         if session.browser is not None:
             _add(self._past, session.browser.traffic)
 
