@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from chromepool.gateway.browser.hooks.emulation import Emulation
-from chromepool.gateway.store.responses import Wanted
+from chromepool.gateway.store.responses import ResponseFilter
 from chromepool.gateway.store.scripts import Script
 from chromepool.model import ChromeOptions, Limits
 
@@ -18,7 +18,7 @@ class CaptureOptions:
     """The artifacts that a session keeps from its first page on."""
 
     scripts: tuple[Script, ...] = ()
-    capture: Wanted | None = None
+    capture: ResponseFilter | None = None
     """Filter of the responses that are kept; None: none are."""
     console: bool = False
     """Whether console messages are kept."""

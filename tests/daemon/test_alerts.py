@@ -38,7 +38,7 @@ class Told:
     """What an engine says, look after look, in short."""
 
     def __init__(self, **settings: Any) -> None:
-        self.alerts = Alerts(lambda: rules(Settings(**settings)))
+        self.alerts = Alerts(rules(Settings(**settings)))
         self.now = 0.0
 
     def step(self, after_s: float = 1.0, **changes: Any) -> list[str]:
@@ -137,7 +137,9 @@ def test_disk(told: Told, free: int, size: int, change: list[str]) -> None:
 
 def test_disk_is_not_low_any_more_at_fifteen_percent(told: Told) -> None:
     told.step(disk_free=GB, disk_size=100 * GB)
-    assert told.alerts.texts["disk_low"] == "1000 MB (1%) free where the profiles lie."
+    assert told.alerts.texts["disk_low"] == (
+        "Only 1000 MB (1%) of the disk with the profiles is free."
+    )
     assert told.step(disk_free=14_900_000_000, disk_size=100 * GB) == []
     assert told.step(disk_free=15_100_000_000, disk_size=100 * GB) == ["-disk_low"]
     told.step(disk_free=GB // 4, disk_size=GB)
@@ -168,11 +170,14 @@ def test_several_at_once_do_not_mind_each_other(told: Told) -> None:
 
 
 def test_thresholds_are_settings_that_can_change() -> None:
-    settings = Settings(alert_sessions_percent=50, alert_crashes=1)
-    alerts = Alerts(lambda: rules(settings))
+    """A change of settings starts another gateway, which takes over what is raised."""
+    alerts = Alerts(rules(Settings(alert_sessions_percent=50, alert_crashes=1)))
     at = dataclasses.replace(CALM, sessions=6, crashed=1)
     assert {change.rule.name for change in alerts.step(at, 0)} == {"sessions", "crash_loop"}
-    settings = Settings(alert_sessions_percent=90)
+    later = Alerts(rules(Settings(alert_sessions_percent=90)))
+    for name, text in alerts.texts.items():
+        later.resume(name, 0, text)
+    alerts = later
     assert {change.rule.name for change in alerts.step(at, 1)} == {"sessions", "crash_loop"}
     names = [name for name in config.FIELDS if name.startswith(("alert_", "webhook_"))]
     assert all(config.FIELDS[name].metadata["live"] for name in names)
@@ -189,7 +194,7 @@ def test_every_rule_can_be_cleared(percent: float) -> None:
 
 def test_how_long_it_lasted() -> None:
     rule = Rule("r", "warning", lambda at: at.sessions, 0, 1, "{value}")
-    alerts = Alerts(lambda: [rule])
+    alerts = Alerts([rule])
     assert alerts.step(Snapshot(sessions=2), 10) == [Raised(rule, "2")]
     alerts.step(Snapshot(sessions=3), 12)
     assert alerts.step(Snapshot(), 15) == [Cleared(rule, "3", 5)]

@@ -108,8 +108,7 @@ class Browser:
         self._latency = latency or CdpLatency()
         self._to_sample = SAMPLED
         self._from_sample = SAMPLED
-        self._mux = Mux()
-        self._mux.on_event = self._on_event
+        self._mux = Mux(self._on_event)
         self._waiting: set[asyncio.Future[cdp.Incoming]] = set()
         self._unflushed: list[Client] = []
         self._pipe = Pipe(
@@ -273,7 +272,7 @@ class Browser:
         if command is not None:
             self._pipe.write(command)
         if by_tab:
-            popups.let_run(self._mux, self._pipe.write)
+            popups.release_orphaned(self._mux, self._pipe.write)
 
     def speak(self, port: Port, message: bytes) -> None:
         """Sends a message for one of the daemon's own ports."""
@@ -342,7 +341,7 @@ class Browser:
     def release(self) -> None:
         """Breaks the reference cycles through mux and pipe; to be called after :meth:`close`."""
         self._mux = Mux()
-        self._pipe.let_go()
+        self._pipe.drop_callbacks()
 
     def _answer(self) -> asyncio.Future[cdp.Incoming]:
         if self._pipe.closed:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from chromepool import __version__
 from chromepool.errors import BrowserGone, ItemNotFound, SessionNotFound
-from chromepool.gateway.browser.hooks.console import Said
+from chromepool.gateway.browser.hooks.console import ConsoleMessage
 from chromepool.gateway.http.identity import Identify
 from chromepool.gateway.http.problems import NUMBER
 from chromepool.gateway.http.requests import read_json
@@ -57,7 +57,7 @@ def _response_view(number: int, response: Response) -> schema.ResponseView:
     )
 
 
-def _said_view(number: int, said: Said) -> schema.ConsoleView:
+def _said_view(number: int, said: ConsoleMessage) -> schema.ConsoleView:
     return schema.ConsoleView(
         number, said.at, said.level, said.text, said.url, said.line, said.target_id
     )
@@ -156,7 +156,7 @@ class Kept:
         found = [
             _response_view(number, response)
             for number, response in artifacts.responses
-            if wanted.takes(response.url, response.type, response.status)
+            if wanted.matches(response.url, response.type, response.status)
         ]
         return json_response(schema.ResponseList(found, artifacts.responses.dropped))
 

@@ -286,7 +286,7 @@ class DevTools:
             browser,
             self._pool.runtime.settings,
             self._services.dropped,
-            self._pool.termination.end_by_client,
+            on_browser_close=lambda: self._pool.termination.end_by_client(session),
         )
         try:
             await browser.attach(port, target)

@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from chromepool.errors import InvalidRequest
-from chromepool.gateway.store.responses import Wanted
+from chromepool.gateway.store.responses import ResponseFilter
 from chromepool.schema.artifacts import CaptureRequest
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ def read_json(data: bytes, kind: type[T]) -> T:
         raise InvalidRequest(f"The body is not what is taken here: {error}.") from error
 
 
-def wanted(urls: Sequence[str], types: Sequence[str], statuses: Sequence[str]) -> Wanted:
+def wanted(urls: Sequence[str], types: Sequence[str], statuses: Sequence[str]) -> ResponseFilter:
     """A filter of a query; raises :class:`InvalidRequest`."""
     body = {"urls": list(urls), "types": list(types), "statuses": list(statuses)}
     try:
@@ -35,8 +35,8 @@ def wanted(urls: Sequence[str], types: Sequence[str], statuses: Sequence[str]) -
         raise InvalidRequest(f"This is no filter: {error}.") from error
 
 
-def make_wanted(request: CaptureRequest) -> Wanted:
+def make_wanted(request: CaptureRequest) -> ResponseFilter:
     """What a request asks for."""
-    return Wanted(
+    return ResponseFilter(
         tuple(request.urls), tuple(request.types), tuple(request.statuses), request.bodies
     )

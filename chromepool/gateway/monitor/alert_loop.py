@@ -25,8 +25,7 @@ from chromepool.gateway.monitor.alerts import (
     Snapshot,
     rules,
 )
-from chromepool.gateway.monitor.metric_table import LABELS
-from chromepool.gateway.monitor.sheet import MetricsPage
+from chromepool.gateway.monitor.metric_table import LABELS, MetricsPage
 from chromepool.gateway.runtime import Runtime
 from chromepool.gateway.sessions.admission import Admission
 from chromepool.gateway.sessions.events import SessionEnding, SweepDue
@@ -78,7 +77,7 @@ class AlertLoop:
         self._failed = Recent()
         for _ in range(failures):
             self._failed.add(runtime.clock())
-        self._alerts = Alerts(lambda: rules(runtime.settings))
+        self._alerts = Alerts(rules(runtime.settings))
         self._cleared_total: collections.Counter[str] = collections.Counter()
         self.raised: dict[str, Alert] = {}
         """Alerts that are raised now, by name."""

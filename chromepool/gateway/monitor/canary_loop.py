@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import secrets
 
 from chromepool import tokens
 from chromepool.canary import Canary
 from chromepool.client import Client
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.monitor.metric_table import LABELS
-from chromepool.gateway.monitor.sheet import MetricsPage
+from chromepool.gateway.monitor.metric_table import LABELS, MetricsPage
 from chromepool.gateway.runtime import Runtime
 from chromepool.schema.canary import CanaryResult
 
@@ -57,7 +57,7 @@ class CanaryLoop:
             log.warning("canary.failed", step=result.step, error=result.error)
         outcome = "passed" if result.ok else "failed"
         self.outcomes[outcome] += 1
-        self._runtime.events.emit(f"canary.{outcome}", **result.as_dict())
+        self._runtime.events.emit(f"canary.{outcome}", **dataclasses.asdict(result))
 
     def write_metrics(self, page: MetricsPage) -> None:
         """Writes the canaries' part of the metrics."""

@@ -17,8 +17,7 @@ from chromepool.gateway.capacity import memory
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.monitor.health import HealthChecker
 from chromepool.gateway.monitor.lag import Lag
-from chromepool.gateway.monitor.metric_table import LABELS, REFUSALS
-from chromepool.gateway.monitor.sheet import MetricsPage
+from chromepool.gateway.monitor.metric_table import LABELS, REFUSALS, MetricsPage
 from chromepool.gateway.monitor.slots import Slots
 from chromepool.gateway.sessions.events import SessionGone, SessionReady, TabCrashed
 from chromepool.gateway.sessions.pool import Pool
@@ -97,7 +96,7 @@ class Metrics(Collector):
         for session in self._pool.registry.chromes:
             if session.state in (State.READY, State.FROZEN):
                 self._seat(session)
-                slot = self._slots.of(session.key)
+                slot = self._slots.get(session.key)
                 if slot is not None and now - slot.asked_at >= _FRESH_S:
                     slot.asked_at = now
                     due.append(session)
@@ -109,12 +108,12 @@ class Metrics(Collector):
 
     async def _ask_about(self, session: Session) -> None:
         usage = await measure(session, self._pool.runtime.supervisor)
-        slot = self._slots.of(session.key)  # the session may have ended meanwhile
+        slot = self._slots.get(session.key)  # the session may have ended meanwhile
         if slot is not None:
             slot.note(usage)
 
     def _seat(self, session: Session) -> None:
-        self._slots.seat(session.key, self._pool.runtime.settings.max_sessions)
+        self._slots.assign(session.key, self._pool.runtime.settings.max_sessions)
 
     # -- counters that cannot be read later --
 
@@ -129,7 +128,7 @@ class Metrics(Collector):
         """Counts the end of a session; its Chrome is no longer among those that run."""
         session = event.session
         self._ended[session.reason or ""] += 1
-        self._slots.leave(session.key, session.usage)
+        self._slots.release(session.key, session.usage)
         if session.browser is not None:
             _add(self._past, session.browser.traffic)
 

@@ -24,8 +24,7 @@ import tenacity
 
 from chromepool import __version__, tokens
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.monitor.metric_table import LABELS
-from chromepool.gateway.monitor.sheet import MetricsPage
+from chromepool.gateway.monitor.metric_table import LABELS, MetricsPage
 
 log = get_logger("chromepool.gateway.monitor")
 
@@ -121,11 +120,11 @@ class Webhook:
         self.dropped += alerts
         log.error("webhook.dropped", alerts=alerts, dropped=self.dropped)
 
-    def write(self, sheet: MetricsPage) -> None:
+    def write(self, page: MetricsPage) -> None:
         """Write the webhook's metrics."""
-        sheet.put("webhook_waiting", self.waiting)
+        page.put("webhook_waiting", self.waiting)
         for delivery in LABELS["delivery"]:
-            sheet.put("webhook_alerts_total", getattr(self, delivery), delivery)
+            page.put("webhook_alerts_total", getattr(self, delivery), delivery)
 
     async def run(self) -> None:
         """Send alerts until cancelled."""

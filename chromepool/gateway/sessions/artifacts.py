@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable
 
 from chromepool.config import Settings
 from chromepool.errors import CommandFailed, InvalidRequest, NoAnswer
 from chromepool.gateway.browser.auto_attach import AutoAttacher
 from chromepool.gateway.browser.hooks.capture import CaptureHook
-from chromepool.gateway.browser.hooks.console import ConsoleHook, Said
+from chromepool.gateway.browser.hooks.console import ConsoleHook, ConsoleMessage
 from chromepool.gateway.browser.hooks.scripts import ScriptsHook
 from chromepool.gateway.spec import CaptureOptions
 from chromepool.gateway.store.responses import Response
@@ -46,7 +45,7 @@ class Artifacts:
             clock,
             settings.response_store_ttl_s,
         )
-        self.console: Ring[Said] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
+        self.console: Ring[ConsoleMessage] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
 
     async def begin(self, options: CaptureOptions) -> None:
         """Adds the scripts and begins to capture; raises what :meth:`AutoAttacher.add_hook` raises,
@@ -72,8 +71,6 @@ class Artifacts:
         """Drops everything at once: the session is over."""
         self.responses.clear()
         self.console.clear()
-        if self._scripting is not None:
-            self._scripting.repeat = lambda target: None
 
     # -- scripts --
 
@@ -136,16 +133,15 @@ class Artifacts:
         auto_attacher = self._auto_attacher()
         if self._scripting is not None:
             for target in auto_attacher.targets:
-                auto_attacher.tell_one(self._scripting, target)
+                auto_attacher.resend_to(self._scripting, target)
 
     async def _tell(self, run_now: str) -> None:
         auto_attacher, hook = self._auto_attacher(), self._scripting
         new = hook is None
         if hook is None:
-            hook = self._scripting = ScriptsHook(self._scripts)
-            hook.repeat = functools.partial(auto_attacher.tell_one, hook)
+            hook = self._scripting = ScriptsHook(auto_attacher, self._scripts)
         hook.run_now = run_now
         try:
-            await (auto_attacher.add_hook(hook) if new else auto_attacher.tell(hook))
+            await (auto_attacher.add_hook(hook) if new else auto_attacher.resend(hook))
         finally:
             hook.run_now = ""

@@ -152,7 +152,7 @@ class Session:
         if self.artifacts is not None:
             self.artifacts.clear()
         if self._auto_attacher is not None:
-            self._auto_attacher.let_go()
+            self._auto_attacher.close()
         self.browser = None
         self.artifacts = None
         self.downloads = None

@@ -13,7 +13,7 @@ import pytest
 
 from chromepool.config import Settings
 from chromepool.errors import InvalidRequest, NoAnswer
-from chromepool.gateway.browser import auto_attach as attending
+from chromepool.gateway.browser import auto_attach
 from chromepool.gateway.browser.auto_attach import AutoAttacher
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.cdp.mux import Port
@@ -38,7 +38,7 @@ class Page:
 
 
 class Chrome:
-    """As much of a ``Browser`` as an attendant needs. Pages answer in order, each for itself."""
+    """As much of a ``Browser`` as an auto-attacher needs. Each page answers in order."""
 
     def __init__(self) -> None:
         self.paused_targets = PausedTargets()
@@ -144,7 +144,7 @@ async def _put(artifacts: Artifacts, script: Script) -> None:
 
 
 def test_two_changes_while_a_new_page_has_not_answered_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attending, "_ANSWER_S", 0.02)
+    monkeypatch.setattr(auto_attach, "_ANSWER_S", 0.02)
 
     async def scenario() -> None:
         chrome = Chrome()
@@ -164,7 +164,7 @@ def test_two_changes_while_a_new_page_has_not_answered_yet(monkeypatch: pytest.M
 def test_a_page_that_hangs_takes_a_new_script_back_everywhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(attending, "_ANSWER_S", 0.02)
+    monkeypatch.setattr(auto_attach, "_ANSWER_S", 0.02)
 
     async def scenario() -> None:
         chrome = Chrome()
@@ -192,7 +192,7 @@ def test_a_page_that_hangs_takes_a_new_script_back_everywhere(
 def test_a_script_is_not_run_at_once_in_pages_that_come_after_a_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(attending, "_ANSWER_S", 0.02)
+    monkeypatch.setattr(auto_attach, "_ANSWER_S", 0.02)
 
     async def scenario() -> None:
         chrome = Chrome()
@@ -214,7 +214,7 @@ def test_a_script_is_not_run_at_once_in_pages_that_come_after_a_failure(
 def test_one_that_is_removed_is_gone_for_good_though_a_page_hangs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(attending, "_ANSWER_S", 0.02)
+    monkeypatch.setattr(auto_attach, "_ANSWER_S", 0.02)
 
     async def scenario() -> None:
         chrome = Chrome()
