@@ -23,7 +23,7 @@ class Canary:
         self._began = 0.0
 
     async def fly(self) -> CanaryResult:
-        """Tries every step and raises nothing: the outcome has the failure.
+        """Try every step and raise nothing: the outcome has the failure.
 
         The session is ended whatever happens.
         """
@@ -51,7 +51,7 @@ class Canary:
             raise ChromepoolError(f"The page says {found!r}.")
 
     def _step(self, name: str) -> None:
-        """Ends the step before, and begins the next one."""
+        """End the step before, and begin the next one."""
         now = time.monotonic()
         if self._result.step:
             self._result.steps_s[self._result.step] = round(now - self._began, 4)

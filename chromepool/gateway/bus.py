@@ -18,10 +18,10 @@ class EventBus:
         self._handlers: dict[type, list[Callable[[Any], None]]] = {}
 
     def subscribe(self, kind: type[Event], handler: Callable[[Event], None]) -> None:
-        """Calls ``handler`` with every event of this type from now on."""
+        """Call ``handler`` with every event of this type from now on."""
         self._handlers.setdefault(kind, []).append(handler)
 
     def publish(self, event: object) -> None:
-        """Calls the subscribers of the event's type."""
+        """Call the subscribers of the event's type."""
         for handler in self._handlers.get(type(event), ()):
             handler(event)

@@ -20,7 +20,7 @@ _BEHIND = 1000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened to a session or to the daemon."""
+    """An event in the life of a session or of the daemon."""
 
     number: int
     at: datetime.datetime
@@ -41,7 +41,7 @@ class Listener:
             self._queue.put_nowait(event)
 
     def put(self, event: Event) -> bool:
-        """Adds an event; False once the reader is too far behind."""
+        """Add an event; False once the reader is too far behind."""
         if self._queue.qsize() >= _BEHIND:
             self._queue.put_nowait(None)
             return False
@@ -72,7 +72,7 @@ class EventStream:
 
     @property
     def listeners(self) -> int:
-        """How many listeners there are."""
+        """Number of listeners."""
         return len(self._listeners)
 
     @property
@@ -82,15 +82,15 @@ class EventStream:
 
     @property
     def holding(self) -> bool:
-        """Whether events still wait for their numbers."""
+        """True if events still wait for their numbers."""
         return self._held is not None
 
     def hold(self) -> None:
-        """Holds events back until :meth:`number_on`: the history may know the numbers so far."""
+        """Hold events back until :meth:`number_on`: the history may know the numbers so far."""
         self._held = []
 
     def number_on(self, last: int) -> None:
-        """Numbers events from ``last`` + 1 on, those that were held first.
+        """Number events from ``last`` + 1 on, those that were held first.
 
         Clients of an earlier gateway know numbers up to ``last``. Where nobody knows it (0), events
         are numbered from the time in milliseconds: no earlier gateway can have emitted as many.
@@ -106,7 +106,7 @@ class EventStream:
     def emit(
         self, name: str, session_id: str | None = None, owner: str | None = None, **fields: Any
     ) -> None:
-        """Adds an event, numbered at once unless events are held."""
+        """Add an event, numbered at once unless events are held."""
         now = datetime.datetime.now(datetime.UTC)
         event = Event(0, now, name, session_id, owner, fields)
         if self._held is None:
@@ -129,6 +129,6 @@ class EventStream:
         return listener
 
     def leave(self, listener: Listener) -> None:
-        """Removes a listener. May be called twice."""
+        """Remove a listener. May be called twice."""
         if listener in self._listeners:
             self._listeners.remove(listener)

@@ -105,7 +105,7 @@ def authority_of(sock: socket.socket) -> str:
 
 
 def _without_content(record: logging.LogRecord) -> bool:
-    """Removes the request from what aiohttp logs of unreadable ones: it may have a token."""
+    """Remove the request from what aiohttp logs of unreadable ones: it may have a token."""
     error = record.exc_info[1] if record.exc_info else None
     record.msg, record.args = "request.unreadable", ()
     record.__dict__["fields"] = {"error": type(error).__name__}
@@ -115,7 +115,7 @@ def _without_content(record: logging.LogRecord) -> bool:
 
 
 def subscribe_pool(pool: Pool, deadlines: Deadlines) -> None:
-    """What the parts of the pool react to, wherever sessions run."""
+    """Subscribe the parts of the pool to the events they react to."""
     bus = pool.runtime.bus
     publisher = SessionPublisher(pool.runtime.events)
     bus.subscribe(wire.Exited, pool.termination.on_exited)
@@ -133,7 +133,7 @@ def subscribe_pool(pool: Pool, deadlines: Deadlines) -> None:
 
 
 class _Gateway:
-    """Everything that serves, put together."""
+    """A gateway, put together: its parts, their subscriptions, and its loops."""
 
     def __init__(self, sock: socket.socket, settings: Settings, welcome: wire.Welcome) -> None:
         loop = asyncio.get_running_loop()
@@ -178,7 +178,7 @@ class _Gateway:
         self._server = self._make_server(digests)
 
     def _subscribe(self, bus: EventBus) -> None:
-        """Who reacts to what: the only place where anything subscribes."""
+        """Subscribe each part to its events; only here and in :func:`subscribe_pool`."""
         pool = self._pool
         # from the supervisor
         bus.subscribe(SessionOffered, self._adopter.on_offered)
@@ -226,8 +226,8 @@ class _Gateway:
             self._end.set_result(message)
 
     async def serve(self) -> None:
-        """Adopts the sessions of the gateway before, and serves until the supervisor says stop;
-        then ends every session, or leaves them to the next gateway."""
+        """Adopt the sessions of the gateway before, and serve until the supervisor says stop;
+        then end every session, or leave them to the next gateway."""
         runtime = self._runtime
         await runtime.supervisor.adopted(self._welcome.adopting)
         if self._history is not None:
@@ -284,7 +284,7 @@ class _Gateway:
 
 
 async def serve(sock: socket.socket, settings: Settings, message: wire.Welcome) -> None:
-    """Serves until the supervisor says stop."""
+    """Serve until the supervisor says stop."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(on_loop_fault)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -293,7 +293,7 @@ async def serve(sock: socket.socket, settings: Settings, message: wire.Welcome) 
 
 
 def main() -> None:
-    """Runs the gateway's process."""
+    """Run the gateway's process."""
     # faulthandler is written in C, so it works whatever Python is busy with.
     faulthandler.register(EVIDENCE_SIGNAL, file=EVIDENCE_FD, all_threads=True)
     sock = socket.socket(fileno=WIRE_FD)

@@ -1,4 +1,4 @@
-"""What most parts of the gateway need and none of them owns."""
+"""The surroundings that most parts of the gateway need and none of them owns."""
 
 from __future__ import annotations
 

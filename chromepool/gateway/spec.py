@@ -21,7 +21,7 @@ class CaptureOptions:
     capture: ResponseFilter | None = None
     """Filter of the responses that are kept; None: none are."""
     console: bool = False
-    """Whether console messages are kept."""
+    """True if console messages are kept."""
 
 
 # The names in the encoded form are those of 0.1: a new gateway reads what an older one wrote.
@@ -30,7 +30,7 @@ class SessionSpec(
     frozen=True,
     rename={"capture_options": "wishes", "chrome_options": "launch"},
 ):
-    """One session to be created."""
+    """A session to be created."""
 
     owner: str
     """``uid:N``, ``token:NAME`` or ``tcp:ADDRESS``."""
@@ -48,12 +48,12 @@ class SessionSpec(
     grace_s: float | None = None
     """Seconds that the session outlives its last client; None: without limit."""
     fleeting: bool = False
-    """Whether it ends with its WebSocket, like a connect-and-go session."""
+    """True if it ends with its WebSocket, like a connect-and-go session."""
     options: dict[str, Any] = msgspec.field(default_factory=dict)
     """The request's options, to be shown again."""
 
     def suits_warm(self, standard: Limits) -> bool:
-        """Whether a warm Chrome that was started under ``standard`` will do.
+        """Return whether a warm Chrome that was started under ``standard`` will do.
 
         Memory, processes and CPU are caps of the control group and can be changed; the heap and the
         open files were settled when it started.

@@ -83,7 +83,7 @@ class SupervisorClient:
         self._loop.add_reader(sock.fileno(), self._read)
 
     def _send(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
-        """Sends, or keeps what a supervisor that is busy for a moment does not take. ``fds`` are
+        """Send, or keep what a supervisor that is busy for a moment does not take. ``fds`` are
         closed.
 
         No coroutine: a caller that is cancelled must not leave half a conversation behind.
@@ -108,43 +108,45 @@ class SupervisorClient:
         return self._channel.unsent
 
     async def adopted(self, number: int) -> None:
-        """Waits until so many sessions of the gateway before were told."""
+        """Wait until so many sessions of the gateway before were told."""
         while self._adopted < number:
             self._all_adopted.clear()
             await self._all_adopted.wait()
 
     def remember(self, key: int, record: int) -> None:
-        """Has the supervisor keep a file for the next gateway; closes it here."""
+        """Have the supervisor keep a file for the next gateway; closes it here."""
         self._send(wire.Remember(key), (record,))
 
     def buried(self, key: int) -> None:
-        """Has it forget a session that is gone."""
+        """Have the supervisor forget a session that is gone."""
         self._send(wire.Buried(key))
 
     def drain(self, drain: wire.Drain) -> None:
-        """Has it remembered that the daemon drains, or does not any more."""
+        """Have the supervisor remember a drain, or its end."""
         self._send(drain)
 
     def leave(self) -> None:
-        """All is drained, and the daemon is to exit."""
+        """Have the daemon exit: the drain is complete."""
         self._send(wire.Leave())
 
     async def reload(self) -> None:
-        """Has the settings read again and this gateway replaced; raises :class:`ReloadRefused`.
-        When it returns the next one is starting."""
+        """Have the settings read again and this gateway replaced.
+
+        When it returns the next gateway is starting. Raises :class:`ReloadRefused`.
+        """
         if self._reloading is None:
             self._reloading = self._loop.create_future()
             self._send(wire.Reload())
         await asyncio.shield(self._reloading)
 
     def ready(self) -> None:
-        """Says that the listeners are being served."""
+        """Report that the listeners are being served."""
         self._send(wire.Ready())
 
     async def spawn(
         self, key: int, limits: Limits, launch: ChromeOptions, *, protocol_port: bool = False
     ) -> Spawned:
-        """Starts a Chrome; the descriptors are the caller's.
+        """Start a Chrome; the descriptors are the caller's.
 
         Raises :class:`StartFailed`, :class:`ProfileInUse`, :class:`InvalidRequest`.
         """
@@ -159,11 +161,11 @@ class SupervisorClient:
             raise
 
     def freeze(self, key: int) -> None:
-        """Stops a session where it is."""
+        """Stop a session where it is."""
         self._send(wire.Freeze(key))
 
     def thaw(self, key: int, limits: Limits) -> None:
-        """Lets it go on, under these limits. What is written to its Chrome meanwhile waits."""
+        """Thaw a session under these limits; commands written to its Chrome meanwhile wait."""
         self._send(wire.Thaw(key, limits))
 
     def stop(self, key: int, grace_s: float) -> None:
@@ -171,7 +173,7 @@ class SupervisorClient:
         self._send(wire.Stop(key, grace_s))
 
     async def inspect(self, key: int) -> wire.Inspected:
-        """What a session uses now, and its Chrome's last words; raises :class:`BrowserGone`."""
+        """Measure a session, and read the last of its stderr; raises :class:`BrowserGone`."""
         answer = self._inspecting.get(key)
         if answer is None:
             answer = self._inspecting[key] = self._loop.create_future()
@@ -179,12 +181,14 @@ class SupervisorClient:
         return await asyncio.shield(answer)
 
     async def list_files(self, key: int) -> tuple[File, ...]:
-        """What a session has downloaded; raises :class:`ItemNotFound`."""
+        """List the files that a session has downloaded; raises :class:`ItemNotFound`."""
         return (await self._ask_files(key, "list", ""))[0]
 
     async def open_file(self, key: int, name: str) -> int:
-        """A descriptor of one of those files, the caller's to close; raises
-        :class:`ItemNotFound`."""
+        """Open one of those files; the descriptor is the caller's to close.
+
+        Raises :class:`ItemNotFound`.
+        """
         answer = self._ask_files(key, "open", name)
         try:
             return (await answer)[1]
@@ -194,7 +198,7 @@ class SupervisorClient:
             raise
 
     async def remove_file(self, key: int, name: str) -> None:
-        """Removes one; raises :class:`ItemNotFound`."""
+        """Remove one; raise :class:`ItemNotFound`."""
         await self._ask_files(key, "remove", name)
 
     def _ask_files(
@@ -265,7 +269,7 @@ class SupervisorClient:
                 self._settle_inspection(key, None)
                 self._publish(message)
             case _:
-                raise WireError(f"the supervisor does not send {type(message).__name__}.")
+                raise WireError(f"The supervisor does not send {type(message).__name__}.")
 
     def _on_adopt(self, message: wire.Adopt, fds: list[int]) -> None:
         try:
@@ -279,7 +283,7 @@ class SupervisorClient:
         if answer is None or answer.done():
             return
         if error:
-            answer.set_exception(ReloadRefused(f"Nothing was changed: {error}"))
+            answer.set_exception(ReloadRefused(f"The settings stay as they were: {error}"))
             answer.exception()  # nobody may be waiting any more
         else:
             answer.set_result(None)
@@ -312,8 +316,10 @@ class SupervisorClient:
 
 
 def _has_come(answer: asyncio.Future[Any]) -> bool:
-    """Whether descriptors have come to a caller that was cancelled before it could take them: in
-    the same turn of the loop."""
+    """Return whether an answer came in the turn of the loop in which its caller was cancelled.
+
+    The descriptors in it are nobody's then.
+    """
     return answer.done() and not answer.cancelled() and answer.exception() is None
 
 

@@ -61,20 +61,20 @@ class Client(Port, Protocol):
         """Bytes that the client has not read yet."""
 
     def flush(self) -> None:
-        """Sends what was delivered."""
+        """Send what was delivered."""
 
     def hold(self, held: bool) -> None:
-        """Stops reading from the client while Chrome is behind, or reads again."""
+        """Stop reading from the client while Chrome is behind, or read again."""
 
     def session_ended(self, reason: Reason, detail: str) -> None:
-        """Closes the connection: the session has begun to end."""
+        """Close the connection: the session has begun to end."""
 
     def gateway_replaced(self) -> None:
-        """Closes the connection: the client may connect again, to the next gateway."""
+        """Close the connection: the client may connect again, to the next gateway."""
 
 
 def _ignore(_: Any) -> None:
-    """Nobody asked to be called."""
+    """Ignore a report that no caller asked for."""
 
 
 class Browser:
@@ -93,7 +93,7 @@ class Browser:
         adopted: bool = False,
         session: int = 0,
     ) -> None:
-        """Takes over both descriptors of Chrome's pipe.
+        """Take over both descriptors of Chrome's pipe.
 
         ``on_end`` is called once, when Chrome closes its end, or with a reason when the pipe is
         closed for what Chrome sent; ``on_crash`` for each crashed tab, ``on_download`` with each
@@ -133,7 +133,7 @@ class Browser:
         self.version: dict[str, Any] = {}
         """Chrome's answer to the first ``Browser.getVersion``."""
         self.asked_to_close = False
-        """Whether a client has sent ``Browser.close``."""
+        """True if a client has sent ``Browser.close``."""
 
     async def call(
         self,
@@ -143,7 +143,7 @@ class Browser:
         session: str | None = None,
         timeout_s: float = _ANSWER_S,
     ) -> dict[str, Any]:
-        """Sends a command and returns its result; ``session`` is a CDP session of the daemon.
+        """Send a command and return its result; ``session`` is a CDP session of the daemon.
 
         Raises :class:`CommandFailed`, :class:`BrowserGone`, and after ``timeout_s``
         :class:`NoAnswer`: Chrome hangs, or waits for its only client to read.
@@ -181,13 +181,13 @@ class Browser:
         return self._pipe.backlog_bytes
 
     async def begin(self, timeout_s: float = _ANSWER_S) -> None:
-        """Attaches the session that all clients are below. Raises like :meth:`call`."""
+        """Attach the session that all clients are below. Raises like :meth:`call`."""
         answer = await self.call("Target.attachToBrowserTarget", timeout_s=timeout_s)
         self._mux.base = str(answer["sessionId"])
 
     async def take_over(self, base: str) -> None:
-        """Detaches everything that an earlier gateway attached below ``base``, with its settings
-        there (interceptions, emulation), and resumes paused targets. Raises like :meth:`call`."""
+        """Detach everything that an earlier gateway attached below ``base``, with its settings
+        there (interceptions, emulation), and resume paused targets. Raises like :meth:`call`."""
         self._former_base = base
         # The earlier gateway may have died in the middle of a message. One NUL ends it, and Chrome
         # answers at least with an error without an id, so that there is always one to drop.
@@ -202,7 +202,7 @@ class Browser:
         )
 
     async def _release(self, target: str) -> None:
-        """Resumes a target: Chrome leaves a popup paused whose client vanished (measured)."""
+        """Resume a target: Chrome leaves a popup paused whose client vanished (measured)."""
         with contextlib.suppress(CommandFailed, NoAnswer):
             async with self.page(target) as session:
                 run = "Runtime.runIfWaitingForDebugger"
@@ -210,7 +210,7 @@ class Browser:
 
     @contextlib.asynccontextmanager
     async def page(self, target: str) -> AsyncIterator[str]:
-        """Attaches to a page for the block: a session for :meth:`call`. Raises like it."""
+        """Attach to a page for the block: a session for :meth:`call`. Raises like it."""
         params = {"targetId": target, "flatten": True}
         base = self._mux.base
         session = str((await self.call("Target.attachToTarget", params, session=base))["sessionId"])
@@ -225,16 +225,16 @@ class Browser:
 
     @property
     def paused(self) -> bool:
-        """Whether Chrome has to wait for a client that does not read."""
+        """True if Chrome has to wait for a client that does not read."""
         return self._pipe.paused
 
     @property
     def pressed(self) -> bool:
-        """Whether Chrome is far behind in reading, so that clients are held back."""
+        """True if Chrome is far behind in reading, so that clients are held back."""
         return self._pipe.pressed
 
     async def attach(self, client: Client, target: str | None) -> None:
-        """Attaches a client to the browser, or to a target, as its root session."""
+        """Attach a client to the browser, or to a target, as its root session."""
         self.clients.append(client)
         try:
             await self.join(client, target)
@@ -243,7 +243,7 @@ class Browser:
             raise
 
     async def join(self, port: Port, target: str | None) -> None:
-        """Attaches a port without counting it among the clients."""
+        """Attach a port without counting it among the clients."""
         answer, given_up = self._answer(), False
 
         def on_answer(incoming: cdp.Incoming) -> None:
@@ -259,7 +259,7 @@ class Browser:
             raise
 
     def detach(self, client: Client) -> None:
-        """Ends everything that a client had in Chrome. May be called twice."""
+        """End everything that a client had in Chrome. May be called twice."""
         if client in self.clients:
             self.clients.remove(client)
         self._full.discard(client)
@@ -275,13 +275,13 @@ class Browser:
             popups.release_orphaned(self._mux, self._pipe.write)
 
     def speak(self, port: Port, message: bytes) -> None:
-        """Sends a message for one of the daemon's own ports."""
+        """Send a message for one of the daemon's own ports."""
         routed = self._mux.from_client(port, message)
         if routed is not None:
             self._pipe.write(routed)
 
     def forward(self, client: Client, messages: list[bytes]) -> None:
-        """Sends a client's messages to Chrome in one write."""
+        """Send a client's messages to Chrome in one write."""
         began = time.perf_counter()
         routed = [self._mux.from_client(client, message) for message in messages]
         data = b"".join(message for message in routed if message is not None)
@@ -296,11 +296,11 @@ class Browser:
         self.flush()
 
     def flush_later(self, client: Client) -> None:
-        """Flushes a client once no more messages are at hand."""
+        """Flush a client once no more messages are at hand."""
         self._unflushed.append(client)
 
     def flush(self) -> None:
-        """Flushes clients that have messages: one write for all the messages of one read."""
+        """Flush clients that have messages: one write for all the messages of one read."""
         while self._unflushed:
             self._unflushed.pop().flush()
 
@@ -320,7 +320,7 @@ class Browser:
         self._balance()
 
     def _balance(self) -> None:
-        """Makes Chrome wait for a slow client while no other client is attached.
+        """Make Chrome wait for a slow client while no other client is attached.
 
         Others must not wait for a slow one: its messages are buffered then, and its connection is
         closed when the buffer overflows.
@@ -331,7 +331,7 @@ class Browser:
             self._pipe.resume()
 
     def close(self, why: str) -> None:
-        """Closes the pipe and fails every waiting call with ``why``. May be called twice."""
+        """Close the pipe and fail every waiting call with ``why``. May be called twice."""
         self._gone = why
         self._pipe.close()
         for answer in list(self._waiting):
@@ -339,7 +339,7 @@ class Browser:
                 answer.set_exception(BrowserGone(why))
 
     def release(self) -> None:
-        """Breaks the reference cycles through mux and pipe; to be called after :meth:`close`."""
+        """Break the reference cycles through mux and pipe; to be called after :meth:`close`."""
         self._mux = Mux()
         self._pipe.drop_callbacks()
 

@@ -22,13 +22,13 @@ class Snapshot:
     """Sessions admitted now: ``max_sessions``, or fewer under high load with dynamic limits."""
     max_sessions: int
     limited_by: str = ""
-    """Why fewer than ``max_sessions`` are admitted."""
+    """Reason why fewer than ``max_sessions`` are admitted."""
     closed: ChromepoolError | None = None
-    """Why no session is created at all."""
+    """Reason why no session is created at all."""
     pause_s: float = 0.0
     """Seconds until a start may be tried, since Chrome keeps failing to start."""
     failure: str = ""
-    """What Chrome wrote when it last failed to start."""
+    """Chrome's words when it last failed to start."""
     warm: tuple[Limits, ...] = ()
     """The limits of each warm Chrome."""
     memory_left_bytes: int | None = None
@@ -42,7 +42,7 @@ class Grant:
     """The caller gets a slot."""
 
     warm: bool = False
-    """Whether a warm Chrome will do."""
+    """True if a warm Chrome will do."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ Decision = Grant | Refusal
 
 
 def decide(pool: Snapshot, spec: SessionSpec) -> Decision:
-    """Whether one more session fits."""
+    """Return whether one more session fits."""
     if pool.closed is not None:
         return Refusal(pool.closed)
     if pool.occupied >= pool.slots:
@@ -69,7 +69,7 @@ def decide(pool: Snapshot, spec: SessionSpec) -> Decision:
 
 
 def decide_start(pool: Snapshot) -> Decision:
-    """Whether a Chrome may be started for a session that has its slot."""
+    """Return whether a Chrome may be started for a session that has its slot."""
     if pool.closed is not None:
         return Refusal(pool.closed)
     if pool.pause_s:
@@ -92,7 +92,7 @@ def decide_start(pool: Snapshot) -> Decision:
 
 
 def has_memory(pool: Snapshot) -> bool:
-    """Whether there is memory for one more Chrome."""
+    """Return whether there is memory for one more Chrome."""
     left = pool.memory_left_bytes
     return left is None or left >= pool.memory_need_bytes
 

@@ -50,7 +50,7 @@ class Adopter:
         """Ids of the sessions that were adopted."""
 
     def on_offered(self, offered: SessionOffered) -> None:
-        """Adopts a session in the background; takes its descriptors."""
+        """Adopt a session in the background; take its descriptors."""
         try:
             snapshot = snapshots.read(offered.snapshot)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -88,7 +88,7 @@ class Adopter:
         return session
 
     async def settle(self, timeout_s: float) -> None:
-        """Waits until all can be driven, or for ``timeout_s``: one that hangs delays nobody."""
+        """Wait until all can be driven, or for ``timeout_s``: one that hangs delays nobody."""
         if self._work:
             await asyncio.wait(self._work, timeout=timeout_s)
 

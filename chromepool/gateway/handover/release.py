@@ -29,7 +29,7 @@ def restarting() -> Restarting:
 
 
 async def disconnect_clients(runtime: Runtime, registry: SessionRegistry, gate: Gate) -> None:
-    """Disconnects all clients, which may connect again, and keeps their sessions.
+    """Disconnect all clients, which may connect again, and keep their sessions.
 
     Whole messages that a client has sent reach Chrome, and answers that Chrome has at once reach
     the client.
@@ -53,7 +53,7 @@ async def _disconnect(browser: Browser) -> None:
 async def flush(
     runtime: Runtime, registry: SessionRegistry, snapshots: SnapshotWriter, timeout_s: float
 ) -> None:
-    """Replaces every snapshot, and waits until supervisor and Chromes have taken what was written
+    """Replace every snapshot, and wait until supervisor and Chromes have taken what was written
     to them, or for ``timeout_s``."""
     for session in registry.chromes:
         snapshots.write(session)

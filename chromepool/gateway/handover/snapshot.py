@@ -37,7 +37,7 @@ _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_S
 
 # The names in the encoded form are those of 0.1: a new gateway reads what an older one wrote.
 class SessionSnapshot(msgspec.Struct, omit_defaults=True, rename={"spec": "order"}):
-    """One session. Fields are only ever added, with defaults."""
+    """The state of one session. Fields are only ever added, with defaults."""
 
     id: str
     guid: str
@@ -52,7 +52,7 @@ class SessionSnapshot(msgspec.Struct, omit_defaults=True, rename={"spec": "order
     base: str = ""
     """The CDP session that all others are below."""
     reason: Reason | None = None
-    """Why it was ending; None: it was not."""
+    """Reason of its end; None: the session was not ending."""
     detail: str = ""
     oom_kills_seen: int = 0
     traffic: Traffic = msgspec.field(default_factory=Traffic)
@@ -111,16 +111,16 @@ class SnapshotWriter:
     def __init__(self, supervisor: SupervisorClient) -> None:
         self._supervisor = supervisor
         self._active: dict[int, float] = {}
-        """When each session was last active, as its snapshot has it."""
+        """Times when each session was last active, as its snapshot has it."""
         self._gone: list[int] = []
         self._buried: list[int] = []
 
     def on_change(self, event: SessionReady | SessionEnding | SessionChanged) -> None:
-        """Replaces the snapshot of the event's session."""
+        """Replace the snapshot of the event's session."""
         self.write(event.session)
 
     def on_gone(self, event: SessionGone) -> None:
-        """Forgets a session of which nothing is left.
+        """Forget a session of which nothing is left.
 
         The supervisor keeps the snapshot a little longer: an end that was reported just before the
         gateway died may not be in the history yet.
@@ -129,7 +129,7 @@ class SnapshotWriter:
         self._gone.append(event.session.key)
 
     def write(self, session: Session) -> None:
-        """Replaces a session's snapshot; where that fails, the one before stays.
+        """Replace a session's snapshot; where that fails, the one before stays.
 
         A session that is only starting is nobody's, and has none.
         """
@@ -152,7 +152,7 @@ class SnapshotWriter:
         self._gone = []
 
     def write_active(self, sessions: Sequence[Session]) -> None:
-        """Replaces the snapshots of sessions that were driven since."""
+        """Replace the snapshots of sessions that were driven since."""
         for session in sessions:
             known = self._active.get(session.key)
             if session.state is State.READY and known != session.last_active:

@@ -101,7 +101,7 @@ class AlertLoop:
             self._count(event.fields.get("reason"), clock - max(0.0, now - event.at))
 
     def on_ending(self, event: SessionEnding) -> None:
-        """Counts sessions that crash or do not answer."""
+        """Count sessions that crash or do not answer."""
         self._count(event.session.reason, self._runtime.clock())
 
     def _count(self, reason: str | None, now: float) -> None:
@@ -111,7 +111,7 @@ class AlertLoop:
             self._crashed.add(now)
 
     async def run(self) -> None:
-        """Looks until the gateway ends."""
+        """Look until the gateway ends."""
         while True:
             try:
                 self.step()
@@ -120,7 +120,7 @@ class AlertLoop:
             await asyncio.sleep(EVERY_S)
 
     def step(self) -> None:
-        """Looks once."""
+        """Look once."""
         now = self._runtime.clock()
         for change in self._alerts.step(self.snapshot(now), now):
             self._report(change)
@@ -169,7 +169,7 @@ class AlertLoop:
         self._send({"event": event, "at": at, "host": platform.node(), "alert": alert})
 
     def write_metrics(self, page: MetricsPage) -> None:
-        """Writes the alerts' part of the metrics."""
+        """Write the alerts' part of the metrics."""
         for name in LABELS["alert"]:
             page.put("alert_raised", name in self._alerts.texts, name)
             page.put("alerts_raised_total", self._alerts.raised_total[name], name)

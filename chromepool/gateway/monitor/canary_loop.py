@@ -31,10 +31,10 @@ class CanaryLoop:
         self._interval_s = runtime.settings.canary_interval_s
         self.outcomes = collections.Counter({"passed": 0, "failed": 0})
         self.failure: str | None = None if self._interval_s else ""
-        """Why the last canary failed; empty: it passed. None: none has ended yet."""
+        """Reason why the last canary failed; empty: it passed. None: none has ended yet."""
 
     async def run(self) -> None:
-        """Sends canaries until the gateway ends."""
+        """Send canaries until the gateway ends."""
         while self._interval_s:
             await asyncio.sleep(self._interval_s)
             socket = self._runtime.settings.control_socket
@@ -60,6 +60,6 @@ class CanaryLoop:
         self._runtime.events.emit(f"canary.{outcome}", **dataclasses.asdict(result))
 
     def write_metrics(self, page: MetricsPage) -> None:
-        """Writes the canaries' part of the metrics."""
+        """Write the canaries' part of the metrics."""
         for result in LABELS["result"]:
             page.put("canaries_total", self.outcomes[result], result)

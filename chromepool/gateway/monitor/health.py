@@ -49,7 +49,7 @@ class HealthChecker:
         """Checks without an answer since the gateway started."""
 
     async def run(self) -> None:
-        """Checks until the gateway ends."""
+        """Check until the gateway ends."""
         while True:
             await asyncio.sleep(self._runtime.settings.health_interval_s)
             try:
@@ -58,7 +58,7 @@ class HealthChecker:
                 log.exception("health.failed")
 
     async def check_all(self) -> None:
-        """One round, over when every Chrome has answered or has not in time."""
+        """Check every Chrome once, and wait until each has answered or has not in time."""
         alive = {session.key for session in self._chromes()}
         self._strikes = collections.Counter(
             {key: count for key, count in self._strikes.items() if key in alive}

@@ -86,11 +86,11 @@ class Metrics(Collector):
         return page.metrics()
 
     def count_problem(self, code: str) -> None:
-        """Counts an HTTP answer that was a problem; the API has a fixed set of codes."""
+        """Count an HTTP answer that was a problem; the API has a fixed set of codes."""
         self._problems[code] += 1
 
     async def _ask(self) -> None:
-        """Measures each session, except those that were measured a moment ago."""
+        """Measure each session, except those that were measured a moment ago."""
         now = self._pool.runtime.clock()
         due: list[Session] = []
         for session in self._pool.registry.chromes:
@@ -118,14 +118,14 @@ class Metrics(Collector):
     # -- counters that cannot be read later --
 
     def on_ready(self, event: SessionReady) -> None:
-        """Counts a session that was created, and gives it a slot's label."""
+        """Count a session that was created, and give it a slot's label."""
         session = event.session
         self._seat(session)
         if session.owner != POOL and event.before is not State.RESUMING:
             self._created["warm" if session.warm else "cold"] += 1
 
     def on_gone(self, event: SessionGone) -> None:
-        """Counts the end of a session; its Chrome is no longer among those that run."""
+        """Count the end of a session; its Chrome is no longer among those that run."""
         session = event.session
         self._ended[session.reason or ""] += 1
         self._slots.release(session.key, session.usage)
@@ -133,7 +133,7 @@ class Metrics(Collector):
             _add(self._past, session.browser.traffic)
 
     def on_tab_crashed(self, event: TabCrashed) -> None:
-        """Counts a crashed tab by its reason."""
+        """Count a crashed tab by its reason."""
         self._tab_crashes[event.crash.reason] += 1
 
     # -- the page --

@@ -75,19 +75,19 @@ class Admission:
     # -- decisions --
 
     def decide(self, spec: SessionSpec) -> Decision:
-        """Whether one more session fits now."""
+        """Return whether one more session fits now."""
         # Reading the memory files takes longer than the rest; a warm Chrome needs no more of it.
         return decide(self._snapshot(read_memory=not self._warm), spec)
 
     def check_start(self) -> None:
-        """Raises the refusal if no Chrome may be started for a session that holds a slot: others
+        """Raise the refusal if no Chrome may be started for a session that holds a slot: others
         may have been admitted at the same moment."""
         decision = decide_start(self._snapshot(own=1))
         if isinstance(decision, Refusal):
             raise decision.error
 
     def check_slot(self) -> None:
-        """Raises the refusal that a caller without options would get now, if any."""
+        """Raise the refusal that a caller without options would get now, if any."""
         decision = self.decide(SessionSpec(POOL, self._settings.session_limits))
         refusal: ChromepoolError | None = self.queue.behind_others()
         if not isinstance(decision, Grant):
@@ -96,19 +96,19 @@ class Admission:
             raise refusal
 
     def may_start_ahead(self) -> bool:
-        """Whether there are a slot and the memory for one more warm Chrome."""
+        """Return whether there are a slot and the memory for one more warm Chrome."""
         room = len(self._registry.chromes) + self.queue.held < self.slots
         calm = self._gate.closed is None and not self.queue.waiting and not self.breaker.is_open
         return room and calm and has_memory(self._snapshot())
 
     def is_crowded(self) -> bool:
-        """Whether more Chromes run, or are about to start, than there are slots."""
+        """Return whether more Chromes run, or are about to start, than there are slots."""
         chromes = self._registry.chromes
         starting = self.queue.held - sum(session.held for session in chromes)
         return len(chromes) + starting > self.slots
 
     def needs_room(self) -> bool:
-        """Whether a warm Chrome has to make room before another one starts for its own slot."""
+        """Return whether a warm Chrome has to make room before another Chrome starts."""
         full = len(self._registry.chromes) >= self.slots
         return full or not has_memory(self._snapshot(own=1))
 

@@ -1,4 +1,4 @@
-"""What a session keeps while it lives: scripts, responses, console messages."""
+"""The artifacts of a session: scripts, captured responses, console messages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Artifacts:
         self.console: Ring[ConsoleMessage] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
 
     async def begin(self, options: CaptureOptions) -> None:
-        """Adds the scripts and begins to capture; raises what :meth:`AutoAttacher.add_hook` raises,
+        """Add the scripts and begin to capture; raise what :meth:`AutoAttacher.add_hook` raises,
         and :class:`StoreFull`, :class:`InvalidRequest`."""
         for script in options.scripts:
             self._scripts.add(script)
@@ -63,12 +63,12 @@ class Artifacts:
             await self._auto_attacher().add_hook(ConsoleHook(self.console))
 
     def trim(self) -> None:
-        """Drops what is too old, also when nothing new arrives."""
+        """Drop what is too old, also when nothing new arrives."""
         self.responses.trim()
         self.console.trim()
 
     def clear(self) -> None:
-        """Drops everything at once: the session is over."""
+        """Drop everything at once: the session is over."""
         self.responses.clear()
         self.console.clear()
 
@@ -83,7 +83,7 @@ class Artifacts:
         return self._scripts.get(name)
 
     async def add_script(self, script: Script, *, run_now: bool) -> None:
-        """Adds a script, last in the order.
+        """Add a script, last in the order.
 
         When it returns every target has the script; when it raises none has, except for a page that
         hangs, until it answers. Raises :class:`ScriptExists`, :class:`StoreFull`,
@@ -94,7 +94,7 @@ class Artifacts:
             await self._tell_or_undo(script, None, run_now)
 
     async def put_script(self, script: Script, *, run_now: bool) -> bool:
-        """Replaces the script of this name, or adds a new one (True); raises like
+        """Replace the script of this name, or add a new one (True); raise like
         :meth:`add_script`."""
         async with self._lock:
             before = next((s for s in self._scripts.all() if s.name == script.name), None)
@@ -103,7 +103,7 @@ class Artifacts:
             return new
 
     async def remove_script(self, name: str) -> None:
-        """Removes a script everywhere; raises :class:`ScriptNotFound`.
+        """Remove a script everywhere; raise :class:`ScriptNotFound`.
 
         Raises :class:`NoAnswer` where a page hangs: the script is removed then as well, and from
         that page as soon as it answers.

@@ -30,7 +30,7 @@ class Connector:
     def connect(
         self, session: Session, commands: int, events: int, adopted: Traffic | None = None
     ) -> Browser:
-        """Gives a session the browser behind these descriptors, which the browser closes.
+        """Give a session the browser behind these descriptors, which the browser closes.
 
         ``adopted`` is the traffic under earlier gateways, of a session that had one.
         """
@@ -69,7 +69,7 @@ class Connector:
         return browser
 
     async def _explain(self, session: Session, crash: Crash) -> None:
-        """Publishes a crashed tab, with a kill by the kernel for memory as the reason, if any."""
+        """Publish a crashed tab, with a kill by the kernel for memory as the reason, if any."""
         killed = (await measure(session, self.runtime.supervisor)).oom_kills or 0
         if killed > session.oom_kills_seen or crash.status == "oom":
             crash.reason = Reason.OUT_OF_MEMORY

@@ -67,7 +67,7 @@ class Creation:
         return await self._starter.start(spec)
 
     async def settle(self, timeout_s: float) -> None:
-        """Waits until no creation is under way, or for ``timeout_s``."""
+        """Wait until no creation is under way, or for ``timeout_s``."""
         deadline = self._runtime.clock() + timeout_s
         while self._admission.queue.held and self._runtime.clock() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_S)

@@ -48,11 +48,11 @@ class Deadlines:
         self._due = asyncio.Event()
 
     def wake(self, _: object = None) -> None:
-        """Sweeps soon: an event may have brought a deadline nearer."""
+        """Sweep soon: an event may have brought a deadline nearer."""
         self._due.set()
 
     def sweep(self) -> None:
-        """Ends overdue sessions, forgets old ones, and fills or empties the warm pool."""
+        """End overdue sessions, forget old ones, and fill or empty the warm pool."""
         now = self._runtime.clock()
         for session in self._registry.chromes:
             over = overdue(session, now)
@@ -74,7 +74,7 @@ class Deadlines:
         return min([now + SWEEP_S, *dues])
 
     async def run(self) -> None:
-        """Sweeps until the gateway ends."""
+        """Sweep until the gateway ends."""
         while True:
             try:
                 self.sweep()

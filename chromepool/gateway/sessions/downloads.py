@@ -37,7 +37,7 @@ class _Download:
     size: int = 0
     """Bytes, as far as Chrome has reported."""
     refused: str = ""
-    """Why it is cancelled; empty: it is not."""
+    """Reason why it is cancelled; empty: it is not."""
 
 
 class Downloads:
@@ -80,7 +80,7 @@ class Downloads:
         return [file for file in files if self._is_complete(file)]
 
     async def check(self, name: str) -> None:
-        """Raises :class:`ItemNotFound` for an incomplete file, and :class:`BrowserGone`."""
+        """Raise :class:`ItemNotFound` for an incomplete file, and :class:`BrowserGone`."""
         await self._catch_up()
         if not self._in_progress or name in self._complete:
             return
@@ -88,17 +88,17 @@ class Downloads:
             raise ItemNotFound("There is no such file, or it is not complete yet.")
 
     async def remove(self, name: str) -> None:
-        """Removes a file; raises :class:`ItemNotFound`, :class:`BrowserGone`."""
+        """Remove a file; raise :class:`ItemNotFound`, :class:`BrowserGone`."""
         await self._supervisor.remove_file(self._key, name)
         self._complete.pop(name, None)
 
     async def _catch_up(self) -> None:
-        """Waits for an answer of Chrome: the events before it have arrived by then."""
+        """Wait for an answer of Chrome: the events before it have arrived by then."""
         with contextlib.suppress(CommandFailed, NoAnswer):
             await self._browser.call("Browser.getVersion", timeout_s=_WORD_S)
 
     def _is_complete(self, file: File) -> bool:
-        """Whether Chrome said so, or the file is older than the session, or nothing goes on."""
+        """Return whether a file is complete, by Chrome's word or by its age."""
         if not self._in_progress or file.name in self._complete:
             return True
         return file.modified < self._created_at().timestamp()
@@ -106,7 +106,7 @@ class Downloads:
     # -- events of Chrome --
 
     def on_event(self, params: dict[str, Any]) -> None:
-        """Takes ``Browser.downloadWillBegin`` or ``Browser.downloadProgress``."""
+        """Take ``Browser.downloadWillBegin`` or ``Browser.downloadProgress``."""
         guid = str(params.get("guid"))
         if "suggestedFilename" in params:
             self._begin(guid, str(params["suggestedFilename"])[:_NAME])
@@ -165,7 +165,7 @@ class Downloads:
             self._tasks.start(self._trim())
 
     async def _trim(self) -> None:
-        """Removes the oldest complete files, down to the bounds."""
+        """Remove the oldest complete files, down to the bounds."""
         try:
             for _ in range(_LOOKS):
                 before = self._changes

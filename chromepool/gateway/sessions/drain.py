@@ -45,7 +45,7 @@ class Drainer:
             self._enter(drain)
 
     def begin(self, deadline_s: float | None, *, leave: bool) -> None:
-        """Refuses new sessions from now on.
+        """Refuse new sessions from now on.
 
         Sessions that still run in ``deadline_s`` seconds are ended then; with ``leave`` the daemon
         exits once there are none. May be called again, with other values.
@@ -71,7 +71,7 @@ class Drainer:
         self._runtime.bus.publish(SweepDue())  # warm Chromes are ended
 
     def cancel(self) -> None:
-        """Allows new sessions again. May be called twice."""
+        """Allow new sessions again. May be called twice."""
         if self.now is None:
             return
         self.now = None
@@ -87,12 +87,12 @@ class Drainer:
         return [session for session in self._registry.chromes if session.owner != POOL]
 
     def wake(self, _: object = None) -> None:
-        """Wakes everybody who waits; a change from here on is for those who wait then."""
+        """Wake everybody who waits; a change from here on is for those who wait then."""
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def settled(self, timeout_s: float) -> None:
-        """Waits until no session is left, the drain is taken back, or ``timeout_s`` have passed.
+        """Wait until no session is left, the drain is taken back, or ``timeout_s`` have passed.
 
         Raises what closed the gate when the gateway leaves before: nothing more is to be seen here
         then, and callers must not keep the gateway.

@@ -1,4 +1,4 @@
-"""What happens to sessions, as typed events on the gateway's bus."""
+"""The typed events of sessions on the gateway's bus."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class SessionEnding:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SessionGone:
-    """Nothing of a session is left; its usage is final."""
+    """The last of a session is removed; its usage is final."""
 
     session: Session
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SessionChanged:
-    """Something else of a session changed that the next gateway must know."""
+    """A session changed in another way that the next gateway must know."""
 
     session: Session
     moved: bool = False
-    """Whether its state changed, to FROZEN."""
+    """True if its state changed, to FROZEN."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class PipeClosed:
 
     session: Session
     why: str
-    """Why the gateway closed the pipe; empty: Chrome did."""
+    """Reason why the gateway closed the pipe; empty: Chrome did."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

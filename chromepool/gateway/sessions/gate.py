@@ -1,4 +1,4 @@
-"""Whether sessions are created, and how this gateway is about to end."""
+"""The gate for new sessions, closed while the gateway drains or ends."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Gate:
         self.closed: ChromepoolError | None = None
         """The error for callers; None while the gate is open."""
         self.stopping = False
-        """Whether the daemon ends, and every session with it."""
+        """True if the daemon ends, and every session with it."""
         self.leaving = False
-        """Whether clients are disconnected although their sessions stay, for the next gateway."""
+        """True if clients are disconnected although their sessions stay, for the next gateway."""
 
     def close(self, why: ChromepoolError) -> None:
-        """Refuses creations from now on.
+        """Refuse creations from now on.
 
         Only a drain gives way to another reason: a gateway that ends does not come back.
         """
@@ -30,6 +30,6 @@ class Gate:
         self._publish(SlotFreed())  # waiting callers are refused too
 
     def reopen(self) -> None:
-        """Takes a drain back; with any other reason the gate stays closed."""
+        """Take a drain back; with any other reason the gate stays closed."""
         if isinstance(self.closed, Draining):
             self.closed = None

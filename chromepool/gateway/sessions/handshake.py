@@ -20,7 +20,7 @@ _PING_S = 2.0
 
 
 async def initialize(browser: Browser, settings: Settings) -> None:
-    """Asks a Chrome for its version and attaches to it.
+    """Ask a Chrome for its version and attach to it.
 
     Raises :class:`BrowserGone`, :class:`NoAnswer`.
     """
@@ -31,7 +31,7 @@ async def initialize(browser: Browser, settings: Settings) -> None:
 
 
 async def ping(session: Session, browser: Browser) -> bool:
-    """Whether a warm Chrome still answers."""
+    """Return whether a warm Chrome still answers."""
     try:
         await browser.call("Browser.getVersion", timeout_s=_PING_S)
     except (BrowserGone, CommandFailed, NoAnswer) as error:
@@ -41,7 +41,7 @@ async def ping(session: Session, browser: Browser) -> bool:
 
 
 async def apply_options(session: Session, browser: Browser, spec: SessionSpec) -> None:
-    """Sets the options that CDP can set after the start.
+    """Set the options that CDP can set after the start.
 
     Raises :class:`InvalidRequest` where Chrome refuses one, :class:`BrowserGone`,
     :class:`NoAnswer`.

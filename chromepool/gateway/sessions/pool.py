@@ -37,7 +37,7 @@ class Pool:
 
 
 def make_pool(runtime: Runtime, next_key: int = 1) -> Pool:
-    """Creates the parts, none of which listens to anything yet."""
+    """Create the parts, none of which listens to anything yet."""
     registry = SessionRegistry(runtime.clock, runtime.bus.publish, next_key)
     gate = Gate(runtime.bus.publish)
     stats = CreationStats()

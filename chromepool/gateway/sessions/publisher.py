@@ -23,7 +23,7 @@ class SessionPublisher:
         self._events = events
 
     def on_ready(self, event: SessionReady) -> None:
-        """Emits ``session.created``, ``session.adopted``, or ``session.ready`` of a warm Chrome."""
+        """Emit ``session.created``, ``session.adopted``, or ``session.ready`` of a warm Chrome."""
         session = event.session
         if event.before is State.RESUMING:
             self._emit("session.adopted", session)
@@ -34,17 +34,17 @@ class SessionPublisher:
             self._emit("session.created", session, labels=labels, warm=session.warm)
 
     def on_changed(self, event: SessionChanged) -> None:
-        """Emits ``session.frozen``."""
+        """Emit ``session.frozen``."""
         if event.moved:
             self._emit(f"session.{event.session.state}", event.session)
 
     def on_ending(self, event: SessionEnding) -> None:
-        """Emits ``session.closing`` with the reason."""
+        """Emit ``session.closing`` with the reason."""
         session = event.session
         self._emit("session.closing", session, reason=session.reason, detail=session.detail)
 
     def on_gone(self, event: SessionGone) -> None:
-        """Emits ``session.closed`` with the usage."""
+        """Emit ``session.closed`` with the usage."""
         session = event.session
         usage = dataclasses.asdict(session.usage)
         end = {"reason": session.reason, "detail": session.detail}

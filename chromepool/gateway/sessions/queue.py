@@ -53,7 +53,7 @@ class SlotQueue:
 
     @property
     def waiting(self) -> int:
-        """How many callers are in the queue."""
+        """Number of callers are in the queue."""
         return len(self._queue)
 
     def waiters(self) -> Iterator[tuple[int, Waiter]]:
@@ -68,7 +68,7 @@ class SlotQueue:
         return PoolFull(said, remedy="Wait as well: ?wait=30.", retry_after_s=RETRY_S)
 
     async def enter(self, spec: SessionSpec, wait_s: float) -> None:
-        """Holds a slot for ``spec``, to be given back with :meth:`leave`.
+        """Hold a slot for ``spec``, to be given back with :meth:`leave`.
 
         Waits for one up to ``wait_s`` seconds, with 0 not at all. Raises :class:`RateLimited`,
         :class:`QueueFull`, and the refusal where there is no slot.
@@ -135,12 +135,12 @@ class SlotQueue:
         return type(refusal)(said, remedy=refusal.remedy, retry_after_s=RETRY_S)
 
     def leave(self) -> None:
-        """Gives a slot back: the creation is over, and its session counts by itself now."""
+        """Give a slot back: the creation is over, and its session counts by itself now."""
         self.held -= 1
         self.pump()
 
     def pump(self) -> None:
-        """Grants free slots to the callers who came first, and refuses those who wait in vain."""
+        """Grant free slots to the callers who came first, and refuse those who wait in vain."""
         while self._queue:
             waiter = self._queue[0]
             if waiter.granted.done():  # the caller has just hung up
@@ -157,7 +157,7 @@ class SlotQueue:
                 waiter.granted.set_exception(refusal)
 
     def sweep(self) -> None:
-        """Forgets idle clients' rates, and pumps: memory may be free without a session's end."""
+        """Forget idle clients' rates, and pumps: memory may be free without a session's end."""
         self._rate.forget(self._clock(), self._settings.creations_per_minute)
         self.pump()
 

@@ -92,26 +92,26 @@ class SessionRegistry:
         return self.enter(Session(self.next_key(), spec, self._clock, self.on_move, held=held))
 
     def enter(self, session: Session) -> Session:
-        """Makes a session known."""
+        """Make a session known."""
         self._sessions[session.id] = session
         self._by_key[session.key] = session
         return session
 
     def on_move(self, session: Session, before: State) -> None:
-        """Publishes the event of a session's move."""
+        """Publish the event of a session's move."""
         self._publish(state_event(session, before))
 
     def remove(self, key: int) -> Session | None:
-        """Takes out a session of which nothing is left; None where it was taken out before."""
+        """Take out a session of which nothing is left; None where it was taken out before."""
         return self._by_key.pop(key, None)
 
     def keep_ended(self, session: Session) -> None:
-        """Keeps an ended session visible for a while; the oldest make way."""
+        """Keep an ended session visible for a while; the oldest make way."""
         self._ended.append(session)
         if len(self._ended) > _ENDED:
             self._sessions.pop(self._ended.popleft().id, None)
 
     def forget_ended(self) -> None:
-        """Forgets sessions that ended long ago."""
+        """Forget sessions that ended long ago."""
         while self._ended and self._clock() - self._ended[0].ended > _ENDED_S:
             self._sessions.pop(self._ended.popleft().id, None)

@@ -1,4 +1,4 @@
-"""One session: its identity, its state, its deadlines and its end."""
+"""The session: its identity, its state, its deadlines and its end."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def utc_now() -> datetime.datetime:
 
 
 def _nobody(session: Session, before: State) -> None:
-    """Nobody is interested in the moves of a session that is in no registry."""
+    """Ignore a move: the session is in no registry."""
 
 
 @dataclasses.dataclass(eq=False)
 class Session:
-    """One Chrome with an owner, or a warm one that waits for an owner."""
+    """A Chrome with an owner, or a warm one that waits for an owner."""
 
     key: int
     """The session's number on the wire and in the log."""
@@ -76,7 +76,7 @@ class Session:
     downloads: Downloads | None = None
     """Downloaded files, while Chrome runs."""
     held: bool = False
-    """Whether its creation is still under way, and holds the slot."""
+    """True if its creation is still under way, and holds the slot."""
     reason: Reason | None = None
     detail: str = ""
     """The reason of the end in words."""
@@ -90,7 +90,7 @@ class Session:
     traffic: Traffic = dataclasses.field(default_factory=Traffic)
     """Filled at the end, like the usage."""
     warm: bool = False
-    """Whether the session began with a warm Chrome."""
+    """True if the session began with a warm Chrome."""
     is_gone: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
     """Set once nothing of the session is left."""
 
@@ -99,7 +99,7 @@ class Session:
         self.last_active = self.began
         self.ended = 0.0
         self.left: float | None = None
-        """When the last client disconnected; None while there is one."""
+        """Time when the last client disconnected; None while there is one."""
         self._auto_attacher: AutoAttacher | None = None
 
     # -- owner and limits --
@@ -116,11 +116,11 @@ class Session:
 
     @property
     def last_active_at(self) -> datetime.datetime:
-        """When a client last sent a command."""
+        """Time when a client last sent a command."""
         return utc_now() - datetime.timedelta(seconds=self.clock() - self.last_active)
 
     def claim(self, spec: SessionSpec) -> None:
-        """Gives a warm Chrome to an owner; the session's life begins now."""
+        """Give a warm Chrome to an owner; the session's life begins now."""
         self.spec = spec
         self.warm = True
         self.created_at = utc_now()
@@ -181,7 +181,7 @@ class Session:
     # -- states --
 
     def move(self, state: State) -> None:
-        """Changes the state, and reports it."""
+        """Change the state, and report it."""
         if state not in MOVES[self.state]:
             raise AssertionError(f"session {self.key} cannot go from {self.state} to {state}")
         self._log_move(state)
@@ -197,7 +197,7 @@ class Session:
         log.info("session.moved", session=self.key, **fields)
 
     def begin_end(self, reason: Reason, detail: str) -> bool:
-        """Moves to CLOSING with the first reason that is given; False if it was ending already."""
+        """Move to CLOSING with the first reason that is given; False if it was ending already."""
         if self.state in (State.CLOSING, State.CLOSED):
             return False
         self.reason = reason
@@ -206,7 +206,7 @@ class Session:
         return True
 
     def finish(self, usage: Usage) -> None:
-        """Moves to CLOSED: nothing of the session is left."""
+        """Move to CLOSED: nothing of the session is left."""
         self.usage = usage
         self.ended_at = utc_now()
         self.ended = self.clock()
@@ -216,7 +216,7 @@ class Session:
     # -- deadlines --
 
     def touch(self) -> None:
-        """Begins the idle timeout again: somebody drives the session."""
+        """Begin the idle timeout again: somebody drives the session."""
         self.last_active = self.clock()
 
     def deadlines(self) -> list[tuple[float, Reason, str]]:

@@ -115,7 +115,7 @@ class Starter:
             session.move(State.READY)
 
     async def _clean_up(self, session: Session, failure: ChromepoolError | None) -> ChromepoolError:
-        """Ends a session whose start failed; the error for its caller."""
+        """End a session whose start failed; the error for its caller."""
         if isinstance(failure, BrowserGone):  # Chrome is dying, and ``Exited`` gives the reason
             await session.is_gone.wait()
         await self._termination.discard(session, failure.detail if failure else session.detail)

@@ -40,7 +40,7 @@ class Termination:
         self._gate = gate
 
     async def end(self, session: Session, reason: Reason, detail: str) -> None:
-        """Ends a session. When it returns, every process, control group and file of it is gone.
+        """End a session. When it returns, every process, control group and file of it is gone.
 
         May be called again and by several at once; the first reason stays.
         """
@@ -52,11 +52,11 @@ class Termination:
         await session.is_gone.wait()
 
     def end_later(self, session: Session, reason: Reason, detail: str) -> None:
-        """Ends a session in the background."""
+        """End a session in the background."""
         self._runtime.tasks.start(self.end(session, reason, detail))
 
     async def end_all(self, timeout_s: float) -> None:
-        """Ends every session because the daemon stops; raises TimeoutError after ``timeout_s``."""
+        """End every session because the daemon stops; raise TimeoutError after ``timeout_s``."""
         self._gate.stopping = True
         remedy = "Use another daemon, or this one once it has been started again."
         self._gate.close(
@@ -71,7 +71,7 @@ class Termination:
     # -- sessions that never came to be --
 
     async def discard(self, session: Session, why: str) -> None:
-        """Ends a session whose start failed."""
+        """End a session whose start failed."""
         session.held = False
         if self._registry.by_key(session.key) is not None:
             await self.end(session, Reason.START_FAILED, why)
@@ -79,18 +79,18 @@ class Termination:
             self._finish(session, Usage())
 
     def abandon(self, session: Session) -> None:
-        """Ends a session in the background whose creator hung up: nobody knows its id."""
+        """End a session in the background whose creator hung up: nobody knows its id."""
         session.held = False
         self.end_later(session, Reason.CLIENT_CLOSED, "its creator hung up")
 
     # -- sessions that end from inside --
 
     def end_by_client(self, session: Session) -> None:
-        """Ends a session whose client sent ``Browser.close``, even if Chrome ignores that."""
+        """End a session whose client sent ``Browser.close``, even if Chrome ignores that."""
         self._runtime.tasks.start(self._end_after_answer(session))
 
     async def _end_after_answer(self, session: Session) -> None:
-        """Waits first: Chrome answers the command before it exits, and the client is owed that."""
+        """Wait first: Chrome answers the command before it exits, and the client is owed that."""
         try:
             async with asyncio.timeout(self._runtime.settings.close_timeout_s):
                 await session.is_gone.wait()
@@ -98,7 +98,7 @@ class Termination:
             await self.end(session, Reason.CLIENT_CLOSED, "a client closed the browser")
 
     def on_pipe_closed(self, event: PipeClosed) -> None:
-        """Stops a Chrome without a pipe; ``Exited`` gives the reason, unless Chrome sent what no
+        """Stop a Chrome without a pipe; ``Exited`` gives the reason, unless Chrome sent what no
         Chrome sends."""
         session = event.session
         if self._registry.by_key(session.key) is None:
@@ -122,7 +122,7 @@ class Termination:
             session.browser.close(f"The session ended: {session.detail}.")
 
     def on_gone(self, message: wire.Gone) -> None:
-        """Closes a session of which nothing is left."""
+        """Close a session of which nothing is left."""
         session = self._registry.remove(message.key)
         if session is not None:
             session.begin_end(Reason.START_FAILED, "it never started")
@@ -132,7 +132,7 @@ class Termination:
     # -- steps of the ladder --
 
     def _begin(self, session: Session, reason: Reason, detail: str) -> bool:
-        """Moves to CLOSING and closes the clients; False where the session was ending already."""
+        """Move to CLOSING and close the clients; False where the session was ending already."""
         if not session.begin_end(reason, detail):
             return False
         if session.browser is not None:
@@ -145,7 +145,7 @@ class Termination:
             self._runtime.supervisor.stop(session.key, self._runtime.settings.term_timeout_s)
 
     async def _close_politely(self, session: Session, browser: Browser) -> bool:
-        """Sends ``Browser.close``; whether nothing was left in time."""
+        """Send ``Browser.close``; whether nothing was left in time."""
         try:
             async with asyncio.timeout(self._runtime.settings.close_timeout_s):
                 try:

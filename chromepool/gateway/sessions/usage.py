@@ -1,4 +1,4 @@
-"""What a session uses."""
+"""The usage of a session."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class WarmChromes:
     def __init__(self) -> None:
         self._waiting: collections.deque[Session] = collections.deque()
         self.taken = 0
-        """How many were handed out to owners."""
+        """Number of sessions handed out to owners."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -28,11 +28,11 @@ class WarmChromes:
         return session in self._waiting
 
     def add(self, session: Session) -> None:
-        """Adds a session that is ready."""
+        """Add a session that is ready."""
         self._waiting.append(session)
 
     def take(self, spec: SessionSpec) -> Session | None:
-        """Takes out the oldest that suits ``spec``; None where none does."""
+        """Take out the oldest that suits ``spec``; None where none does."""
         for session in self._waiting:
             if spec.suits_warm(session.limits):
                 self._waiting.remove(session)
@@ -41,14 +41,14 @@ class WarmChromes:
         return None
 
     def take_any(self) -> Session | None:
-        """Takes out the oldest, to be ended; None where there is none."""
+        """Take out the oldest, to be ended; None where there is none."""
         return self._waiting.popleft() if self._waiting else None
 
     def remove(self, session: Session) -> None:
-        """Takes out a session, if it is there."""
+        """Take out a session, if it is there."""
         if session in self._waiting:
             self._waiting.remove(session)
 
     def on_ending(self, event: SessionEnding) -> None:
-        """Forgets a session that ended while it waited."""
+        """Forget a session that ended while it waited."""
         self.remove(event.session)

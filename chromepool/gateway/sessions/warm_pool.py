@@ -70,7 +70,7 @@ class WarmPool:
         return None
 
     async def _wake(self, session: Session, spec: SessionSpec) -> bool:
-        """Thaws a Chrome and gives it to its owner; False when it does not answer."""
+        """Thaw a Chrome and give it to its owner; False when it does not answer."""
         if session.state is State.FROZEN:
             session.move(State.READY)
         self._runtime.supervisor.thaw(session.key, spec.limits)
@@ -86,7 +86,7 @@ class WarmPool:
     # -- filling up --
 
     def refill(self, pause_s: float = REFILL_S) -> None:
-        """Starts missing Chromes in the background, one after the other, after a pause."""
+        """Start missing Chromes in the background, one after the other, after a pause."""
         if not self._filling and self._lacks():
             self._filling = True
             self._runtime.tasks.start(self._fill(pause_s))
@@ -106,7 +106,7 @@ class WarmPool:
             self._filling = False
 
     def add(self, session: Session) -> None:
-        """Keeps a session without an owner, frozen soon, unless its slot was taken meanwhile."""
+        """Keep a session without an owner, frozen soon, unless its slot was taken meanwhile."""
         if self._admission.is_crowded():
             self._termination.end_later(session, Reason.DRAINED, "its place was needed")
             return
@@ -123,7 +123,7 @@ class WarmPool:
     # -- making room --
 
     async def make_room(self) -> None:
-        """Ends warm Chromes while their slots or their memory are needed for a session."""
+        """End warm Chromes while their slots or their memory are needed for a session."""
         while self._admission.needs_room():
             session = self._warm.take_any()
             if session is None:
@@ -131,7 +131,7 @@ class WarmPool:
             await self._termination.end(session, Reason.DRAINED, "its place was needed")
 
     def end_surplus(self) -> None:
-        """Ends warm Chromes beyond the number wanted, and those with limits of other settings."""
+        """End warm Chromes beyond the number wanted, and those with limits of other settings."""
         standard = self._runtime.settings.session_limits
         why = "the pool wants fewer in reserve, or others"
         stale = [session for session in self._warm if session.limits != standard]
