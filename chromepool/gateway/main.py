@@ -26,10 +26,9 @@ from chromepool.gateway.handover import release
 from chromepool.gateway.handover.adopt import Adopter
 from chromepool.gateway.history.recorder import HistoryRecorder
 from chromepool.gateway.http.admin import DRAINER
-from chromepool.gateway.http.control import Control
-from chromepool.gateway.http.devtools import DevTools
 from chromepool.gateway.http.identity import by_credentials
 from chromepool.gateway.http.metrics import measure
+from chromepool.gateway.http.routes import control_app, devtools_app
 from chromepool.gateway.http.server import Server
 from chromepool.gateway.log import get_logger, on_loop_fault, set_up
 from chromepool.gateway.monitor.alert_loop import AlertLoop
@@ -143,8 +142,8 @@ class _Gateway:
         control, devtools = socket.socket(fileno=CONTROL_FD), socket.socket(fileno=DEVTOOLS_FD)
         identify = by_credentials(manager)
         apps = (
-            (Control(manager, creator, identify, authority_of(devtools)).app(), control),
-            (DevTools(manager, creator).app(), devtools),
+            (control_app(manager, creator, identify, authority_of(devtools)), control),
+            (devtools_app(manager, creator), devtools),
         )
         for app, _ in apps:
             measure(app, self._metrics)
