@@ -25,17 +25,19 @@ import tenacity
 
 from chromepool.config import default_runtime_dir
 from chromepool.errors import ChromepoolError, DaemonUnreachable, InvalidRequest
-from chromepool.schema.admin import DrainRequest, DrainView, ReloadView
-from chromepool.schema.history import HistoryPage, PastSessionWithEvents
-from chromepool.schema.session import (
-    CreateSession,
-    Problem,
+from chromepool.schema import routes
+from chromepool.schema.admin import (
+    DrainRequest,
+    DrainView,
     QueueView,
-    SessionList,
-    SessionView,
+    ReloadView,
     StatusView,
     WaiterView,
 )
+from chromepool.schema.history import HistoryPage, PastSessionWithEvents
+from chromepool.schema.problem import Problem
+from chromepool.schema.routes import Route
+from chromepool.schema.session import CreateSession, SessionList, SessionView
 
 T = TypeVar("T")
 _BASE = "http://chromepool"
@@ -152,11 +154,18 @@ class Client:
         reraise=True,
     )
     async def _ask(
-        self, method: str, path: str, body: bytes | None = None, wait_s: float = 0.0
+        self,
+        route: Route,
+        body: bytes | None = None,
+        *,
+        session_id: str = "",
+        query: Mapping[str, object] | None = None,
+        wait_s: float = 0.0,
     ) -> bytes:
+        url = route.url(query, id=session_id)
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S + wait_s)
         try:
-            async with self._http.request(method, path, data=body, timeout=timeout) as answer:
+            async with self._http.request(route.method, url, data=body, timeout=timeout) as answer:
                 data = await answer.read()
                 if answer.status >= 400:
                     raise _refusal(data, answer)
@@ -184,8 +193,8 @@ class Client:
             request = msgspec.convert(options, CreateSession)
         except msgspec.ValidationError as error:
             raise InvalidRequest(f"These are not a session's options: {error}.") from error
-        query = f"?wait={wait_s:g}" if wait_s else ""
-        data = await self._ask("POST", f"/v1/sessions{query}", msgspec.json.encode(request), wait_s)
+        body, query = msgspec.json.encode(request), {"wait": wait_s}
+        data = await self._ask(routes.CREATE_SESSION, body, query=query, wait_s=wait_s)
         return msgspec.json.decode(data, type=SessionView)
 
     @contextlib.asynccontextmanager
@@ -204,26 +213,26 @@ class Client:
 
     async def list(self, *, ended: bool = False) -> list[SessionView]:
         """The sessions that run; with ``ended`` also those that are over."""
-        data = await self._ask("GET", "/v1/sessions" + ("?all=1" if ended else ""))
+        data = await self._ask(routes.LIST_SESSIONS, query={"all": int(ended)})
         return msgspec.json.decode(data, type=SessionList).sessions
 
     async def show(self, session_id: str) -> SessionView:
         """One session."""
-        data = await self._ask("GET", _path(session_id))
+        data = await self._ask(routes.SHOW_SESSION, session_id=session_id)
         return msgspec.json.decode(data, type=SessionView)
 
     async def keepalive(self, session_id: str) -> SessionView:
         """Begins a session's idle timeout anew."""
-        data = await self._ask("POST", _path(session_id) + "/keepalive")
+        data = await self._ask(routes.KEEP_ALIVE, session_id=session_id)
         return msgspec.json.decode(data, type=SessionView)
 
     async def delete(self, session_id: str) -> None:
         """Ends a session; nothing of it is left when this returns."""
-        await self._ask("DELETE", _path(session_id))
+        await self._ask(routes.DELETE_SESSION, session_id=session_id)
 
     async def queue(self) -> tuple[WaiterView, ...]:
         """Who waits for a place, the next one first."""
-        data = await self._ask("GET", "/v1/queue")
+        data = await self._ask(routes.LIST_QUEUE)
         return tuple(msgspec.json.decode(data, type=QueueView).waiting)
 
     async def history(
@@ -237,14 +246,14 @@ class Client:
     ) -> HistoryPage:
         """Sessions of the past, the newest first; ``since`` is such as ``2h``, ``after`` is the
         ``next`` of the page before."""
-        given = {"since": since, "owner": owner, "reason": reason, "limit": limit, "after": after}
-        query = urllib.parse.urlencode({name: value for name, value in given.items() if value})
-        return msgspec.json.decode(await self._ask("GET", f"/v1/history?{query}"), type=HistoryPage)
+        query = {"since": since, "owner": owner, "reason": reason, "limit": limit, "after": after}
+        answer = await self._ask(routes.LIST_HISTORY, query=query)
+        return msgspec.json.decode(answer, type=HistoryPage)
 
     async def past(self, session_id: str) -> PastSessionWithEvents:
         """One session of the past, with its events."""
-        path = f"/v1/history/{urllib.parse.quote(session_id, safe='')}"
-        return msgspec.json.decode(await self._ask("GET", path), type=PastSessionWithEvents)
+        answer = await self._ask(routes.SHOW_HISTORY, session_id=session_id)
+        return msgspec.json.decode(answer, type=PastSessionWithEvents)
 
     async def events(self, after: int | None = None) -> AsyncIterator[dict[str, Any]]:
         """What happens to the caller's sessions, as it happens; first what came after the event of
@@ -254,11 +263,12 @@ class Client:
 
         Raises :class:`ApiError` for a refusal, :class:`DaemonUnreachable` when no daemon is there.
         """
+        url = routes.STREAM_EVENTS.url()
         while True:
             headers = {} if after is None else {"Last-Event-ID": str(after)}
             timeout = aiohttp.ClientTimeout(total=None, sock_read=_SILENCE_S)
             try:
-                async with self._http.get("/v1/events", headers=headers, timeout=timeout) as answer:
+                async with self._http.get(url, headers=headers, timeout=timeout) as answer:
                     if answer.status >= 400:
                         raise _refusal(await answer.read(), answer)
                     async for line in answer.content:
@@ -273,30 +283,29 @@ class Client:
 
     async def status(self) -> StatusView:
         """The daemon."""
-        return msgspec.json.decode(await self._ask("GET", "/v1/status"), type=StatusView)
+        return msgspec.json.decode(await self._ask(routes.SHOW_STATUS), type=StatusView)
 
     async def drain(self, *, deadline_s: float | None = None, exit: bool = False) -> DrainView:
         """Has the daemon take no new sessions. Those that still run after ``deadline_s`` are ended
         then, and with ``exit`` the daemon exits once there are none."""
         body = msgspec.json.encode(DrainRequest(deadline_s, exit))
-        return msgspec.json.decode(await self._ask("POST", "/v1/drain", body), type=DrainView)
+        return msgspec.json.decode(await self._ask(routes.DRAIN, body), type=DrainView)
 
     async def undrain(self) -> None:
         """Has it take sessions again."""
-        await self._ask("DELETE", "/v1/drain")
+        await self._ask(routes.CANCEL_DRAIN)
 
     async def draining(self, *, wait_s: float = 0.0) -> DrainView:
         """How far it is; with ``wait_s`` (60 at most) as soon as no session is left or the drain is
         cancelled, or after so long. Raises :class:`ApiError`, also when the gateway leaves then."""
-        query = f"?wait={wait_s:g}" if wait_s else ""
-        answer = await self._ask("GET", f"/v1/drain{query}", wait_s=wait_s)
+        answer = await self._ask(routes.SHOW_DRAIN, query={"wait": wait_s}, wait_s=wait_s)
         return msgspec.json.decode(answer, type=DrainView)
 
     async def reload(self, *, timeout_s: float = 60.0) -> None:
         """Has the daemon read its settings again and a new gateway take over; sessions go on. When
         it returns the new one serves. Raises :class:`ApiError`: the settings have a mistake, or no
         new gateway came up within ``timeout_s``; all is as it was then."""
-        answer = await self._ask("POST", "/v1/reload")
+        answer = await self._ask(routes.RELOAD)
         before = msgspec.json.decode(answer, type=ReloadView).restarts
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -307,10 +316,6 @@ class Client:
                             return
         detail = f"No new gateway has taken over within {timeout_s:g} s; the daemon's log says why."
         raise ApiError(Problem("", "", 0, "not_reloaded", detail), 0)
-
-
-def _path(session_id: str) -> str:
-    return f"/v1/sessions/{urllib.parse.quote(session_id, safe='')}"
 
 
 def _refusal(data: bytes, answer: aiohttp.ClientResponse) -> ApiError:

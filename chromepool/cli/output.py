@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from chromepool.cli.doctor import Finding
+    from chromepool.schema.admin import MemoryStatus, StatusView, WaiterView
     from chromepool.schema.canary import CanaryResult
     from chromepool.schema.history import HistoryPage, PastSession, PastSessionWithEvents
-    from chromepool.schema.session import MemoryStatus, SessionView, StatusView, WaiterView
+    from chromepool.schema.session import SessionView
 
 _MIB = 1024 * 1024
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}

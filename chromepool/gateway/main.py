@@ -27,10 +27,9 @@ from chromepool.gateway.handover import release
 from chromepool.gateway.handover.adopt import Adopter
 from chromepool.gateway.handover.snapshot import SnapshotWriter
 from chromepool.gateway.history.recorder import HistoryRecorder
-from chromepool.gateway.http.control import Control
-from chromepool.gateway.http.devtools import DevTools
 from chromepool.gateway.http.identity import by_credentials
-from chromepool.gateway.http.metrics import measure
+from chromepool.gateway.http.metrics import count_problems
+from chromepool.gateway.http.routes import control_app, devtools_app
 from chromepool.gateway.http.server import Server
 from chromepool.gateway.http.services import Services
 from chromepool.gateway.log import get_logger, on_loop_fault, set_up
@@ -214,11 +213,11 @@ class _Gateway:
         )
         identify = by_credentials(self._runtime)
         apps = (
-            (Control(services, identify, authority_of(devtools)).app(), control),
-            (DevTools(services).app(), devtools),
+            (control_app(services, identify, authority_of(devtools)), control),
+            (devtools_app(services), devtools),
         )
         for app, _ in apps:
-            measure(app, self._metrics)
+            count_problems(app, self._metrics)
         return Server(apps, _HANDLERS_S)
 
     def _finish(self, message: wire.Shutdown | wire.Handover) -> None:

@@ -22,7 +22,7 @@ from chromepool import errors, wire
 from chromepool.gateway.browser.browser import Crash, Traffic
 from chromepool.gateway.bus import EventBus
 from chromepool.gateway.histogram import Histogram
-from chromepool.gateway.http import openapi, problems
+from chromepool.gateway.http import problems
 from chromepool.gateway.monitor.health import HealthChecker
 from chromepool.gateway.monitor.lag import Lag
 from chromepool.gateway.monitor.metric_table import (
@@ -40,6 +40,7 @@ from chromepool.gateway.sessions.session import Session
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason, State, Usage
 from chromepool.psi import read_stall_s
+from chromepool.schema import routes
 from chromepool.supervisor.linux.cgroup.v2 import V2Leaf
 from testing import ROOT
 from testing.cdp import connect, run
@@ -54,7 +55,6 @@ RULES: dict[str, Any] = yaml.safe_load((ROOT / "docs/monitoring/alerts.yaml").re
 DASHBOARD: dict[str, Any] = json.loads(
     (ROOT / "docs/monitoring/chromepool-dashboard.json").read_text()
 )
-POST_SESSIONS = ("post", "/v1/sessions")
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -253,9 +253,9 @@ def test_every_refusal_of_the_document_is_counted_from_0_on(
 ) -> None:
     async def test(it: Scraped) -> None:
         page = await it.page()
-        (create,) = [o for o in openapi.OPERATIONS if (o.method, o.path) == POST_SESSIONS]
-        assert errors.Draining in create.refusals
-        for kind in create.refusals:
+        refusals = routes.CREATE_SESSION.refusals
+        assert errors.Draining in refusals
+        for kind in refusals:
             assert at(page, "creations_refused_total", code=kind.code) == 0
 
     scraped(monkeypatch, test)
@@ -407,7 +407,7 @@ def test_lag_is_measured() -> None:
 
 def assert_bounded(page: bytes, places: int) -> None:
     """Label sets are those declared: none grows with what sessions or callers do."""
-    codes = {kind.code for kind in problems.STATUSES} | set(problems._HTTP_CODES.values())
+    codes = {kind.code for kind in problems.STATUSES} | set(problems.HTTP_CODES.values())
     allowed: dict[str, set[str]] = {name: set(values) for name, values in LABELS.items()}
     allowed |= {"slot": {str(n) for n in range(places)}, "code": codes | {"internal", "http_error"}}
     for name, labels in read(page):

@@ -19,8 +19,15 @@ from chromepool.gateway.monitor.metric_table import FAMILIES
 from testing import ROOT
 
 SOURCES = sorted((ROOT / "chromepool").rglob("*.py"))
-_PRONOUNS = set(
-    ["It", "It's", "Its", "One", "One's", "Ones", "Those", "These", "This", "That", "They", "Their", "Them", "He", "She", "His", "Her", "We", "Our", "You", "Your", "What", "Whatever", "Which", "Who", "Whoever", "Whom", "Whose", "When", "Whenever", "Where", "Wherever", "Whether", "Why", "How", "As", "So", "Such", "Somebody", "Somebody's", "Someone", "Something", "Nobody", "Nothing", "Anybody", "Anything", "Everybody", "Everything", "If", "And", "Or", "But", "Nor", "Likewise", "Also", "Of", "Than", "Then", "Same"]
+_PRONOUNS = frozenset(
+    re.findall(
+        r"\S+",
+        "It It's Its One One's Ones Those These This That They Their Them He She His Her "
+        "We Our You Your What Whatever Which Who Whoever Whom Whose When Whenever Where "
+        "Wherever Whether Why How As So Such Somebody Somebody's Someone Something Nobody "
+        "Nothing Anybody Anything Everybody Everything If And Or But Nor Likewise Also Of "
+        "Than Then Same ",
+    )
 )
 _OUT = re.compile(
     r"\banew\b|\bbeside\b|\bbesides these\b|\blets? go\b|\bso long\b|\bso many\b|\bgoes on\b"

@@ -1,4 +1,4 @@
-"""What the API shows of sessions."""
+"""From a session to what the API shows of it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _exit(session: Session) -> ExitView | None:
 
 
 def show(session: Session, usage: Usage, host: Host, authority: str) -> SessionView:
-    """A session as JSON; ``authority`` is the host and port people reach the endpoint at."""
+    """Show a session; ``authority`` is the host and port of the DevTools endpoint."""
     base = f"{authority}/sessions/{session.id}"
     browser = session.browser
     crashes = browser.crashes if browser else session.crashes
@@ -67,7 +67,7 @@ def show(session: Session, usage: Usage, host: Host, authority: str) -> SessionV
 
 
 def json_response(body: object, status: int = 200) -> web.Response:
-    """``body`` as JSON."""
+    """Make a response whose body is JSON."""
     return web.Response(
         body=msgspec.json.encode(body), status=status, content_type="application/json"
     )

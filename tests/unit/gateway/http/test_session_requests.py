@@ -18,22 +18,32 @@ from chromepool import chrome_options as launch
 from chromepool.config import Settings
 from chromepool.errors import InvalidRequest
 from chromepool.gateway.browser.hooks.emulation import Emulation, Viewport
-from chromepool.gateway.http import problems, session_requests
+from chromepool.gateway.http import browserless, problems, session_requests
+from chromepool.gateway.http.requests import preferred_wait, read_json, read_query, seconds
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import ChromeOptions, Limits
-from chromepool.schema.session import CreateSession
+from chromepool.schema.session import ConnectParams, CreateSession
 from chromepool.setting import MIB
 
 MONTH_S = 30 * 86400
 OWN = Settings()
 
 
+def read_body(data: bytes) -> CreateSession:
+    return read_json(data, CreateSession)
+
+
 def body(**fields: Any) -> CreateSession:
-    return session_requests.read_body(json.dumps(fields).encode())
+    return read_body(json.dumps(fields).encode())
 
 
 def query(*pairs: tuple[str, str]) -> CreateSession:
-    return session_requests.read_query(MultiDict(pairs))
+    return browserless.read_connect_query(MultiDict(pairs))
+
+
+def read_seconds(text: str | None, name: str, most: float) -> float:
+    params = read_query(MultiDict({} if text is None else {name: text}), ConnectParams)
+    return seconds(getattr(params, name), most)
 
 
 def order_of(
@@ -58,15 +68,11 @@ def refused_query(*pairs: tuple[str, str]) -> str:
 
 
 def test_no_body_is_an_empty_one() -> None:
-    assert (
-        session_requests.read_body(b"")
-        == session_requests.read_body(b"{}")
-        == session_requests.read_body(b" { }\n")
-    )
+    assert read_body(b"") == read_body(b"{}") == read_body(b" { }\n")
 
 
 def test_an_empty_order_is_the_operators() -> None:
-    spec = order_of(session_requests.read_body(b""))
+    spec = order_of(read_body(b""))
     assert spec == SessionSpec("uid:1000", OWN.session_limits, idle_timeout_s=OWN.idle_timeout_s)
     assert spec.grace_s is None
 
@@ -136,7 +142,7 @@ def test_all_of_a_body_is_in_its_order() -> None:
 )
 def test_the_error_says_where_a_body_is_wrong(data: bytes, where: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        session_requests.read_body(data)
+        read_body(data)
     assert where in caught.value.detail
 
 
@@ -273,7 +279,7 @@ def test_without_a_max_age_a_session_may_have_any() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"),
+    ("text", "found"),
     [
         (None, 0.0),
         ("0", 0.0),
@@ -286,8 +292,8 @@ def test_without_a_max_age_a_session_may_have_any() -> None:
         ("999999999.999999999", 60.0),
     ],
 )
-def test_seconds(text: str | None, seconds: float) -> None:
-    assert session_requests.read_seconds(text, "wait", 60.0) == seconds
+def test_seconds(text: str | None, found: float) -> None:
+    assert read_seconds(text, "wait", 60.0) == found
 
 
 @pytest.mark.parametrize(
@@ -299,8 +305,8 @@ def test_seconds(text: str | None, seconds: float) -> None:
 )
 def test_what_is_no_seconds(text: str) -> None:
     with pytest.raises(InvalidRequest, match="is not a number of seconds") as caught:
-        session_requests.read_seconds(text, "keepalive", 60.0)
-    assert caught.value.detail.startswith("keepalive=")
+        read_seconds(text, "keepalive", 60.0)
+    assert caught.value.detail.startswith("The parameter keepalive=")
     assert len(caught.value.detail) < 250
 
 
@@ -328,7 +334,7 @@ def test_what_is_no_seconds(text: str) -> None:
     ],
 )
 def test_the_wait_in_a_prefer_header(prefer: str | None, wait: str | None) -> None:
-    assert session_requests.preferred_wait(prefer) == wait
+    assert preferred_wait(prefer) == wait
 
 
 # -- flags --
@@ -776,7 +782,7 @@ def test_what_cannot_be_done_is_refused_unless_it_is_off(name: str) -> None:
     for off in nothing:
         assert launched(**{name: off}) == body()
     for on in (True, "x", 1, ["x"], {"x": 1}):
-        assert f"launch.{name} is not something" in refused_query(
+        assert f"launch.{name} is not supported" in refused_query(
             ("launch", json.dumps({name: on}))
         )
 
@@ -959,10 +965,10 @@ LAUNCH_KEYS = st.sampled_from(
 PARAMETERS = st.sampled_from(
     [
         *sorted(
-            session_requests._PLAIN
-            | session_requests._LIMITS
-            | set(session_requests._AS_OPTIONS)
-            | set(session_requests._OURS)
+            browserless._PLAIN
+            | browserless._LIMITS
+            | set(browserless._AS_OPTIONS)
+            | set(browserless._OURS)
         ),
         *("label", "flag", "viewport", "timeout", "launch", "token", "wait"),
     ]
@@ -979,21 +985,21 @@ QUERIES = st.lists(st.tuples(PARAMETERS | TEXTS, VALUES), max_size=5)
 @given(st.binary(max_size=100))
 def test_any_bytes_are_a_request_or_refused(data: bytes) -> None:
     with contextlib.suppress(InvalidRequest):
-        order_of(session_requests.read_body(data))
+        order_of(read_body(data))
 
 
 @hypothesis_settings(deadline=None)
 @given(st.dictionaries(FIELDS, JSON, max_size=4) | JSON)
 def test_any_json_is_a_request_or_refused(value: Any) -> None:
     with contextlib.suppress(InvalidRequest):
-        order_of(session_requests.read_body(json.dumps(value).encode()))
+        order_of(read_body(json.dumps(value).encode()))
 
 
 @hypothesis_settings(deadline=None)
 @given(QUERIES)
 def test_any_query_is_a_request_or_refused(pairs: list[tuple[str, str]]) -> None:
     with contextlib.suppress(InvalidRequest):
-        spec = order_of(session_requests.read_query(MultiDict(pairs)))
+        spec = order_of(browserless.read_connect_query(MultiDict(pairs)))
         launch.check(spec.chrome_options, "")
         assert spec.limits.memory_bytes <= OWN.session_limits.memory_bytes
         assert spec.limits.pids <= OWN.session_limits.pids
@@ -1012,16 +1018,16 @@ def test_no_query_turns_the_sandbox_off(flags: list[str]) -> None:
 @given(st.text(st.characters()) | NUMBERS, st.floats(0, 1e6))
 def test_any_text_is_seconds_in_bounds_or_refused(text: str, most: float) -> None:
     with contextlib.suppress(InvalidRequest):
-        assert 0 <= session_requests.read_seconds(text, "wait", most) <= most
+        assert 0 <= read_seconds(text, "wait", most) <= most
 
 
 @hypothesis_settings(deadline=None)
 @given(st.text(st.characters()) | st.text("wait=;, \"'0aW"))
 def test_any_prefer_header_has_a_wait_or_none(text: str) -> None:
-    found = session_requests.preferred_wait(text)
+    found = preferred_wait(text)
     assert found is None or found in text
     with contextlib.suppress(InvalidRequest):
-        session_requests.read_seconds(found, "wait", 60.0)
+        read_seconds(found, "wait", 60.0)
 
 
 @hypothesis_settings(deadline=None)
@@ -1076,4 +1082,4 @@ def test_a_line_end_at_the_end_is_refused(name: str, value: str) -> None:
 def test_only_plain_digits_are_numbers(text: str) -> None:
     refused_query(("timeout", text))
     with pytest.raises(InvalidRequest):
-        session_requests.read_seconds(text, "wait", 60)
+        read_seconds(text, "wait", 60)
