@@ -1,7 +1,7 @@
-"""Prints docs/reference/cli.md: the commands as click knows them, with what docs/parts/cli.md adds.
+"""Print docs/reference/cli.md: click's help of the commands, with the text of docs/parts/cli.md.
 
-A heading ``## chromepool NAME`` there is followed by what click says of that command, and then by
-the text below the heading. Commands without a heading follow at the end.
+Each heading ``## chromepool NAME`` there is followed by the help of that command, and then by the
+text below the heading. Commands without a heading follow at the end.
 
 Usage: python docs/generate_cli.py > docs/reference/cli.md
 """
@@ -22,8 +22,8 @@ _HEADING = re.compile(r"^## chromepool (\S+)$", re.MULTILINE)
 
 
 def _cell(text: str) -> str:
-    """A text in a table. GitHub takes a bar for the end of a cell, MkDocs shows a backslash before
-    one in code; both know the entity."""
+    """Escape text for a table. GitHub takes a bar for the end of a cell, MkDocs shows a backslash
+    before one in code, and both know the entity."""
     return html.escape(text, quote=False).replace("|", "&#124;").replace("\n", " ")
 
 
@@ -46,13 +46,13 @@ def _options(command: click.Command, context: click.Context) -> str:
 
 
 def _settings(command: click.Command) -> set[str]:
-    """The settings, if the command takes all of them; they have a page of their own."""
+    """The settings, if the command takes all of them; another page lists them."""
     names = {parameter.name for parameter in command.params if parameter.name}
     return set(config.FIELDS) if names >= set(config.FIELDS) else set()
 
 
 def _command(name: str) -> str:
-    """A heading, and all that click says of its command."""
+    """A heading, and click's help of its command."""
     command = cli.commands[name]
     context = click.Context(
         command, info_name=name, parent=click.Context(cli, info_name="chromepool")
