@@ -361,7 +361,7 @@ def env_of(name: str) -> str:
 
 
 def parse(name: str, value: Any) -> Any:
-    """Return a setting's value from what was written; the ValueError says what is wrong with it."""
+    """Parse a value of a setting; the ValueError completes a sentence that begins with it."""
     return parse_value(TYPES[name], FIELDS[name].metadata, value)
 
 
