@@ -96,7 +96,7 @@ class Limits:
     )
     cpu_weight: int = _limit(
         100,
-        "CPU weight of one session beside the others, as in cgroup v2.",
+        "CPU weight of one session relative to the others, as in cgroup v2.",
         low=1,
         high=10_000,
         adjustable=True,

@@ -1,4 +1,4 @@
-"""How one setting is declared, and how its value is read from text.
+"""Declaration of one setting, and the parsing of its value.
 
 :class:`chromepool.config.Settings` and :class:`chromepool.model.Limits` are tables of such
 declarations; the configuration, the command line, the API and the references are made from them.
@@ -48,7 +48,7 @@ def setting(
 
 
 def parse_value(kind: type, meta: Mapping[str, Any], value: Any) -> Any:
-    """Return what was written as a value of ``kind``; the ValueError says what is wrong with it."""
+    """Parse a value that was written; the ValueError completes a sentence that begins with it."""
     if kind is bool:
         return _parse_bool(value)
     if kind is str:

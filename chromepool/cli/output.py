@@ -121,7 +121,7 @@ def print_session(session: SessionView) -> None:
     _print_rows(rows)
 
 
-def _room(memory: MemoryStatus) -> str:
+def _memory(memory: MemoryStatus) -> str:
     left = "" if memory.left_bytes is None else f"{memory.left_bytes // _MIB} MiB left"
     return left if memory.cap_bytes is None else f"{left}, cap {memory.cap_bytes // _MIB} MiB"
 
@@ -135,7 +135,7 @@ def print_status(status: StatusView) -> None:
         "waiting": f"{status.queue.now} of {status.queue.max}",
         "warm": f"{warm.waiting} of {warm.wanted}, {warm.taken} taken",
         "limits": f"{status.limits.cgroup}: {', '.join(status.limits.enforced) or 'none'}",
-        "memory": _room(status.memory),
+        "memory": _memory(status.memory),
         "Chrome": status.host.chrome,
     }
     if status.drain.draining:
@@ -203,8 +203,8 @@ def print_past(session: PastSessionWithEvents) -> None:
         "peak": _mebibytes(_used(session, "memory_peak_bytes")),
     }
     for event in session.events:
-        told = [f"{name}={value}" for name, value in event.fields.items() if name != "usage"]
-        rows[event.at.isoformat()] = f"{event.name} {', '.join(told)}"
+        fields = [f"{name}={value}" for name, value in event.fields.items() if name != "usage"]
+        rows[event.at.isoformat()] = f"{event.name} {', '.join(fields)}"
     _print_rows(rows)
 
 

@@ -1,4 +1,4 @@
-"""What the commands share: the options before the command, requests to the daemon, and output."""
+"""Shared parts of the commands: the options before them, requests to the daemon, output."""
 
 from __future__ import annotations
 

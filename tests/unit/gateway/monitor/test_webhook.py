@@ -324,7 +324,7 @@ def test_urls(url: str) -> None:
     ],
 )
 def test_what_is_no_url_is_not_repeated(url: str) -> None:
-    with pytest.raises(ConfigError, match="--webhook-url: webhook_url is no http") as caught:
+    with pytest.raises(ConfigError, match="--webhook-url: webhook_url is not an http") as caught:
         config_sources.load({"webhook_url": url}, {})
     assert "hush" not in str(caught.value)
 
@@ -343,7 +343,7 @@ def test_the_key_is_read_from_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o644])
 def test_a_key_that_everybody_can_read_is_none(tmp_path: Path, mode: int) -> None:
-    with pytest.raises(ConfigError, match="by everybody"):
+    with pytest.raises(ConfigError, match="by every user"):
         tokens.load_secret(_key(tmp_path, SECRET, mode))
 
 
