@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime
 import http.server
 import json
 import logging
@@ -17,10 +18,10 @@ import pytest
 
 from chromepool import config
 from chromepool.config import Settings
-from chromepool.gateway.history.database import AlertRow, EventRow
 from chromepool.gateway.history.queries import AlertState
 from chromepool.gateway.monitor.alert_loop import AlertLoop, disk
 from chromepool.gateway.monitor.alerts import Alerts, Cleared, Raised, Recent, Rule, Snapshot, rules
+from chromepool.gateway.sessions.events import Alert, Event
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason
 from tests.conftest import Misbehaving
@@ -30,6 +31,7 @@ from tests.test_creation import LIMITS, FakeBrowser, Pool
 from tests.test_handover import HOWS, replace
 
 GB = 1_000_000_000
+LONG_AGO = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 CALM = Snapshot(sessions=0, max_sessions=10, memory=0.1, disk_free=90 * GB, disk_size=100 * GB)
 
 
@@ -303,9 +305,9 @@ class Notebook:
     """A journal, as far as alerts need one."""
 
     def __init__(self) -> None:
-        self.standing: list[AlertRow] = []
+        self.standing: list[Alert] = []
 
-    def stand(self, alerts: list[AlertRow]) -> None:
+    def set_alerts(self, alerts: list[Alert]) -> None:
         self.standing = alerts
 
 
@@ -324,7 +326,7 @@ def test_what_an_earlier_gateway_raised_is_not_raised_again_and_is_cleared(
         second = Watched(monkeypatch, max_sessions=1)
         second.manager.journal = notebook  # type: ignore[assignment]
         session = await second.creator.create(SessionSpec("a", LIMITS))
-        past = AlertState([*notebook.standing, AlertRow("bygone", "warning", 0, "")], [])
+        past = AlertState([*notebook.standing, Alert("bygone", "warning", LONG_AGO, "")], [])
         second.watch.resume(past, raised.since.timestamp() + 60)
         assert second.manager.alerts == {"sessions": raised}, "before it has looked"
         second.watch.step()
@@ -343,8 +345,9 @@ def test_what_an_earlier_gateway_raised_is_not_raised_again_and_is_cleared(
 def test_ends_that_an_earlier_gateway_saw_count_for_as_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def end(ago_s: float, reason: str) -> EventRow:
-        return EventRow(1, 1000 - ago_s, "session.closing", fields={"reason": reason})
+    def end(ago_s: float, reason: str) -> Event:
+        at = datetime.datetime.fromtimestamp(1000 - ago_s, datetime.UTC)
+        return Event(1, at, "session.closing", fields={"reason": reason})
 
     async def main() -> None:
         pool = Watched(monkeypatch, alert_crashes=2)

@@ -48,9 +48,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 OF_THE_SUPERVISOR = {
     "cli.main": {"systemd.after_stop", "main"},
     "cli.doctor": {"chrome.command_line", "host"},
-    "gateway.main": {"gateway.process", "linux.rlimits", "linux.uids"},
+    "gateway.main": {"gateway.process", "history_folder", "linux.rlimits", "linux.uids"},
     "gateway.monitor.metrics": {"linux.cgroup.tree"},
-    "gateway.history.recorder": {"history_folder"},
 }
 """Who above the supervisor takes what of it, other than over the wire."""
 SUPERVISORS_OWN = {"prctl", "psutil", "chromepool"}

@@ -22,9 +22,12 @@ import prctl
 
 from chromepool import canary, wire
 from chromepool.config import Settings
+from chromepool.errors import SessionNotFound
 from chromepool.gateway.handover import release
 from chromepool.gateway.handover.adopt import Adopter
+from chromepool.gateway.history.database import Database
 from chromepool.gateway.history.recorder import HistoryRecorder
+from chromepool.gateway.history.writer import HistoryWriter
 from chromepool.gateway.http.admin import DRAINER
 from chromepool.gateway.http.control import Control
 from chromepool.gateway.http.devtools import DevTools
@@ -40,7 +43,9 @@ from chromepool.gateway.monitor.webhook import Webhook
 from chromepool.gateway.sessions.creation import Creator
 from chromepool.gateway.sessions.deadlines import Sweeper
 from chromepool.gateway.sessions.drain import Drainer
+from chromepool.gateway.sessions.events import Event
 from chromepool.gateway.sessions.manager import Manager
+from chromepool.gateway.sessions.session import Session
 from chromepool.gateway.supervisor import SupervisorClient
 from chromepool.supervisor.gateway.process import (
     CONTROL_FD,
@@ -49,6 +54,7 @@ from chromepool.supervisor.gateway.process import (
     EVIDENCE_SIGNAL,
     WIRE_FD,
 )
+from chromepool.supervisor.history_folder import journal_folder
 from chromepool.supervisor.linux.rlimits import raise_file_limit
 from chromepool.supervisor.linux.uids import become
 
@@ -129,7 +135,8 @@ class _Gateway:
         self._creator = creator = Creator(manager)
         self._adopter = Adopter(manager, creator)
         manager.events.hold()
-        self._chronicle = HistoryRecorder(manager) if settings.journal else None
+        self._history = self._make_history() if settings.journal else None
+        manager.journal = self._history
         manager.link = SupervisorClient(sock, manager)
         self._metrics = Metrics(manager, creator)
         self._webhook = Webhook(lambda: (manager.settings.webhook_url, manager.webhook_secret))
@@ -137,6 +144,20 @@ class _Gateway:
         self._metrics.sources += [self._watch.write, self._webhook.write]
         self._drainer = Drainer(manager, creator, told.drain)
         self._server = self._make_server()
+
+    def _make_history(self) -> HistoryWriter:
+        settings, events = self._manager.settings, self._manager.events
+        path = journal_folder(settings) / "journal.db"
+        writer = HistoryWriter(Database(path, settings.journal_sessions, settings.journal_days))
+        recorder = HistoryRecorder(writer)
+        events.watch(lambda event: recorder.on_event(event, self._session_of(event)))
+        return writer
+
+    def _session_of(self, event: Event) -> Session | None:
+        try:
+            return None if event.session_id is None else self._manager.get(event.session_id)
+        except SessionNotFound:
+            return None
 
     def _make_server(self) -> Server:
         manager, creator = self._manager, self._creator
@@ -160,11 +181,12 @@ class _Gateway:
         ends every session, or leaves them to the next gateway, and returns."""
         manager = self._manager
         await manager.link.adopted(self._told.adopting)
-        if self._chronicle is not None:
-            await self._chronicle.start(self._adopter.ids)
-            self._watch.resume(await self._chronicle.recall(WINDOW_S), time.time())
-        if manager.events.holding:  # no journal knows how many events there were
-            manager.events.number_on(0)
+        last = 0
+        if self._history is not None:
+            last = await self._history.start(self._adopter.ids)
+            now = time.time()
+            self._watch.resume(await self._history.alert_state(now - WINDOW_S), now)
+        manager.events.number_on(last)
         await self._adopter.settle(_ADOPTING_S)
         await self._server.start()
         manager.link.ready()
@@ -177,8 +199,8 @@ class _Gateway:
             await self._leave_sessions(farewell.timeout_s)
         else:
             await self._end_sessions(farewell.timeout_s)
-        if self._chronicle is not None:
-            await self._chronicle.close(_JOURNAL_S)
+        if self._history is not None:
+            await self._history.close(_JOURNAL_S)
         await self._server.close()
         sending.cancel()
         self._webhook.close()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import datetime
 from collections.abc import Iterator
 
 import msgspec
 from aiohttp import web
 
 from chromepool.errors import HistoryUnavailable, InvalidRequest, TooManyListeners
-from chromepool.gateway.history.database import EventRow
+from chromepool.gateway.history.queries import events_between
 from chromepool.gateway.http.identity import Identify, Identity
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.sessions.events import Event, Listener
@@ -48,12 +47,6 @@ def _after(request: web.Request) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 16):
         raise InvalidRequest("Last-Event-ID is the number of an event.")
     return int(text)
-
-
-def _event(note: EventRow) -> Event:
-    """One that the journal has kept."""
-    at = datetime.datetime.fromtimestamp(note.at, datetime.UTC)
-    return Event(note.number, at, note.name, note.session_id, note.owner, dict(note.fields))
 
 
 class _Reader:
@@ -139,17 +132,17 @@ class Stream:
             missed = await self._missed(reader.reached, events.first)
             if not missed:
                 break
-            for note in missed:
-                await reader.tell(_event(note))
+            for event in missed:
+                await reader.tell(event)
         ahead = reader.reached > events.last  # it knows a daemon of which nothing is left
         if ahead or reader.reached < events.last < events.first:
             await reader.lose(events.last)
 
-    async def _missed(self, after: int, before: int) -> list[EventRow]:
+    async def _missed(self, after: int, before: int) -> list[Event]:
         if self._manager.journal is None:
             return []
         try:
-            return await self._manager.journal.told(after, before)
+            return await self._manager.journal.read(events_between, after, before)
         except HistoryUnavailable as error:
             log.warning("events.unread", error=error)
             return []

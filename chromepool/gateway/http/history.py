@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 import time
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from chromepool.errors import HistoryUnavailable, InvalidRequest, SessionNotFound
-from chromepool.gateway.history.database import EventRow, SessionRow
-from chromepool.gateway.history.queries import HistoryQuery
+from chromepool.gateway.history.queries import HistoryQuery, find_session, find_sessions
 from chromepool.gateway.history.writer import HistoryWriter
 from chromepool.gateway.http.identity import Identify, Identity
 from chromepool.gateway.http.views import json_response
@@ -21,31 +19,6 @@ from chromepool.schema import history as schema
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DEFAULT = 100
 _ID = re.compile("[0-9a-f]{1,64}")
-
-
-def _utc(seconds: float) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-
-
-def _values(life: SessionRow) -> dict[str, Any]:
-    """A life's as the API names them."""
-    return {
-        "id": life.id,
-        "owner": life.owner,
-        "labels": dict(life.labels),
-        "created_at": _utc(life.created_at),
-        "ended_at": None if life.ended_at is None else _utc(life.ended_at),
-        "reason": life.reason,
-        "detail": life.detail,
-        "warm": life.warm,
-        "limits": dict(life.limits),
-        "usage": None if life.usage is None else dict(life.usage),
-        "exit": None if life.exit is None else dict(life.exit),
-    }
-
-
-def _event(note: EventRow) -> schema.PastEvent:
-    return schema.PastEvent(note.number, _utc(note.at), note.name, dict(note.fields))
 
 
 def _matching(query: Any, name: str, pattern: str, said: str) -> str | None:
@@ -75,16 +48,14 @@ def question_of(query: Any, identity: Identity) -> HistoryQuery | None:
     if owner is not None and not identity.sees(owner):
         return None
     ago = None if since is None else time.time() - int(since[:-1]) * _UNITS[since[-1]]
-    # One more than asked for tells whether there is a next page.
-    return HistoryQuery(owner, ago, reason, None if after is None else int(after), most + 1)
+    return HistoryQuery(owner, ago, reason, None if after is None else int(after), most)
 
 
 def status_of(journal: HistoryWriter | None) -> schema.JournalStatus:
     """The journal in ``GET /v1/status``."""
     if journal is None:
         return schema.JournalStatus(enabled=False)
-    state = journal.state
-    return schema.JournalStatus(True, state.error, state.waiting, state.dropped)
+    return schema.JournalStatus(True, journal.error, journal.waiting, journal.dropped)
 
 
 class History:
@@ -109,19 +80,15 @@ class History:
         journal = self._journal()
         if question is None:
             return json_response(schema.HistoryPage([], None))
-        found = await journal.find(question)
-        shown = found[: question.limit - 1]
-        cursor = str(shown[-1][0]) if len(found) > len(shown) else None
-        sessions = [schema.PastSession(**_values(life)) for _, life in shown]
-        return json_response(schema.HistoryPage(sessions, cursor))
+        return json_response(await journal.read(find_sessions, question))
 
     async def show(self, request: web.Request) -> web.Response:
         """``GET /v1/history/{id}``: one session and what happened to it."""
         identity = self._identify(request)
         journal, session_id = self._journal(), request.match_info["id"]
-        found = await journal.show(session_id) if _ID.fullmatch(session_id) else None
-        if found is None or not identity.sees(found[0].owner):
+        found = None
+        if _ID.fullmatch(session_id):
+            found = await journal.read(find_session, session_id)
+        if found is None or not identity.sees(found.owner):
             raise SessionNotFound("There is no session of this id.")
-        life, notes = found
-        events = [_event(note) for note in notes]
-        return json_response(schema.PastSessionWithEvents(**_values(life), events=events))
+        return json_response(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import datetime
 import os
 import platform
@@ -13,7 +14,6 @@ from typing import Any
 
 from chromepool.gateway.capacity import memory, pressure
 from chromepool.gateway.capacity.autoscale import Load
-from chromepool.gateway.history.database import AlertRow
 from chromepool.gateway.history.queries import AlertState
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.monitor.alerts import Alerts, Cleared, Raised, Recent, Snapshot, rules
@@ -68,16 +68,16 @@ class AlertLoop:
         cleared if it is over. ``now`` in seconds since 1970; to be called before :meth:`run`."""
         clock = self._manager.clock()
         known = {rule.name: rule.severity for rule in rules(self._manager.settings)}
-        for one in past.standing:
+        for one in past.alerts:
             if one.name not in known:  # of another version
                 log.warning("alert.unknown", alert=one.name)
                 continue
-            since = datetime.datetime.fromtimestamp(one.since, datetime.UTC)
             severity = known[one.name]
-            self._manager.alerts[one.name] = Alert(one.name, severity, since, one.text)
-            self.alerts.resume(one.name, clock - (now - one.since), one.text)
-        for note in past.endings:
-            self._count(note.fields.get("reason"), clock - max(0.0, now - note.at))
+            self._manager.alerts[one.name] = dataclasses.replace(one, severity=severity)
+            self.alerts.resume(one.name, clock - (now - one.since.timestamp()), one.text)
+        for event in past.endings:
+            ago_s = max(0.0, now - event.at.timestamp())
+            self._count(event.fields.get("reason"), clock - ago_s)
 
     def _on_event(self, event: Event) -> None:
         if event.name == "session.closing":
@@ -147,10 +147,7 @@ class AlertLoop:
     def _remember(self) -> None:
         """For the next gateway."""
         if self._manager.journal is not None:
-            raised = self._manager.alerts.values()
-            self._manager.journal.stand(
-                [AlertRow(a.name, a.severity, a.since.timestamp(), a.text) for a in raised]
-            )
+            self._manager.journal.set_alerts(list(self._manager.alerts.values()))
 
     def write(self, sheet: MetricsPage) -> None:
         """Its part of the metrics."""
