@@ -26,7 +26,9 @@ from chromepool.gateway.event_stream import Event, EventStream
 from chromepool.gateway.handover import release
 from chromepool.gateway.handover.adopt import Adopter
 from chromepool.gateway.handover.snapshot import SnapshotWriter
+from chromepool.gateway.history.database import Database
 from chromepool.gateway.history.recorder import HistoryRecorder
+from chromepool.gateway.history.writer import HistoryWriter
 from chromepool.gateway.http.identity import by_credentials
 from chromepool.gateway.http.metrics import count_problems
 from chromepool.gateway.http.routes import control_app, devtools_app
@@ -131,6 +133,11 @@ def subscribe_pool(pool: Pool, deadlines: Deadlines) -> None:
     bus.subscribe(ClientLeft, deadlines.wake)
 
 
+def _make_history(settings: Settings) -> HistoryWriter:
+    path = settings.history_dir / "journal.db"
+    return HistoryWriter(Database(path, settings.journal_sessions, settings.journal_days))
+
+
 class _Gateway:
     """A gateway, put together: its parts, their subscriptions, and its loops."""
 
@@ -151,7 +158,7 @@ class _Gateway:
         runtime.events.hold()  # until the history tells how many there were
         self._pool = pool = make_pool(runtime, welcome.next_key)
         digests = dict(welcome.tokens)
-        self._history = HistoryRecorder(runtime, pool.registry.get) if settings.journal else None
+        self._history = _make_history(settings) if settings.journal else None
         self._snapshots = SnapshotWriter(runtime.supervisor)
         self._adopter = Adopter(
             runtime, pool.registry, pool.connector, pool.termination, pool.warm_pool
@@ -168,7 +175,7 @@ class _Gateway:
             pool.admission,
             canary_failure=lambda: self._canaries.failure,
             send=self._webhook.send,
-            remember=self._history.journal.stand if self._history else lambda rows: None,
+            remember=self._history.set_alerts if self._history else lambda alerts: None,
             failures=welcome.failures,
         )
         writers = (self._alerts.write_metrics, self._webhook.write, self._canaries.write_metrics)
@@ -196,7 +203,8 @@ class _Gateway:
         bus.subscribe(SlotFreed, self._drainer.wake)
         # public events
         if self._history is not None:
-            bus.subscribe(Event, self._history.on_event)
+            recorder = HistoryRecorder(self._history)
+            bus.subscribe(Event, lambda e: recorder.on_event(e, pool.registry.find(e.session_id)))
 
     def _make_server(self, digests: dict[str, str]) -> Server:
         control, devtools = socket.socket(fileno=CONTROL_FD), socket.socket(fileno=DEVTOOLS_FD)
@@ -207,7 +215,7 @@ class _Gateway:
             health=self._health,
             canaries=self._canaries,
             alerts=self._alerts,
-            history=self._history.journal if self._history else None,
+            history=self._history,
             welcome=self._welcome,
             digests=digests,
         )
@@ -229,11 +237,12 @@ class _Gateway:
         then end every session, or leave them to the next gateway."""
         runtime = self._runtime
         await runtime.supervisor.adopted(self._welcome.adopting)
+        last = 0
         if self._history is not None:
-            await self._history.start(self._adopter.ids)
-            self._alerts.resume(await self._history.recall(WINDOW_S), time.time())
-        if runtime.events.holding:  # no history tells how many events there were
-            runtime.events.number_on(0)
+            last = await self._history.start(self._adopter.ids)
+            now = time.time()
+            self._alerts.resume(await self._history.alert_state(now - WINDOW_S), now)
+        runtime.events.number_on(last)
         await self._adopter.settle(_ADOPTING_S)
         await self._server.start()
         runtime.supervisor.ready()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime
 import http.server
 import json
 import logging
@@ -17,7 +18,8 @@ import pytest
 
 from chromepool import config
 from chromepool.config import Settings
-from chromepool.gateway.history.database import AlertRow, EventRow
+from chromepool.gateway.alert import Alert
+from chromepool.gateway.event_stream import Event
 from chromepool.gateway.history.queries import AlertState
 from chromepool.gateway.monitor.alert_loop import AlertLoop, disk
 from chromepool.gateway.monitor.alerts import Alerts, Cleared, Raised, Recent, Rule, Snapshot, rules
@@ -31,6 +33,7 @@ from testing.fakes import FakePool as Pool
 from tests.daemon.test_handover import HOWS, replace
 
 GB = 1_000_000_000
+LONG_AGO = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 CALM = Snapshot(sessions=0, max_sessions=10, memory=0.1, disk_free=90 * GB, disk_size=100 * GB)
 
 
@@ -228,7 +231,7 @@ class Watched(Pool):
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
         super().__init__(monkeypatch, **settings)
         self.sent: list[dict[str, Any]] = []
-        self.remembered: list[AlertRow] = []
+        self.remembered: list[Alert] = []
         self.watch = AlertLoop(
             self.runtime,
             self.admission,
@@ -238,7 +241,7 @@ class Watched(Pool):
         )
         self.runtime.bus.subscribe(SessionEnding, self.watch.on_ending)
 
-    def _remember(self, rows: list[AlertRow]) -> None:
+    def _remember(self, rows: list[Alert]) -> None:
         self.remembered = rows
 
     def told(self) -> list[tuple[str, str]]:
@@ -329,7 +332,7 @@ def test_what_an_earlier_gateway_raised_is_not_raised_again_and_is_cleared(
 
         second = Watched(monkeypatch, max_sessions=1)
         session = await second.creation.create(SessionSpec("a", LIMITS))
-        past = AlertState([*first.remembered, AlertRow("bygone", "warning", 0, "")], [])
+        past = AlertState([*first.remembered, Alert("bygone", "warning", LONG_AGO, "")], [])
         second.watch.resume(past, raised.since.timestamp() + 60)
         assert second.watch.raised == {"sessions": raised}, "before it has looked"
         second.watch.step()
@@ -348,8 +351,9 @@ def test_what_an_earlier_gateway_raised_is_not_raised_again_and_is_cleared(
 def test_ends_that_an_earlier_gateway_saw_count_for_as_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def end(ago_s: float, reason: str) -> EventRow:
-        return EventRow(1, 1000 - ago_s, "session.closing", fields={"reason": reason})
+    def end(ago_s: float, reason: str) -> Event:
+        at = datetime.datetime.fromtimestamp(1000 - ago_s, datetime.UTC)
+        return Event(1, at, "session.closing", fields={"reason": reason})
 
     async def main() -> None:
         pool = Watched(monkeypatch, alert_crashes=2)

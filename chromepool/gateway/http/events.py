@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import datetime
 from collections.abc import Iterator
 
 import msgspec
@@ -13,7 +12,7 @@ from multidict import MultiDict
 
 from chromepool.errors import HistoryUnavailable, TooManyListeners
 from chromepool.gateway.event_stream import Event, Listener
-from chromepool.gateway.history.database import EventRow
+from chromepool.gateway.history.queries import events_between
 from chromepool.gateway.http.identity import Identify, Identity
 from chromepool.gateway.http.requests import read_query
 from chromepool.gateway.http.services import Services
@@ -49,12 +48,6 @@ def _after(request: web.Request) -> int | None:
     if not text:  # browsers send no number before their first event
         return None
     return int(read_query(MultiDict(after=text), EventsParams).after)
-
-
-def _event(note: EventRow) -> Event:
-    """Turn a row of the history into an event."""
-    at = datetime.datetime.fromtimestamp(note.at, datetime.UTC)
-    return Event(note.number, at, note.name, note.session_id, note.owner, dict(note.fields))
 
 
 class _Reader:
@@ -142,17 +135,17 @@ class EventHandlers:
             missed = await self._missed(reader.reached, events.first)
             if not missed:
                 break
-            for note in missed:
-                await reader.send(_event(note))
+            for event in missed:
+                await reader.send(event)
         ahead = reader.reached > events.last  # the client knows events of a daemon that is gone
         if ahead or reader.reached < events.last < events.first:
             await reader.send_lost(events.last)
 
-    async def _missed(self, after: int, before: int) -> list[EventRow]:
+    async def _missed(self, after: int, before: int) -> list[Event]:
         if self._services.history is None:
             return []
         try:
-            return await self._services.history.told(after, before)
+            return await self._services.history.read(events_between, after, before)
         except HistoryUnavailable as error:
             log.warning("events.unread", error=error)
             return []

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 import time
-from typing import Any
 
 from aiohttp import web
 
 from chromepool.errors import HistoryUnavailable, SessionNotFound
-from chromepool.gateway.history.database import EventRow, SessionRow
-from chromepool.gateway.history.queries import HistoryQuery
+from chromepool.gateway.history.queries import HistoryQuery, find_session, find_sessions
 from chromepool.gateway.history.writer import HistoryWriter
 from chromepool.gateway.http.identity import Identify, Identity
 from chromepool.gateway.http.requests import read_query
@@ -21,31 +18,6 @@ from chromepool.schema import history as schema
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _ID = re.compile("[0-9a-f]{1,64}")
-
-
-def _utc(seconds: float) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-
-
-def _values(life: SessionRow) -> dict[str, Any]:
-    """Return the values of a row under the names of the API."""
-    return {
-        "id": life.id,
-        "owner": life.owner,
-        "labels": dict(life.labels),
-        "created_at": _utc(life.created_at),
-        "ended_at": None if life.ended_at is None else _utc(life.ended_at),
-        "reason": life.reason,
-        "detail": life.detail,
-        "warm": life.warm,
-        "limits": dict(life.limits),
-        "usage": None if life.usage is None else dict(life.usage),
-        "exit": None if life.exit is None else dict(life.exit),
-    }
-
-
-def _event(note: EventRow) -> schema.PastEvent:
-    return schema.PastEvent(note.number, _utc(note.at), note.name, dict(note.fields))
 
 
 def make_query(params: schema.HistoryParams, identity: Identity) -> HistoryQuery | None:
@@ -59,16 +31,14 @@ def make_query(params: schema.HistoryParams, identity: Identity) -> HistoryQuery
     if params.since:
         since = time.time() - int(params.since[:-1]) * _UNITS[params.since[-1]]
     after = int(params.after) if params.after else None
-    # A row more than asked for shows that there is a next page.
-    return HistoryQuery(owner, since, params.reason or None, after, params.limit + 1)
+    return HistoryQuery(owner, since, params.reason or None, after, params.limit)
 
 
 def status_of(journal: HistoryWriter | None) -> schema.JournalStatus:
     """Return the state of the journal for ``GET /v1/status``."""
     if journal is None:
         return schema.JournalStatus(enabled=False)
-    state = journal.state
-    return schema.JournalStatus(True, state.error, state.waiting, state.dropped)
+    return schema.JournalStatus(True, journal.error, journal.waiting, journal.dropped)
 
 
 class HistoryHandlers:
@@ -94,19 +64,15 @@ class HistoryHandlers:
         query = make_query(params, identity)
         if query is None:
             return json_response(schema.HistoryPage([], None))
-        found = await journal.find(query)
-        shown = found[: params.limit]
-        cursor = str(shown[-1][0]) if len(found) > len(shown) else None
-        sessions = [schema.PastSession(**_values(life)) for _, life in shown]
-        return json_response(schema.HistoryPage(sessions, cursor))
+        return json_response(await journal.read(find_sessions, query))
 
     async def show(self, request: web.Request) -> web.Response:
         """Show a session and its events."""
         identity = self._identify(request)
         journal, session_id = self._journal(), request.match_info["id"]
-        found = await journal.show(session_id) if _ID.fullmatch(session_id) else None
-        if found is None or not identity.sees(found[0].owner):
+        found = None
+        if _ID.fullmatch(session_id):
+            found = await journal.read(find_session, session_id)
+        if found is None or not identity.sees(found.owner):
             raise SessionNotFound("The history has no session of this id.")
-        life, notes = found
-        events = [_event(note) for note in notes]
-        return json_response(schema.PastSessionWithEvents(**_values(life), events=events))
+        return json_response(found)

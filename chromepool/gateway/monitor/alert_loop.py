@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import datetime
 import os
 import platform
@@ -11,13 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from chromepool.gateway.alert import Alert
 from chromepool.gateway.capacity import memory, pressure
 from chromepool.gateway.capacity.autoscale import Load
-from chromepool.gateway.history.database import AlertRow
 from chromepool.gateway.history.queries import AlertState
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.monitor.alerts import (
-    Alert,
     Alerts,
     Cleared,
     Raised,
@@ -60,7 +60,7 @@ class AlertLoop:
         *,
         canary_failure: Callable[[], str | None],
         send: Callable[[dict[str, Any]], None],
-        remember: Callable[[list[AlertRow]], None],
+        remember: Callable[[list[Alert]], None],
         failures: int = 0,
     ) -> None:
         """``canary_failure`` tells how the last canary ended; ``send`` takes the body for the
@@ -90,15 +90,16 @@ class AlertLoop:
         """
         clock = self._runtime.clock()
         known = {rule.name: rule.severity for rule in rules(self._settings)}
-        for row in past.standing:
-            if row.name not in known:  # of another version
-                log.warning("alert.unknown", alert=row.name)
+        for alert in past.alerts:
+            if alert.name not in known:  # of another version
+                log.warning("alert.unknown", alert=alert.name)
                 continue
-            since = datetime.datetime.fromtimestamp(row.since, datetime.UTC)
-            self.raised[row.name] = Alert(row.name, known[row.name], since, row.text)
-            self._alerts.resume(row.name, clock - (now - row.since), row.text)
+            self.raised[alert.name] = dataclasses.replace(alert, severity=known[alert.name])
+            since = clock - (now - alert.since.timestamp())
+            self._alerts.resume(alert.name, since, alert.text)
         for event in past.endings:
-            self._count(event.fields.get("reason"), clock - max(0.0, now - event.at))
+            ago_s = max(0.0, now - event.at.timestamp())
+            self._count(event.fields.get("reason"), clock - ago_s)
 
     def on_ending(self, event: SessionEnding) -> None:
         """Count sessions that crash or do not answer."""
@@ -161,8 +162,7 @@ class AlertLoop:
             since = gone.since if gone else at - datetime.timedelta(seconds=change.lasted_s)
             self._cleared_total[rule.name] += 1
             log.info("alert.cleared", alert=rule.name, lasted_s=round(change.lasted_s, 1))
-        raised = self.raised.values()
-        self._remember([AlertRow(a.name, a.severity, a.since.timestamp(), a.text) for a in raised])
+        self._remember(list(self.raised.values()))
         fields = {"severity": rule.severity, "text": change.text}
         self._runtime.events.emit(event, alert=rule.name, **fields)
         alert = {"name": rule.name, "since": since, **fields}

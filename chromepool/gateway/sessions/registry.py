@@ -60,6 +60,10 @@ class SessionRegistry:
         """The session of this number, while something of it is left."""
         return self._by_key.get(key)
 
+    def find(self, session_id: str | None) -> Session | None:
+        """The session of this id; None where there is none."""
+        return self._sessions.get(session_id or "")
+
     def get(self, session_id: str) -> Session:
         """The session of this id; raises :class:`SessionNotFound`."""
         session = self._sessions.get(session_id)
