@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import http.client
-import itertools
 import json
 import os
 import re
@@ -24,6 +23,7 @@ import psutil
 
 from chromepool.supervisor.host import instance_name
 from chromepool.supervisor.systemd import guardian
+from testing import uids
 
 READY = re.compile(r"chromepool is ready: ws://([^/]+)/")
 DEADLINE_S = 60.0
@@ -41,9 +41,6 @@ def wait_for(
         if time.monotonic() > end:
             raise AssertionError(f"waited {deadline_s} s in vain: {what}")
         time.sleep(pause_s)
-
-
-_RANGES = itertools.cycle(range(1000))
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -81,12 +78,11 @@ class Daemon:
         self.folder = folder
         self.runtime_dir, self.state_dir = folder / "run", folder / "state"
         given = {"port": 0, "runtime_dir": self.runtime_dir, "state_dir": self.state_dir}
-        # Daemons at one time, of other test runs too, do not share uids: they refuse to.
-        base = 1_000_000 + (os.getpid() % 4096) * 100_000 + next(_RANGES) * 100
+        base = uids.new_range()
         # Tests of other things create as often as they like, and see no Chrome but their own.
         given |= {"creations_per_minute": 0, "warm_sessions": 0}
         given |= {"uid_base": base, "uid_count": 64, "gateway_uid": base + 99}
-        self._settings = given | settings
+        self.settings = given | settings
         self.popen: dict[str, Any] = {}
         """More for the process: an environment, descriptors."""
         self.log: list[str] = []
@@ -95,7 +91,7 @@ class Daemon:
     @property
     def argv(self) -> list[str]:
         flags = []
-        for name, value in self._settings.items():
+        for name, value in self.settings.items():
             flag = "--" + name.replace("_", "-")
             if isinstance(value, bool):
                 flags.append(flag if value else "--no-" + flag[2:])
@@ -115,8 +111,19 @@ class Daemon:
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
-        wait_for(self._find_ready, "the daemon is ready")
+        try:
+            wait_for(self._find_ready, "the daemon is ready")
+        except BaseException:
+            self._end_at_once()
+            raise
         return self
+
+    def _end_at_once(self) -> None:
+        """Nobody leaves the block of a daemon that did not start."""
+        if self.process.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+            self.process.wait()
+        self._reader.join(DEADLINE_S)
 
     def _read_log(self) -> None:
         assert self.process.stdout is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import os
 from pathlib import Path
 
 import psutil
@@ -86,3 +87,26 @@ def is_zombie(process: psutil.Process) -> bool:
         return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def open_files() -> set[str]:
+    """Open descriptors of this process by what they are."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
+    return found
+
+
+def children() -> set[psutil.Process]:
+    """Every process below this one, zombies too.
+
+    psutil looks through all processes of the machine, so the kernel is asked first if there is any.
+    """
+    try:
+        own = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
+    except OSError:  # a thread ended just now, or the kernel has no such files
+        own = []
+    if own and not any(own):
+        return set()
+    return set(psutil.Process().children(recursive=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import shutil
 import tempfile
 import threading
@@ -16,37 +15,50 @@ import pytest
 
 from testing import ROOT
 from testing.daemon import Daemon, Misbehaving, wait_for
+from testing.daemon_pool import DaemonPool
+from testing.leak_check import children, open_files
 from testing.site import Site
 
+NEED_A_DAEMON = {"daemon", "daemons", "shared_daemon", "misbehaving"}
 
-def _open_files() -> set[str]:
-    """Open descriptors by what they are; the ones that differ after a test have leaked."""
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
-        except OSError:
-            continue
-    return found
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks each test by its tier: ``slow``, ``daemon``, or none, which is a unit test."""
+    for item in items:
+        tier = item.path.relative_to(ROOT / "tests").parts[0]
+        if tier == "slow":
+            item.add_marker("slow")
+        elif tier == "daemon" or NEED_A_DAEMON.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("daemon")
+
+
+@pytest.fixture(scope="session")
+def daemon_pool() -> Iterator[DaemonPool]:
+    """The daemons that tests share; one pool for each process of a test run."""
+    pool = DaemonPool()
+    yield pool
+    pool.close()
 
 
 @pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
+def nothing_left(daemon_pool: DaemonPool) -> Iterator[None]:
     """No child, zombie or descriptor more after a test than before it."""
-    children = {child.pid for child in psutil.Process().children(recursive=True)}
-    files = _open_files()
+    before, files = children(), open_files()
     yield
-    if _open_files() - files:
+
+    def new_children() -> set[psutil.Process]:
+        return children() - before - daemon_pool.processes()
+
+    def new_files() -> set[str]:
+        return open_files() - files - daemon_pool.files
+
+    if new_files():
         gc.collect()  # what hangs in a circle is closed only now; it takes too long to do always
-
-    def new_children() -> list[psutil.Process]:
-        return [c for c in psutil.Process().children(recursive=True) if c.pid not in children]
-
     wait_for(lambda: not new_children(), "the test's processes are gone")
     try:
-        wait_for(lambda: not _open_files() - files, "descriptors are closed", deadline_s=20)
+        wait_for(lambda: not new_files(), "descriptors are closed", deadline_s=20)
     except AssertionError:
-        raise AssertionError(f"left open: {_open_files() - files}") from None
+        raise AssertionError(f"left open: {new_files()}") from None
 
 
 @pytest.fixture
@@ -58,25 +70,28 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def new_session(shared_daemon: Daemon) -> Iterator[Callable[..., dict[str, Any]]]:
+def daemons(daemon_pool: DaemonPool, nothing_left: None) -> Iterator[Callable[..., Daemon]]:
+    """Gives the shared daemon that has these settings, to tests that do it no harm."""
+    yield lambda **settings: daemon_pool.get(settings)
+    daemon_pool.check()
+
+
+@pytest.fixture
+def shared_daemon(daemons: Callable[..., Daemon]) -> Daemon:
+    """The shared daemon without any settings."""
+    return daemons()
+
+
+@pytest.fixture
+def new_session(shared_daemon: Daemon) -> Callable[..., dict[str, Any]]:
     """Makes sessions of the shared daemon, all ended after the test."""
-    yield shared_daemon.new
-    for session in shared_daemon.ask("GET", "/v1/sessions").json["sessions"]:
-        shared_daemon.delete(session["id"])
-    wait_for(lambda: not shared_daemon.chromes(), "every session of the test is gone")
+    return shared_daemon.new
 
 
 @pytest.fixture
 def session(new_session: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     """A session of the shared daemon, ended after the test."""
     return new_session()
-
-
-@pytest.fixture(scope="module")
-def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon for all tests of a module that do it no harm."""
-    with Daemon(tmp_path_factory.mktemp("daemon")) as running:
-        yield running
 
 
 @pytest.fixture

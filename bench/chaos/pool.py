@@ -49,7 +49,7 @@ class ChaoticDaemon(Daemon):
 
     @property
     def uids(self) -> range:
-        base, count = (int(str(self._settings[name])) for name in ("uid_base", "uid_count"))
+        base, count = (int(str(self.settings[name])) for name in ("uid_base", "uid_count"))
         return range(base, base + count)
 
     def start(self) -> Self:

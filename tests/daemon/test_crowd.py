@@ -250,7 +250,7 @@ def test_the_breaker_opens_says_why_and_closes_again(misbehaving: Misbehaving) -
         assert "I die" in answer.json["detail"]
         assert int(answer.headers["Retry-After"]) == 1
         assert "I die" in daemon.ask("GET", "/v1/status").json["breaker"]["failure"]
-        program = Path(str(daemon._settings["chrome"]))
+        program = Path(str(daemon.settings["chrome"]))
         program.with_name("faults").write_text("")
 
         def starts() -> bool:

@@ -541,7 +541,7 @@ def test_a_whole_life_is_json_and_tells_no_secret(folder: Path, site: Site) -> N
     # A busy machine must not make the others look ill.
     settings = {"health_interval_s": 0.5, "health_timeout_s": 5, "close_timeout_s": 0.5}
     daemon = Logged(folder, tokens_file=tokens, control_tcp=True, warm_sessions=1, **settings)
-    daemon._settings["log_level"] = "debug"
+    daemon.settings["log_level"] = "debug"
     secrets = [TOKEN, COOKIE, "5ecret"]
     with daemon:
         session, ill, killed = (daemon.new(console=True) for _ in range(3))

@@ -15,11 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
-from testing import ROOT
+from testing import ROOT, uids
 from testing.cdp import connect, run
 from testing.daemon import Daemon, wait_for
 
-_UID = 60450
+_UID = uids.user(0)
 _PYTHON = "/usr/bin/python3"
 
 

@@ -13,10 +13,11 @@ import aiohttp
 import pytest
 
 import chromepool
+from testing import uids
 from testing.cdp import run
 from testing.daemon import Answer, Daemon
 
-ALICE, BOB, STAFF = 60451, 60452, 60453
+ALICE, BOB, STAFF = (uids.user(number) for number in range(3))
 TOKENS = {"alice": "a" * 32, "bob": "b" * 32}
 Ask = Callable[..., Answer]
 
@@ -200,7 +201,7 @@ def test_where_tokens_are_required_a_users_session_takes_any_of_them(
 @root_only
 def test_a_page_that_broke_out_of_its_chrome_is_no_client(folder: Path) -> None:
     with Daemon(folder) as daemon:
-        uid = int(str(daemon._settings["uid_base"]))
+        uid = int(str(daemon.settings["uid_base"]))
         answer = _as(uid + 1)(daemon, "POST", "/v1/sessions")
         assert (answer.status, answer.json["code"]) == (403, "forbidden")
 

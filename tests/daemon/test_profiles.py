@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from testing import uids
 from testing.cdp import connect, run
 from testing.daemon import Daemon, is_alive, wait_for
 
@@ -95,7 +96,7 @@ def test_a_start_that_fails_leaves_no_lock(daemon: Daemon) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives sessions uids of their own")
 def test_it_keeps_its_uid_and_nobody_else_has_that(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    base = 2_000_000_000 + os.getpid() * 100
+    base = uids.new_range()
     settings = {"uid_base": base, "uid_count": 3, "gateway_uid": base + 50}
     with Daemon(tmp_path, **settings) as daemon:
         daemon.delete(daemon.new(profile="shop")["id"])
@@ -108,8 +109,7 @@ def test_it_keeps_its_uid_and_nobody_else_has_that(tmp_path: Path) -> None:
         assert Path(f"/proc/{again['pid']}").stat().st_uid == uid
     with Daemon(tmp_path, **settings) as later:
         others = [later.new() for _ in range(2)]
-        uids = {Path(f"/proc/{s['pid']}").stat().st_uid for s in others}
-        assert uid not in uids
+        assert uid not in {Path(f"/proc/{s['pid']}").stat().st_uid for s in others}
         assert later.ask("POST", "/v1/sessions").json["code"] == "start_failed"
         assert later.new(profile="shop")["state"] == "ready"
 

@@ -58,7 +58,7 @@ def test_settings_that_can_change_do_and_sessions_go_on(tmp_path: Path) -> None:
 def test_the_warm_pool_follows(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     daemon = _FromFile(tmp_path)
-    daemon._settings.pop("warm_sessions")
+    daemon.settings.pop("warm_sessions")
     daemon.write(warm_sessions=2)
 
     def warm() -> int:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from testing import uids
 from testing.daemon import Daemon, Misbehaving, wait_for
 
 
 def _faults(daemon: Daemon, *faults: str) -> None:
     """Other faults for the Chromes to come."""
-    Path(str(daemon._settings["chrome"])).with_name("faults").write_text(" ".join(faults))
+    Path(str(daemon.settings["chrome"])).with_name("faults").write_text(" ".join(faults))
 
 
 def _occupied(daemon: Daemon) -> int:
@@ -118,12 +119,10 @@ def test_a_profile_deeper_than_python_can_recurse_is_removed(misbehaving: Misbeh
 @pytest.mark.skipif(os.geteuid() != 0, reason="uids of their own need root")
 def test_two_daemons_do_not_share_uids(misbehaving: Misbehaving) -> None:
     with misbehaving() as one, tempfile.TemporaryDirectory() as folder:
-        base = one._settings["uid_base"]
-        second = Daemon(Path(folder), uid_base=base, gateway_uid=one._settings["gateway_uid"])
+        base = one.settings["uid_base"]
+        second = Daemon(Path(folder), uid_base=base, gateway_uid=one.settings["gateway_uid"])
         with pytest.raises(AssertionError, match="Another chromepool uses uids"):
             second.start()
-        second.process.wait()
-        second._reader.join()
 
 
 def test_the_pool_has_an_end(misbehaving: Misbehaving) -> None:
@@ -144,8 +143,6 @@ def test_two_daemons_do_not_share_a_folder(misbehaving: Misbehaving, tmp_path: P
         second = misbehaving()
         with pytest.raises(AssertionError, match="Another chromepool uses"):
             second.start()
-        second.process.wait()
-        second._reader.join()
 
 
 def test_stop_is_in_time_with_chromes_that_ignore_everything(misbehaving: Misbehaving) -> None:
@@ -182,7 +179,8 @@ def test_a_caller_that_hangs_up_while_chrome_starts_takes_no_place(
 @pytest.mark.skipif(os.geteuid() != 0, reason="mapping all uids into a namespace needs root")
 def test_without_a_sandbox_the_start_fails_and_says_why(tmp_path: Path) -> None:
     """In a user namespace of its own, in which no further one may be made."""
-    daemon = Daemon(tmp_path, uid_base=60600, gateway_uid=60599)  # uids that are mapped below
+    mapped_below = {"uid_base": uids.user(10), "gateway_uid": uids.user(9)}
+    daemon = Daemon(tmp_path, **mapped_below)
     forbid = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
     # The second exec comes after the uids are mapped, and as root of the namespace has its rights.
     mapped = 'read _; exec sh -c "$0" sh "$@"'
@@ -208,13 +206,9 @@ def test_profiles_out_of_reach_are_said_at_start() -> None:
         daemon = Daemon(Path(folder))
         with pytest.raises(AssertionError, match=r"cannot get to their profiles.*chmod o"):
             daemon.start()
-        daemon.process.wait()
-        daemon._reader.join()
 
 
 def test_no_chrome_says_what_to_install(tmp_path: Path) -> None:
     daemon = Daemon(tmp_path, chrome="/nonexistent/chrome")
     with pytest.raises(AssertionError, match="apt-get install chromium-headless-shell"):
         daemon.start()
-    daemon.process.wait()
-    daemon._reader.join()

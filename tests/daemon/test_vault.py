@@ -127,7 +127,7 @@ class Kept(Daemon):
         return Kept(self.folder, self._store, **(self._own() | settings))
 
     def _own(self) -> dict[str, Any]:
-        return {name: self._settings[name] for name in ("uid_base", "gateway_uid")}
+        return {name: self.settings[name] for name in ("uid_base", "gateway_uid")}
 
     def kill(self) -> None:
         """SIGKILL to the supervisor; the gateway goes with it."""

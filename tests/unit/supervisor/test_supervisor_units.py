@@ -29,6 +29,7 @@ from chromepool.supervisor.linux.namespaces import PrivateMounts
 from chromepool.supervisor.linux.reaper import reap, split_status
 from chromepool.supervisor.linux.spawn import Plan, spawn
 from chromepool.supervisor.linux.uids import Uids
+from testing import uids
 from testing.daemon import wait_for
 
 # Python 3.12 warns of fork in a process with threads; pytest's timeout is one.
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change uid and mounts")
 MIB = 1 << 20
 LIMITS = Limits(512 * MIB, 100 * MIB, 100, 0.0, 1000, 64 * MIB)
-UID = 61234
+UID = uids.user(0)
 
 
 # -- uids --

@@ -24,6 +24,7 @@ from chromepool.supervisor.linux.cgroup.none import UncappedTree
 from chromepool.supervisor.linux.cgroup.tree import Leaf, Tree
 from chromepool.supervisor.linux.reaper import reap
 from chromepool.supervisor.linux.spawn import Plan, spawn
+from testing import uids
 from testing.daemon import wait_for
 
 pytestmark = [
@@ -33,7 +34,7 @@ pytestmark = [
 MIB = 1 << 20
 POOL = 256 * MIB
 LIMITS = Limits(64 * MIB, MIB, 30, 0.5, 1000, MIB)
-UID = 61240
+UID = uids.user(10)
 MOST = 300
 """RLIMIT_NPROC of the bombs' uid: what holds them where no control group does."""
 BOMB = """
