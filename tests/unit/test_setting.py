@@ -57,7 +57,7 @@ def test_what_is_taken(name: str, written: object, value: object) -> None:
         ("text", 5, "is not text"),
         ("switch", "maybe", "is not true or false"),
         ("count", "1.5", "is not a whole number"),
-        ("count", True, "is not a number"),
+        ("count", True, "is not a whole number"),
         ("count", "11", "is not between 1 and 10"),
         ("part", "x", "is not a number"),
         ("part", "inf", "is not a finite number"),
