@@ -65,11 +65,9 @@ def _parse_bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
     word = str(value).strip().lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise ValueError("is not true or false")
+    if word not in _TRUE | _FALSE:
+        raise ValueError("is not true or false")
+    return word in _TRUE
 
 
 def _parse_size(value: Any) -> int:
@@ -80,8 +78,6 @@ def _parse_size(value: Any) -> int:
 
 
 def _parse_number(kind: type, value: Any) -> int | float:
-    if isinstance(value, bool):
-        raise ValueError("is not a number")
     try:
         number = int(str(value)) if kind is int else float(str(value))
     except ValueError:

@@ -36,11 +36,7 @@ def queue(options: Options, as_json: bool) -> None:
 @click.option("--owner", help="Sessions of this owner only.")
 @click.option("--reason", help="Sessions that ended for this reason, such as crashed.")
 @click.option(
-    "--limit",
-    type=click.IntRange(1, 1000),
-    default=100,
-    show_default=True,
-    help="Maximum number of sessions.",
+    "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="Most sessions."
 )
 @as_json
 @click.pass_obj

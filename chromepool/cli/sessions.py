@@ -38,50 +38,22 @@ class _Size(click.ParamType):  # type: ignore[type-arg]  # generic only for the 
 
 _OPTIONS = (
     click.option(
-        "--label",
-        "labels",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="Label of the session; may be repeated.",
+        "--label", "labels", multiple=True, metavar="NAME=VALUE", help="Label, repeatable."
     ),
-    click.option(
-        "--memory-bytes",
-        type=int,
-        help="Memory cap of the session, in bytes, up to the operator's.",
-    ),
-    click.option(
-        "--idle-timeout",
-        "idle_timeout_s",
-        type=float,
-        help="Seconds without a CDP command after which the session ends.",
-    ),
-    click.option(
-        "--max-age",
-        "max_age_s",
-        type=float,
-        help="Seconds after which the session ends, used or not.",
-    ),
-    click.option("--viewport", type=_Size(), help="Size of every page, in CSS pixels."),
+    click.option("--memory-bytes", type=int, help="Memory cap in bytes, up to the operator's."),
+    click.option("--idle-timeout", "idle_timeout_s", type=float, help="Idle timeout in seconds."),
+    click.option("--max-age", "max_age_s", type=float, help="Longest life in seconds."),
+    click.option("--viewport", type=_Size(), help="Size of every page in CSS pixels."),
     click.option("--user-agent", help="User agent that pages and servers see."),
     click.option("--locale", help="Locale of every page, such as de-DE."),
     click.option("--timezone", help="Time zone of every page, such as Europe/Berlin."),
-    click.option("--proxy", metavar="URL", help="Proxy of the session, as scheme://host:port."),
+    click.option("--proxy", metavar="URL", help="Proxy as scheme://host:port."),
     click.option("--profile", help="Name of a kept profile."),
+    click.option("--downloads", type=click.Choice(["allow", "deny"]), help="Saving of downloads."),
     click.option(
-        "--downloads",
-        type=click.Choice(["allow", "deny"]),
-        help="Permission to save downloaded files.",
+        "--flag", "flags", multiple=True, metavar="--NAME=VALUE", help="Chrome flag, repeatable."
     ),
-    click.option(
-        "--flag",
-        "flags",
-        multiple=True,
-        metavar="--NAME=VALUE",
-        help="Chrome flag; may be repeated.",
-    ),
-    click.option(
-        "--wait", "wait_s", type=float, default=0.0, help="Seconds to wait for a free slot."
-    ),
+    click.option("--wait", "wait_s", type=float, default=0.0, help="Wait for a slot in seconds."),
 )
 """Options of a session, for each command that creates one."""
 
