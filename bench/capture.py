@@ -21,8 +21,8 @@ from typing import Any
 
 import uvloop
 
-from tests.cdp import Cdp, connect
-from tests.daemon import Daemon, wait_for
+from testing.cdp import Cdp, connect
+from testing.daemon import Daemon, wait_for
 
 _SMALL, _LARGE_BYTES = 30, 1_000_000
 _ROUNDS = 40

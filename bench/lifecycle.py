@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from tests.daemon import Daemon, is_alive, wait_for
+from testing.daemon import Daemon, is_alive, wait_for
 
 _MIB = 1024 * 1024
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import psutil
 
-from tests.daemon import Daemon
+from testing import ROOT
+from testing.daemon import Daemon
 
 _SESSIONS = 50
 _EVERY_S = 5.0
 _ROUNDS = 6
-_FAKE = Path(__file__).parents[1] / "tests" / "misbehaving_chrome.py"
+_FAKE = ROOT / "testing/misbehaving_chrome.py"
 
 
 def _fake_chrome(folder: Path) -> Path:

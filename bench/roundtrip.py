@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import uvloop
 
-from tests.daemon import Daemon, wait_for
+from testing.daemon import Daemon, wait_for
 
 _WRAPPER = """#!/bin/sh
 exec /usr/lib/chromium/chromium-headless-shell --remote-debugging-port=0 "$@"

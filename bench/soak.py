@@ -31,11 +31,11 @@ from typing import Any
 import aiohttp
 import psutil
 
-from bench.books import Books, is_zombie
 from bench.capture import serving
-from tests.cdp import Cdp, connect, run
-from tests.daemon import Answer, Daemon, wait_for
-from tests.site import Site
+from testing.cdp import Cdp, connect, run
+from testing.daemon import Answer, Daemon, wait_for
+from testing.leak_check import Books, is_zombie
+from testing.site import Site
 
 _RESULTS = Path(__file__).parent / "results"
 _SESSIONS = 2000

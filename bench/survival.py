@@ -13,9 +13,9 @@ from typing import Any
 
 from bench.chaos.clients import half_open
 from chromepool.supervisor.chrome import command_line as chrome
-from tests.daemon import Daemon, wait_for
-from tests.drivers import calling, driving
-from tests.stubborn import stubborn_chrome
+from testing.daemon import Daemon, wait_for
+from testing.drivers import calling, driving
+from testing.stubborn import stubborn_chrome
 
 _SESSIONS, _KILLS, _RELOADS = 10, 5, 100
 

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import uvloop
 
-from tests.daemon import Daemon, wait_for
+from testing.daemon import Daemon, wait_for
 
 _ROUNDS = 30
 _VERSION = '{"id":1,"method":"Browser.getVersion"}'

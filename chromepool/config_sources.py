@@ -161,7 +161,7 @@ def load(
         if value is not None:
             _take(values, name, value, flag_of(name))
             sources[name] = flag_of(name)
-    settings = Settings(**values)
+    settings = Settings.from_values(values)
     _check_together(settings, sources)
     return dataclasses.replace(
         settings,

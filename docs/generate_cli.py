@@ -66,10 +66,27 @@ def _command(name: str) -> str:
     return f"## chromepool {name}\n\n```\n{usage}\n```\n\n{text}\n\n{options}"
 
 
+def _shown() -> dict[str, click.Command]:
+    return {name: command for name, command in cli.commands.items() if not command.hidden}
+
+
+def _overview() -> str:
+    """A table of all commands, with the first sentence of their help."""
+    rows = [
+        f"| [`{name}`](../reference/cli.md#chromepool-{name}) | {_cell(_first_sentence(command))} |"
+        for name, command in _shown().items()
+    ]
+    return "\n".join(["| command | what it does |", "|---|---|", *rows])
+
+
+def _first_sentence(command: click.Command) -> str:
+    text = " ".join((command.help or "").partition("\f")[0].partition("\n\n")[0].split())
+    return re.split(r"(?<=\.) (?=[A-Z])", text)[0]
+
+
 def _remaining(parts: str) -> str:
     told = set(_HEADING.findall(parts))
-    shown = [name for name, command in cli.commands.items() if not command.hidden]
-    return "\n".join(_command(name) for name in shown if name not in told)
+    return "\n".join(_command(name) for name in _shown() if name not in told)
 
 
 def page() -> str:
@@ -77,6 +94,7 @@ def page() -> str:
     parts = _PARTS.read_text()
     own = _options(cli, click.Context(cli, info_name="chromepool"))
     page = parts.replace("<!-- the options -->\n", own)
+    page = page.replace("<!-- the commands -->", _overview())
     page = _HEADING.sub(lambda found: _command(found[1]), page)
     page = page.replace("<!-- the remaining commands -->", _remaining(parts))
     page = page.replace("](../reference/cli.md#", "](#").replace("](../reference/", "](")

@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from chromepool import config
+from chromepool.setting import GIB, MIB
 
 _HEAD = f"""\
 # Settings
@@ -51,7 +52,7 @@ Times are in seconds, but for `SESSION_TIMEOUT` and `RESPONSE_STORE_TTL`, which 
 
 def _size(value: float) -> str:
     """A size as people write it; always exact."""
-    for unit, name in ((config.GIB, "GiB"), (config.MIB, "MiB"), (10**6, "MB"), (1024, "KiB")):
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (10**6, "MB"), (1024, "KiB")):
         if value >= unit and value % unit == 0:
             return f"{value / unit:.10g} {name}"
     return str(value)

@@ -14,10 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.daemon import Daemon, wait_for
-from tests.site import Site
-
-Misbehaving = Callable[..., Daemon]
+from testing import ROOT
+from testing.daemon import Daemon, Misbehaving, wait_for
+from testing.site import Site
 
 
 def _open_files() -> set[str]:
@@ -90,7 +89,7 @@ def misbehaving(tmp_path: Path) -> Iterator[Misbehaving]:
     folder = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="chromepool-test-"))
     folder.chmod(0o755)
     program = folder / "fake-headless-chrome"
-    shutil.copy(Path(__file__).parent / "misbehaving_chrome.py", program)
+    shutil.copy(ROOT / "testing/misbehaving_chrome.py", program)
     program.chmod(0o755)
     (folder / "marks").mkdir()
     (folder / "marks").chmod(0o777)

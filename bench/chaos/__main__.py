@@ -6,8 +6,8 @@ import os
 import random
 import sys
 
-from bench.chaos.game import play
-from bench.chaos.plan import plan
+from bench.chaos.runner import play
+from bench.chaos.schedule import plan
 
 _ROUNDS, _PLACES = 20, 6
 _CAPACITY_S = 10.0

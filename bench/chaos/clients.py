@@ -12,8 +12,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.cdp import Cdp, connect
-from tests.daemon import Daemon
+from testing.cdp import Cdp, connect
+from testing.daemon import Daemon
 
 Json = dict[str, Any]
 

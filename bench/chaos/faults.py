@@ -16,10 +16,10 @@ from typing import Any
 import psutil
 
 from bench.chaos import clients
-from bench.chaos.plan import Fault, Kind
 from bench.chaos.pool import ChaoticDaemon, few_descriptors
-from tests.cdp import run
-from tests.daemon import wait_for
+from bench.chaos.schedule import Fault, Kind
+from testing.cdp import run
+from testing.daemon import wait_for
 
 Json = dict[str, Any]
 

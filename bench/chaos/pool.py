@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from tests.daemon import Daemon
+from testing.daemon import Daemon
 
 _DISK = "192m"
 _BLOCK = 1 << 20

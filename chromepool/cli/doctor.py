@@ -9,9 +9,10 @@ import subprocess
 from collections.abc import Callable
 from typing import Literal
 
-from chromepool.config import MIB, Settings
+from chromepool.config import Settings
 from chromepool.errors import ChromepoolError
 from chromepool.gateway.capacity import memory
+from chromepool.setting import MIB
 from chromepool.supervisor import host
 from chromepool.supervisor.chrome import command_line as chrome
 

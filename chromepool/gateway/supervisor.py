@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import dataclasses
 import itertools
+import math
 import os
 import socket
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from chromepool import wire
+from chromepool.channel import Channel
 from chromepool.errors import (
     BrowserGone,
     ChromepoolError,
@@ -22,31 +24,24 @@ from chromepool.errors import (
     WireError,
 )
 from chromepool.gateway.log import get_logger
-from chromepool.model import ChromeOptions, Exit, File, Limits, Usage
+from chromepool.model import ChromeOptions, File, Limits, Usage
 
-log = get_logger("chromepool.gateway.sessions")
+log = get_logger("chromepool.gateway.supervisor")
 
 
-class SupervisorEvents(Protocol):
-    """Who is told what the supervisor says on its own account."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class SessionOffered:
+    """A session of an earlier gateway; the descriptors are the receiver's to close."""
 
-    def exited(self, key: int, exit: Exit) -> None:
-        """A session's Chrome is dead."""
-
-    def gone(self, key: int, usage: Usage) -> None:
-        """Nothing of the session is left."""
-
-    def adopt(self, message: wire.Adopt, fds: list[int]) -> None:
-        """There is a session of an earlier gateway's; the descriptors are the watcher's."""
-
-    def handover(self, timeout_s: float) -> None:
-        """Another gateway is to take over."""
-
-    def shutdown(self, timeout_s: float) -> None:
-        """The daemon is to stop."""
-
-    def orphaned(self) -> None:
-        """The supervisor is gone, and with it every Chrome."""
+    key: int
+    pid: int
+    profile: str
+    commands: int
+    """Write end of Chrome's pipe."""
+    events: int
+    """Read end of Chrome's pipe."""
+    snapshot: int
+    """File in memory with the :class:`SessionSnapshot`."""
 
 
 _FAILURES: dict[str, type[ChromepoolError]] = {
@@ -56,23 +51,28 @@ _FAILURES: dict[str, type[ChromepoolError]] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Spawned:
-    """A Chrome that runs."""
+    """A Chrome that runs; the descriptors are the receiver's to close."""
 
     pid: int
     profile: str
     commands: int
-    """Descriptor to write to; the receiver's to close, like the next."""
+    """Write end of Chrome's pipe."""
     events: int
+    """Read end of Chrome's pipe."""
 
 
 class SupervisorClient:
-    """Asks the supervisor, and passes on what it tells."""
+    """Sends requests to the supervisor, and publishes what the supervisor reports.
 
-    def __init__(self, sock: socket.socket, watcher: SupervisorEvents) -> None:
-        self._sock, self._watcher = sock, watcher
-        sock.setblocking(False)
+    Published are :class:`wire.Exited`, :class:`wire.Gone`, :class:`wire.Handover`,
+    :class:`wire.Shutdown` and :class:`SessionOffered`; the end of the supervisor counts as a
+    shutdown without time.
+    """
+
+    def __init__(self, sock: socket.socket, publish: Callable[[object], None]) -> None:
+        self._channel = Channel(sock, most_unsent=math.inf)
+        self._publish = publish
         self._loop = asyncio.get_running_loop()
-        self._unsent: collections.deque[tuple[wire.Message, tuple[int, ...]]] = collections.deque()
         self._spawning: dict[int, asyncio.Future[Spawned]] = {}
         self._files: dict[int, asyncio.Future[tuple[tuple[File, ...], int]]] = {}
         self._numbers = itertools.count(1)
@@ -88,30 +88,24 @@ class SupervisorClient:
 
         No coroutine: a caller that is cancelled must not leave half a conversation behind.
         """
-        self._unsent.append((message, fds))
-        if len(self._unsent) == 1:
-            self._flush()
+        self._channel.queue(message, fds)
+        self._flush()
 
     def _flush(self) -> None:
-        while self._unsent:
-            message, fds = self._unsent[0]
-            try:
-                wire.send(self._sock, message, fds)
-            except BlockingIOError:
-                self._loop.add_writer(self._sock.fileno(), self._flush)
-                return
-            except OSError as error:  # _read sees the end as well, and tells the watcher
-                session, kind = getattr(message, "key", None), type(message).__name__
-                log.error("wire.unsent", session=session, message=kind, error=error)
-            self._unsent.popleft()
-            for fd in fds:
-                os.close(fd)
-        self._loop.remove_writer(self._sock.fileno())
+        """Send what the supervisor takes now, and the rest when it reads again."""
+        try:
+            self._channel.flush()
+        except (OSError, WireError) as error:  # _read sees the end as well, and reports it
+            log.error("wire.unsent", error=error)
+        if self._channel.unsent:
+            self._loop.add_writer(self._channel.sock.fileno(), self._flush)
+        else:
+            self._loop.remove_writer(self._channel.sock.fileno())
 
     @property
     def unsent(self) -> int:
         """Messages that the supervisor has not taken yet."""
-        return len(self._unsent)
+        return self._channel.unsent
 
     async def adopted(self, number: int) -> None:
         """Waits until so many sessions of the gateway before were told."""
@@ -223,21 +217,22 @@ class SupervisorClient:
 
     def close(self) -> None:
         """Lets go of the wire."""
-        self._loop.remove_reader(self._sock.fileno())
-        self._loop.remove_writer(self._sock.fileno())
-        self._sock.close()
+        self._loop.remove_reader(self._channel.sock.fileno())
+        self._loop.remove_writer(self._channel.sock.fileno())
+        self._channel.close()
 
     def _read(self) -> None:
         try:
-            received = wire.receive(self._sock)
+            received = self._channel.receive()
         except BlockingIOError:
             return
         except (OSError, WireError) as error:
             log.critical("wire.broken", error=error)
             received = None
         if received is None:
-            self._loop.remove_reader(self._sock.fileno())
-            self._watcher.orphaned()
+            self._loop.remove_reader(self._channel.sock.fileno())
+            log.critical("supervisor.gone")
+            self._publish(wire.Shutdown(0.0))
             return
         self._on_message(*received)
 
@@ -249,10 +244,8 @@ class SupervisorClient:
                 self._on_adopt(message, fds)
             case wire.Reloading(error=error):
                 self._on_reloading(error)
-            case wire.Handover(timeout_s=timeout_s):
-                self._watcher.handover(timeout_s)
-            case wire.Shutdown(timeout_s=timeout_s):
-                self._watcher.shutdown(timeout_s)
+            case wire.Handover() | wire.Shutdown():
+                self._publish(message)
             case _:
                 self._on_session_message(message, fds)
 
@@ -266,17 +259,17 @@ class SupervisorClient:
                 self._on_files(message, fds)
             case wire.Inspected(key=key):
                 self._settle_inspection(key, message)
-            case wire.Exited(key=key, exit=exit):
-                self._watcher.exited(key, exit)
-            case wire.Gone(key=key, usage=usage):
+            case wire.Exited():
+                self._publish(message)
+            case wire.Gone(key=key):
                 self._settle_inspection(key, None)
-                self._watcher.gone(key, usage)
+                self._publish(message)
             case _:
                 raise WireError(f"the supervisor does not send {type(message).__name__}.")
 
     def _on_adopt(self, message: wire.Adopt, fds: list[int]) -> None:
         try:
-            self._watcher.adopt(message, fds)
+            self._publish(SessionOffered(message.key, message.pid, message.profile, *fds))
         finally:  # one that cannot be adopted must not keep all others waiting
             self._adopted += 1
             self._all_adopted.set()
@@ -294,7 +287,7 @@ class SupervisorClient:
     def _on_failure(self, message: wire.SpawnFailed) -> None:
         answer = self._spawning.pop(message.key)
         if answer.done():  # its caller hung up and waits for nothing but the end
-            self._watcher.gone(message.key, Usage())
+            self._publish(wire.Gone(message.key, Usage()))
         else:
             kind = _FAILURES.get(message.code, StartFailed)
             answer.set_exception(kind(message.detail, remedy=message.remedy))

@@ -16,6 +16,7 @@ from chromepool.model import Host, Reason, State
 from chromepool.schema.admin import DrainView
 from chromepool.schema.artifacts import AddScript, CaptureRequest
 from chromepool.schema.history import JournalStatus
+from chromepool.schema.limits import LimitsRequest, LimitsView
 
 
 def _told(meaning: str) -> Meta:
@@ -31,29 +32,6 @@ _Labels = Annotated[
 _END = r"$(?!\n)"
 """The end of a text: to Python, ``$`` alone is also before a line's end that ends it."""
 _PRINTABLE = r"^[\x20-\x7e]+" + _END
-
-
-class LimitsRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Limits a session may ask for, up to the operator's. What is left out is the operator's."""
-
-    memory_bytes: (
-        Annotated[int, Meta(ge=64 * 1024 * 1024, le=1 << 62, description="Memory cap.")] | None
-    ) = None
-    heap_bytes: (
-        Annotated[
-            int, Meta(ge=16_000_000, le=1 << 62, description="JavaScript heap of each renderer.")
-        ]
-        | None
-    ) = None
-    pids: Annotated[int, Meta(ge=64, le=65536, description="Processes and threads.")] | None = None
-    files: (
-        Annotated[int, Meta(ge=256, le=1 << 20, description="Open files of each process.")] | None
-    ) = None
-    cpu_cores: Annotated[float, Meta(gt=0, le=4096, description="Cores.")] | None = None
-    cpu_weight: (
-        Annotated[int, Meta(ge=1, le=10_000, description="Share of the CPU beside other sessions.")]
-        | None
-    ) = None
 
 
 class ViewportRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -161,18 +139,6 @@ class CreateSession(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     ] = []
     capture: CaptureRequest | None = None
     console: Annotated[bool, Meta(description="Keep what its pages say.")] = False
-
-
-class LimitsView(msgspec.Struct):
-    """The limits of a session, and whether the kernel holds it to them."""
-
-    memory_bytes: Annotated[int, _told("Memory cap.")]
-    heap_bytes: Annotated[int, _told("JavaScript heap of each renderer.")]
-    pids: Annotated[int, _told("Processes and threads.")]
-    files: Annotated[int, _told("Open files of each process.")]
-    cpu_cores: Annotated[float, _told("Cores; 0 is no cap.")]
-    cpu_weight: Annotated[int, _told("Share of the CPU beside other sessions.")]
-    enforced: Annotated[bool, _told("Whether control groups hold it to memory and pids.")]
 
 
 class UsageView(msgspec.Struct):

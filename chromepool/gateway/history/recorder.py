@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from chromepool.errors import HistoryUnavailable, SessionNotFound
+from chromepool.gateway.event_stream import Event
 from chromepool.gateway.history.database import Bounds, EventRow, SessionRow
 from chromepool.gateway.history.queries import AlertState
 from chromepool.gateway.history.writer import HistoryWriter
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.sessions.events import Event
-from chromepool.gateway.sessions.manager import Manager
+from chromepool.gateway.runtime import Runtime
 from chromepool.gateway.sessions.session import POOL, Session
-from chromepool.supervisor.history_folder import journal_folder
 
 log = get_logger("chromepool.journal")
 
@@ -63,15 +62,15 @@ def life_of(session: Session) -> SessionRow:
 class HistoryRecorder:
     """Writes the journal as things happen, and numbers events on from the last life's."""
 
-    def __init__(self, manager: Manager) -> None:
-        self._manager = manager
-        path = journal_folder(manager.settings) / "journal.db"
+    def __init__(self, runtime: Runtime, find: Callable[[str], Session]) -> None:
+        self._runtime = runtime
+        self._find = find
+        path = runtime.settings.history_dir / "journal.db"
         self._loop = asyncio.get_running_loop()
-        self.journal = manager.journal = HistoryWriter(path, self._bounds, on_open=self._on_open)
-        manager.events.watch(self._on_event)
+        self.journal = HistoryWriter(path, self._bounds, on_open=self._on_open)
 
     def _bounds(self) -> Bounds:
-        settings = self._manager.settings
+        settings = self._runtime.settings
         return Bounds(settings.journal_sessions, settings.journal_days)
 
     async def start(self, adopted: Sequence[str] = ()) -> None:
@@ -102,12 +101,13 @@ class HistoryRecorder:
             log.error("journal.unfinished", waiting=state.waiting, error=state.error)
 
     def _on_open(self, last: int) -> None:
-        self._loop.call_soon_threadsafe(self._manager.events.number_on, last)
+        self._loop.call_soon_threadsafe(self._runtime.events.number_on, last)
 
-    def _on_event(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
+        """Writes an event, and the session that was created or closed by it."""
         if event.name in _KEPT_OF and event.session_id is not None and event.owner != POOL:
             try:
-                self.journal.keep(life_of(self._manager.get(event.session_id)))
+                self.journal.keep(life_of(self._find(event.session_id)))
             except SessionNotFound:
                 log.debug("journal.session_forgotten")
         at = event.at.timestamp()

@@ -10,14 +10,12 @@ from aiohttp import web
 from chromepool.errors import Forbidden
 from chromepool.gateway.http.identity import Identify
 from chromepool.gateway.http.requests import read_json
+from chromepool.gateway.http.services import Services
 from chromepool.gateway.http.session_requests import read_seconds
 from chromepool.gateway.http.views import json_response
 from chromepool.gateway.sessions.drain import Drainer
-from chromepool.gateway.sessions.manager import Manager
 from chromepool.gateway.sessions.session import utc_now
 from chromepool.schema.admin import MOST_WAIT_S, DrainRequest, DrainView, ReloadView
-
-DRAINER = web.AppKey("drainer", Drainer)
 
 
 def drain_view(drainer: Drainer, now: float) -> DrainView:
@@ -34,8 +32,10 @@ def drain_view(drainer: Drainer, now: float) -> DrainView:
 class Daemon:
     """The handlers."""
 
-    def __init__(self, manager: Manager, identify: Identify) -> None:
-        self._manager, self._identify = manager, identify
+    def __init__(self, services: Services, identify: Identify) -> None:
+        self._services = services
+        self._pool = services.pool
+        self._identify = identify
 
     def add_routes(self, app: web.Application) -> None:
         """Adds the routes."""
@@ -52,7 +52,7 @@ class Daemon:
             )
 
     def _view(self, request: web.Request, status: int = 200) -> web.Response:
-        view = drain_view(request.app[DRAINER], self._manager.clock())
+        view = drain_view(self._services.drainer, self._pool.runtime.clock())
         return json_response(view, status)
 
     async def draining(self, request: web.Request) -> web.Response:
@@ -60,24 +60,24 @@ class Daemon:
         self._identify(request)
         wait_s = read_seconds(request.query.get("wait"), "wait", MOST_WAIT_S)
         if wait_s:
-            await request.app[DRAINER].settled(wait_s)
+            await self._services.drainer.settled(wait_s)
         return self._view(request)
 
     async def drain(self, request: web.Request) -> web.Response:
         """``POST /v1/drain``: no new sessions from here on."""
         self._check(request)
         wanted = read_json(await request.read() or b"{}", DrainRequest)
-        request.app[DRAINER].begin(wanted.deadline_s, leave=wanted.exit)
+        self._services.drainer.begin(wanted.deadline_s, leave=wanted.exit)
         return self._view(request, 202)
 
     async def undrain(self, request: web.Request) -> web.Response:
         """``DELETE /v1/drain``: sessions are made again."""
         self._check(request)
-        request.app[DRAINER].cancel()
+        self._services.drainer.cancel()
         return web.Response(status=204)
 
     async def reload(self, request: web.Request) -> web.Response:
         """``POST /v1/reload``: the settings are read again, and a new gateway takes over."""
         self._check(request)
-        await self._manager.link.reload()
-        return json_response(ReloadView(self._manager.restarts), 202)
+        await self._pool.runtime.supervisor.reload()
+        return json_response(ReloadView(self._services.welcome.restarts), 202)

@@ -15,10 +15,10 @@ from chromepool.gateway.http.identity import Identify
 from chromepool.gateway.http.problems import NUMBER
 from chromepool.gateway.http.requests import read_json
 from chromepool.gateway.http.requests import wanted as wanted_of
+from chromepool.gateway.http.services import Services
 from chromepool.gateway.http.views import json_response
 from chromepool.gateway.sessions.artifacts import Artifacts
 from chromepool.gateway.sessions.downloads import Downloads
-from chromepool.gateway.sessions.manager import Manager
 from chromepool.gateway.sessions.session import Session
 from chromepool.gateway.store import har
 from chromepool.gateway.store.responses import Response
@@ -70,8 +70,10 @@ def _attachment(name: str) -> str:
 class Kept:
     """The handlers."""
 
-    def __init__(self, manager: Manager, identify: Identify) -> None:
-        self._manager, self._identify = manager, identify
+    def __init__(self, services: Services, identify: Identify) -> None:
+        self._services = services
+        self._pool = services.pool
+        self._identify = identify
 
     def add_routes(self, app: web.Application) -> None:
         """Adds the routes below ``/v1/sessions/{id}``."""
@@ -95,12 +97,12 @@ class Kept:
         add("DELETE", base + "/downloads/{name}", self.remove_download)
 
     def _session(self, request: web.Request) -> Session:
-        session = self._identify(request).find(self._manager, request.match_info["id"])
+        session = self._identify(request).find(self._pool.registry, request.match_info["id"])
         request[NUMBER] = session.key
         return session
 
     def _artifacts(self, request: web.Request) -> Artifacts:
-        session, _ = self._manager.live(self._session(request).id)
+        session, _ = self._pool.registry.live(self._session(request).id)
         if session.artifacts is None:
             raise SessionNotFound("The session keeps nothing any more.")
         return session.artifacts
@@ -193,7 +195,7 @@ class Kept:
 
     async def har(self, request: web.Request) -> web.Response:
         """``GET .../har``: the responses as HAR 1.2."""
-        session, browser = self._manager.live(self._session(request).id)
+        session, browser = self._pool.registry.live(self._session(request).id)
         kept = [] if session.artifacts is None else [r for _, r in session.artifacts.responses]
         return json_response(har.export(kept, __version__, str(browser.version.get("product", ""))))
 
@@ -221,7 +223,7 @@ class Kept:
         text = session.exit.stderr if session.exit else ""
         if session.exit is None and session.pid:
             try:
-                text = (await self._manager.link.inspect(session.key)).stderr
+                text = (await self._pool.runtime.supervisor.inspect(session.key)).stderr
             except BrowserGone:
                 text = session.exit.stderr if session.exit else ""
         return web.Response(text=text, headers=FOREIGN)
@@ -229,7 +231,7 @@ class Kept:
     # -- downloads --
 
     def _downloads(self, request: web.Request) -> tuple[Session, Downloads]:
-        session, _ = self._manager.live(self._session(request).id)
+        session, _ = self._pool.registry.live(self._session(request).id)
         if session.downloads is None:
             raise SessionNotFound("The session's downloads are gone.")
         return session, session.downloads
@@ -247,7 +249,7 @@ class Kept:
         session, downloads = self._downloads(request)
         name = request.match_info["name"]
         await downloads.check(name)
-        fd = await self._manager.link.open_file(session.key, name)
+        fd = await self._pool.runtime.supervisor.open_file(session.key, name)
         with os.fdopen(fd, "rb") as file:
             size = os.fstat(fd).st_size
             response = web.StreamResponse(headers=FOREIGN)

@@ -25,10 +25,10 @@ from chromepool.gateway.http.identity import by_token, by_token_or_address
 from chromepool.gateway.http.metrics import serve_metrics
 from chromepool.gateway.http.origin_check import gatekeeper, host_name
 from chromepool.gateway.http.problems import NUMBER, problems
+from chromepool.gateway.http.services import Services
 from chromepool.gateway.http.views import json_response
 from chromepool.gateway.http.websocket import ClientConnection
-from chromepool.gateway.sessions.creation import Creator
-from chromepool.gateway.sessions.manager import Manager
+from chromepool.gateway.sessions.events import ClientLeft
 from chromepool.gateway.sessions.protocol import ProtocolReader
 from chromepool.gateway.sessions.session import Session
 from chromepool.model import Reason, State
@@ -59,17 +59,18 @@ def named_session(host: str) -> str:
 class DevTools:
     """The handlers of the TCP port."""
 
-    def __init__(self, manager: Manager, creator: Creator) -> None:
-        self._manager, self._creator = manager, creator
-        self._identify = by_token_or_address(manager)
-        self._protocol = ProtocolReader(manager)
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._pool = services.pool
+        self._identify = by_token_or_address(services)
+        self._protocol = ProtocolReader(services.pool.runtime, services.pool.registry.next_key)
         self._last_version: dict[str, Any] | None = None
 
     def app(self) -> web.Application:
         """The application to serve."""
-        manager = self._manager
-        checks = gatekeeper(lambda: manager.settings)
-        size = manager.settings.max_body_bytes
+        pool = self._pool
+        checks = gatekeeper(lambda: pool.runtime.settings)
+        size = pool.runtime.settings.max_body_bytes
         app = web.Application(middlewares=[problems, checks], client_max_size=size)
         add = app.router.add_route
         for path in ("/", "/chrome", "/chromium"):  # the last two as browserless has them
@@ -78,9 +79,9 @@ class DevTools:
         self._add_session_routes(app, "/sessions/{id}")
         self._add_session_routes(app, "")  # below a host name of the session's own
         add("GET", "/sessions/{id}/json/version{slash:/?}", self.version)
-        if manager.settings.control_tcp:
-            Control(manager, self._creator, by_token(manager)).add_routes(app)
-        elif manager.settings.metrics_tcp:
+        if pool.runtime.settings.control_tcp:
+            Control(self._services, by_token(self._services.digests)).add_routes(app)
+        elif pool.runtime.settings.metrics_tcp:
             add("GET", "/metrics", serve_metrics)
         return app
 
@@ -103,17 +104,17 @@ class DevTools:
             raise SessionNotFound(
                 "No session is named.", remedy="Use /sessions/ID/..., or the host ID.localhost."
             )
-        if self._manager.settings.require_token:
+        if self._pool.runtime.settings.require_token:
             self._check_token(request, session_id)
-        session, browser = self._manager.live(session_id)
+        session, browser = self._pool.registry.live(session_id)
         request[NUMBER] = session.key
         return session, browser
 
     def _check_token(self, request: web.Request, session_id: str) -> None:
         """A session of a token's needs that token; for any other its id and some token will do."""
         identity = self._identify(request)
-        if self._manager.get(session_id).owner.startswith("token:"):
-            identity.find(self._manager, session_id)
+        if self._pool.registry.get(session_id).owner.startswith("token:"):
+            identity.find(self._pool.registry, session_id)
 
     def _base(self, request: web.Request, session: Session) -> str:
         """Host and path below which the session is.
@@ -124,7 +125,9 @@ class DevTools:
         host = request.host
         if named_session(host):
             port = host.rpartition(":")[2] if ":" in host else "80"
-            host = f"[::1]:{port}" if ":" in self._manager.settings.host else f"127.0.0.1:{port}"
+            host = (
+                f"[::1]:{port}" if ":" in self._pool.runtime.settings.host else f"127.0.0.1:{port}"
+            )
         return f"{host}/sessions/{session.id}"
 
     async def root_version(self, request: web.Request) -> web.Response:
@@ -139,7 +142,7 @@ class DevTools:
     async def _any_version(self) -> dict[str, Any]:
         """What the daemon's Chrome answers. The last answer of any session will do; before the
         first there is none, and the fields stay empty rather than cost a start."""
-        for session in self._manager.all():
+        for session in self._pool.registry.all():
             if session.browser is not None and session.state is State.READY:
                 try:
                     self._last_version = await session.browser.call("Browser.getVersion")
@@ -206,7 +209,7 @@ class DevTools:
 
     async def protocol(self, request: web.Request) -> web.Response:
         """``/json/protocol``: the same for every session."""
-        if self._manager.settings.require_token:
+        if self._pool.runtime.settings.require_token:
             self._identify(request)
         return web.Response(body=await self._protocol.get(), content_type="application/json")
 
@@ -234,7 +237,7 @@ class DevTools:
         return await self._connect_and_go(request)
 
     async def _connect_and_go(self, request: web.Request) -> web.StreamResponse:
-        identity, settings = self._identify(request), self._manager.settings
+        identity, settings = self._identify(request), self._pool.runtime.settings
         longest = settings.longest_idle_timeout_s
         grace_s = session_requests.read_seconds(
             request.query.get("keepalive"), "keepalive", longest
@@ -245,13 +248,15 @@ class DevTools:
         body = session_requests.read_query(request.query)
         spec = session_requests.make_spec(body, identity.owner, settings, grace_s or None)
         spec = msgspec.structs.replace(spec, fleeting=not grace_s)
-        session = await self._creator.create(spec, wait_s)
-        _, browser = self._manager.live(session.id)
+        session = await self._pool.creation.create(spec, wait_s)
+        _, browser = self._pool.registry.live(session.id)
         try:
             return await self._serve(request, session, browser, None)
         finally:
-            if not grace_s and not self._manager.parting:
-                await self._manager.end(session, Reason.CLIENT_CLOSED, "its client disconnected")
+            if not grace_s and not self._pool.gate.leaving:
+                await self._pool.termination.end(
+                    session, Reason.CLIENT_CLOSED, "its client disconnected"
+                )
             elif session.left is None and not browser.clients:  # it never came to be attached
                 self._left(session)
 
@@ -259,7 +264,7 @@ class DevTools:
         socket = web.WebSocketResponse(
             compress=False,
             decode_text=False,
-            max_msg_size=self._manager.settings.max_message_bytes,
+            max_msg_size=self._pool.runtime.settings.max_message_bytes,
         )
         if not socket.can_prepare(request):
             raise web.HTTPUpgradeRequired(text="This address takes DevTools WebSockets.")
@@ -269,20 +274,19 @@ class DevTools:
         self, request: web.Request, session: Session, browser: Browser, target: str | None
     ) -> web.StreamResponse:
         socket = self._socket(request)
-        most = self._manager.settings.max_clients
+        most = self._pool.runtime.settings.max_clients
         if len(browser.clients) >= most:
             raise TooManyClients(
                 f"The session has {most} WebSockets already.",
                 remedy="Close one of them, or have max_clients raised.",
                 retry_after_s=5,
             )
-        manager = self._manager
         port = ClientConnection(
             session,
             browser,
-            manager.settings,
-            manager.dropped,
-            on_browser_close=lambda: manager.end_by_client(session),
+            self._pool.runtime.settings,
+            self._services.dropped,
+            self._pool.termination.end_by_client,
         )
         try:
             await browser.attach(port, target)
@@ -302,5 +306,5 @@ class DevTools:
         return socket
 
     def _left(self, session: Session) -> None:
-        session.left = self._manager.clock()
-        self._creator.on_change()
+        session.left = self._pool.runtime.clock()
+        self._pool.runtime.bus.publish(ClientLeft(session))

@@ -11,11 +11,11 @@ import msgspec
 from aiohttp import web
 
 from chromepool.errors import HistoryUnavailable, InvalidRequest, TooManyListeners
+from chromepool.gateway.event_stream import Event, Listener
 from chromepool.gateway.history.database import EventRow
 from chromepool.gateway.http.identity import Identify, Identity
+from chromepool.gateway.http.services import Services
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.sessions.events import Event, Listener
-from chromepool.gateway.sessions.manager import Manager
 from chromepool.gateway.sessions.session import utc_now
 
 log = get_logger("chromepool.gateway.http")
@@ -88,8 +88,10 @@ class _Reader:
 class Stream:
     """The handler."""
 
-    def __init__(self, manager: Manager, identify: Identify) -> None:
-        self._manager, self._identify = manager, identify
+    def __init__(self, services: Services, identify: Identify) -> None:
+        self._services = services
+        self._pool = services.pool
+        self._identify = identify
         self._listening: collections.Counter[str] = collections.Counter()
 
     def add_routes(self, app: web.Application) -> None:
@@ -121,7 +123,7 @@ class Stream:
         response = web.StreamResponse(headers={"Cache-Control": "no-store"})
         response.content_type = "text/event-stream"
         await response.prepare(request)
-        events = self._manager.events
+        events = self._pool.runtime.events
         reader = _Reader(identity, response, events.last if after is None else after)
         await reader.beat(b"chromepool")
         await self._catch_up(reader)
@@ -134,7 +136,7 @@ class Stream:
 
     async def _catch_up(self, reader: _Reader) -> None:
         """Tells what is in memory no more, as far as the journal has it."""
-        events = self._manager.events
+        events = self._pool.runtime.events
         while reader.reached + 1 < events.first:
             missed = await self._missed(reader.reached, events.first)
             if not missed:
@@ -146,16 +148,16 @@ class Stream:
             await reader.lose(events.last)
 
     async def _missed(self, after: int, before: int) -> list[EventRow]:
-        if self._manager.journal is None:
+        if self._services.history is None:
             return []
         try:
-            return await self._manager.journal.told(after, before)
+            return await self._services.history.told(after, before)
         except HistoryUnavailable as error:
             log.warning("events.unread", error=error)
             return []
 
     async def _serve(self, reader: _Reader, listener: Listener) -> None:
-        while not self._manager.stopping:
+        while not self._pool.gate.stopping:
             try:
                 event = await listener.next(_BEAT_S)
             except TimeoutError:

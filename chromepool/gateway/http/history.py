@@ -14,8 +14,8 @@ from chromepool.gateway.history.database import EventRow, SessionRow
 from chromepool.gateway.history.queries import HistoryQuery
 from chromepool.gateway.history.writer import HistoryWriter
 from chromepool.gateway.http.identity import Identify, Identity
+from chromepool.gateway.http.services import Services
 from chromepool.gateway.http.views import json_response
-from chromepool.gateway.sessions.manager import Manager
 from chromepool.schema import history as schema
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -90,8 +90,10 @@ def status_of(journal: HistoryWriter | None) -> schema.JournalStatus:
 class History:
     """The handlers."""
 
-    def __init__(self, manager: Manager, identify: Identify) -> None:
-        self._manager, self._identify = manager, identify
+    def __init__(self, services: Services, identify: Identify) -> None:
+        self._services = services
+        self._pool = services.pool
+        self._identify = identify
 
     def add_routes(self, app: web.Application) -> None:
         """Adds the routes."""
@@ -99,9 +101,9 @@ class History:
         app.router.add_get("/v1/history/{id}", self.show)
 
     def _journal(self) -> HistoryWriter:
-        if self._manager.journal is None:
+        if self._services.history is None:
             raise HistoryUnavailable("The journal is off.", remedy="The setting is `journal`.")
-        return self._manager.journal
+        return self._services.history
 
     async def list(self, request: web.Request) -> web.Response:
         """``GET /v1/history``: the caller's, the newest first; administrators see everybody's."""

@@ -14,7 +14,9 @@ from aiohttp import web
 
 from chromepool import tokens
 from chromepool.errors import Forbidden, SessionNotFound, Unauthorized
-from chromepool.gateway.sessions.manager import Manager
+from chromepool.gateway.http.services import Services
+from chromepool.gateway.runtime import Runtime
+from chromepool.gateway.sessions.registry import SessionRegistry
 from chromepool.gateway.sessions.session import Session
 
 _UCRED = struct.Struct("3i")
@@ -37,9 +39,9 @@ class Identity:
         """Whether what belongs to ``owner`` is theirs to see."""
         return self.admin or owner == self.owner
 
-    def find(self, manager: Manager, session_id: str) -> Session:
+    def find(self, registry: SessionRegistry, session_id: str) -> Session:
         """The session of this id; raises :class:`SessionNotFound`, also for somebody else's."""
-        session = manager.get(session_id)
+        session = registry.get(session_id)
         if not self.sees(session.owner):
             raise SessionNotFound("There is no session of this id.")
         return session
@@ -66,15 +68,15 @@ def _groups(sock: socket.socket) -> list[int]:
     return groups.tolist()
 
 
-def by_credentials(manager: Manager) -> Identify:
+def by_credentials(runtime: Runtime) -> Identify:
     """Callers of the Unix socket, by what the kernel says of them (SO_PEERCRED, unix(7)).
 
     Root, the user the daemon runs as, and members of the service's group see everything.
     """
-    admins = {0} if manager.host.privileged else {0, os.getuid()}
-    base, count = manager.settings.uid_base, manager.settings.uid_count
-    chromes = range(base, base + count) if manager.host.privileged else ()
-    name = manager.settings.group
+    admins = {0} if runtime.host.privileged else {0, os.getuid()}
+    base, count = runtime.settings.uid_base, runtime.settings.uid_count
+    chromes = range(base, base + count) if runtime.host.privileged else ()
+    name = runtime.settings.group
     group = grp.getgrnam(name).gr_gid if name else None
 
     def identify(request: web.Request) -> Identity:
@@ -97,12 +99,12 @@ def token_in(request: web.Request) -> str | None:
     return request.query.get("token")
 
 
-def by_token(manager: Manager) -> Identify:
+def by_token(digests: dict[str, str]) -> Identify:
     """Callers over TCP that have to show a token."""
 
     def identify(request: web.Request) -> Identity:
         token = token_in(request)
-        name = None if token is None else tokens.owner_of(token, manager.tokens)
+        name = None if token is None else tokens.owner_of(token, digests)
         if name is None:
             said = "A token is needed." if token is None else "The token is not a known one."
             raise Unauthorized(said, remedy="Send it as Authorization: Bearer, or as ?token=.")
@@ -111,14 +113,14 @@ def by_token(manager: Manager) -> Identify:
     return identify
 
 
-def by_token_or_address(manager: Manager) -> Identify:
+def by_token_or_address(services: Services) -> Identify:
     """Callers over TCP: by their token where there are tokens, else by their address."""
-    with_token = by_token(manager)
+    with_token = by_token(services.digests)
 
     def identify(request: web.Request) -> Identity:
         return (
             with_token(request)
-            if manager.settings.tokens_file
+            if services.pool.runtime.settings.tokens_file
             else Identity(f"tcp:{request.remote}")
         )
 

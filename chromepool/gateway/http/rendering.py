@@ -15,7 +15,7 @@ from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.http.artifacts import FOREIGN
 from chromepool.gateway.http.identity import Identify
 from chromepool.gateway.http.problems import NUMBER
-from chromepool.gateway.sessions.manager import Manager
+from chromepool.gateway.http.services import Services
 
 _FORMATS = ("png", "jpeg", "webp")
 _YES = ("1", "true")
@@ -32,8 +32,10 @@ T = TypeVar("T")
 class Page:
     """The handlers."""
 
-    def __init__(self, manager: Manager, identify: Identify) -> None:
-        self._manager, self._identify = manager, identify
+    def __init__(self, services: Services, identify: Identify) -> None:
+        self._services = services
+        self._pool = services.pool
+        self._identify = identify
 
     def add_routes(self, app: web.Application) -> None:
         """Adds the routes below ``/v1/sessions/{id}``."""
@@ -44,9 +46,9 @@ class Page:
 
     def _find(self, request: web.Request) -> tuple[Browser, str]:
         """The browser, and the page that ``?target=`` names or else the newest one."""
-        session = self._identify(request).find(self._manager, request.match_info["id"])
+        session = self._identify(request).find(self._pool.registry, request.match_info["id"])
         request[NUMBER] = session.key
-        session, browser = self._manager.live(session.id)
+        session, browser = self._pool.registry.live(session.id)
         session.touch()
         pages = browser.pages
         asked = request.query.get("target", pages[-1] if pages else "")

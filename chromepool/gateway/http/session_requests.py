@@ -18,11 +18,11 @@ from chromepool.config import Settings
 from chromepool.errors import InvalidRequest
 from chromepool.gateway.browser.hooks.emulation import Emulation, Viewport
 from chromepool.gateway.http.requests import make_wanted, read_json
-from chromepool.gateway.sessions.artifacts import CaptureOptions
-from chromepool.gateway.spec import SessionSpec
+from chromepool.gateway.spec import CaptureOptions, SessionSpec
 from chromepool.gateway.store.scripts import Script, Scripts
 from chromepool.model import ChromeOptions, Limits
-from chromepool.schema.session import CreateSession, LimitsRequest
+from chromepool.schema.limits import LimitsRequest
+from chromepool.schema.session import CreateSession
 
 _LIMITS = set(LimitsRequest.__struct_fields__)
 _PLAIN = {
@@ -193,15 +193,13 @@ def _sort_args(args: list[str], body: dict[str, Any]) -> None:
 
 def _limits(request: LimitsRequest, settings: Settings) -> Limits:
     most = settings.session_limits
-    chosen: dict[str, Any] = {}
-    for name in request.__struct_fields__:
-        asked, allowed = getattr(request, name), getattr(most, name)
-        if asked is None:
-            continue
-        if asked > allowed and not (name == "cpu_cores" and allowed == 0):
-            raise InvalidRequest(f"limits.{name} = {asked} is over the operator's {allowed}.")
-        chosen[name] = asked
-    return dataclasses.replace(most, **chosen)
+    asked = {n: v for n, v in msgspec.structs.asdict(request).items() if v is not None}
+    limits = dataclasses.replace(most, **asked)
+    name = limits.beyond(most)
+    if name:
+        value, allowed = asked[name], getattr(most, name)
+        raise InvalidRequest(f"limits.{name} = {value} is over the operator's {allowed}.")
+    return limits
 
 
 def _launch(body: CreateSession, owner: str, settings: Settings) -> ChromeOptions:
@@ -256,7 +254,7 @@ def make_spec(
         owner=owner,
         limits=_limits(body.limits, settings),
         labels=body.labels,
-        launch=_launch(body, owner, settings),
+        chrome_options=_launch(body, owner, settings),
         emulation=_emulation(body),
         capture_options=_capture_options(body, settings),
         downloads=body.downloads or "",

@@ -9,19 +9,13 @@ from aiohttp import web
 
 from chromepool.gateway.sessions.session import Session
 from chromepool.model import Exit, Host, Limits, Usage
-from chromepool.schema.session import CrashView, ExitView, LimitsView, SessionView, UsageView
+from chromepool.schema.limits import REQUESTABLE, LimitsView
+from chromepool.schema.session import CrashView, ExitView, SessionView, UsageView
 
 
 def _limits(limits: Limits, host: Host) -> LimitsView:
-    return LimitsView(
-        memory_bytes=limits.memory_bytes,
-        heap_bytes=limits.heap_bytes,
-        pids=limits.pids,
-        files=limits.files,
-        cpu_cores=limits.cpu_cores,
-        cpu_weight=limits.cpu_weight,
-        enforced={"memory", "pids"} <= set(host.enforced),
-    )
+    enforced = {"memory", "pids"} <= set(host.enforced)
+    return LimitsView(enforced=enforced, **{name: getattr(limits, name) for name in REQUESTABLE})
 
 
 def _usage(session: Session, usage: Usage) -> UsageView:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import fcntl
 import sys
 import termios
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -15,6 +16,7 @@ from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.http import frames
 from chromepool.gateway.http.frames import FrameError, FrameReader, Opcode
 from chromepool.gateway.sessions.session import Session
+from chromepool.model import Reason
 
 _TEXT = int(Opcode.TEXT)
 _HIGH_WATER_BYTES = 4 << 20
@@ -23,10 +25,16 @@ one."""
 _LOW_WATER_BYTES = 1 << 20
 _LINGER_S = 5.0
 """Time for a client to read the close frame with the reason, and to answer it."""
+_FAULTS = {Reason.CRASHED, Reason.OUT_OF_MEMORY, Reason.UNHEALTHY, Reason.START_FAILED}
 _MAX_MISSED = 2
 """Number of pings without an answer after which a client counts as dead."""
 _WRITELINES_BYTES = 65536
 """Length from which on a message is not copied to join it with its frame's head."""
+
+
+def close_code(reason: Reason) -> int:
+    """Return the close code for the end of a session."""
+    return frames.INTERNAL_ERROR if reason in _FAULTS else frames.GOING_AWAY
 
 
 class ClientConnection(asyncio.Protocol):
@@ -41,15 +49,15 @@ class ClientConnection(asyncio.Protocol):
         session: Session,
         browser: Browser,
         settings: Settings,
-        dropped: MutableMapping[str, int],
-        on_browser_close: Callable[[], None],
+        dropped: collections.Counter[str],
+        on_close_request: Callable[[Session], None],
     ) -> None:
         """``dropped`` counts the ``slow`` and ``dead`` clients that are disconnected;
-        ``on_browser_close`` is called when the client sends ``Browser.close``."""
+        ``on_close_request`` is called when the client sends ``Browser.close``."""
         self._session = session
         self._browser = browser
         self._dropped = dropped
-        self._on_browser_close = on_browser_close
+        self._on_close_request = on_close_request
         self._buffer_bytes = settings.client_buffer_bytes
         self._ping_interval_s = settings.ping_interval_s
         self._reader = FrameReader(settings.max_message_bytes)
@@ -107,7 +115,7 @@ class ClientConnection(asyncio.Protocol):
     def asks_to_close(self) -> None:
         """End the session, because the client sent ``Browser.close``."""
         self._browser.asked_to_close = True
-        self._on_browser_close()
+        self._on_close_request(self._session)
 
     # -- flow control --
 
@@ -252,6 +260,14 @@ class ClientConnection(asyncio.Protocol):
             self._transport.write(frames.control(Opcode.CLOSE, payload[:2]))
         self._transport.close()
         self._abort_later()
+
+    def session_ended(self, reason: Reason, detail: str) -> None:
+        """Close the connection, because the session has begun to end."""
+        self.end(close_code(reason), f"session ended: {reason} ({detail})")
+
+    def gateway_replaced(self) -> None:
+        """Close the connection; the client may connect again, to the next gateway."""
+        self.end(frames.SERVICE_RESTART, "the gateway is being replaced; connect again")
 
     def end(self, code: int, reason: str) -> None:
         """Close the WebSocket with a code and a reason. Later calls change neither."""

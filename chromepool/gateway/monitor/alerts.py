@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import datetime
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from chromepool.config import Settings
-from chromepool.gateway.sessions.events import Severity
 
+Severity = Literal["warning", "critical"]
 WINDOW_S = 300.0
 """Time for which ended sessions and gateways count."""
 WARNING: Severity = "warning"
@@ -26,6 +28,16 @@ _MEMORY_S = 10.0
 _MAX_RECENT = 10_000
 _MAX_GATEWAY_DEATHS = 2
 """Deaths of the gateway that may be accidents."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Alert:
+    """A condition that an operator should look at, for as long as it lasts."""
+
+    name: str
+    severity: Severity
+    since: datetime.datetime
+    text: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
