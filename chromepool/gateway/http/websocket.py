@@ -194,7 +194,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             fd = self._transport.get_extra_info("socket").fileno()
             fcntl.ioctl(fd, termios.TIOCOUTQ, size)
-        except OSError:  # this kind of socket cannot tell
+        except OSError:  # this kind of socket does not support it
             return 0
         return int.from_bytes(size, sys.byteorder)
 
