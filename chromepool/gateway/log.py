@@ -55,8 +55,8 @@ def _on_thread_fault(found: threading.ExceptHookArgs) -> None:
 
 
 def on_loop_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an exception that asyncio found unhandled, with its place. Asyncio's own text also quotes
-    arguments and results, which may be secret."""
+    """Log an unhandled exception that asyncio reports, and the function it came from. Asyncio's own
+    text also quotes arguments and results, which may be secret."""
     task = context.get("task") or context.get("future")
     work = task.get_coro() if isinstance(task, asyncio.Task) else None
     where = getattr(work, "__qualname__", "")

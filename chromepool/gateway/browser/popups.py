@@ -42,9 +42,9 @@ class WaitingPopups:
         *,
         tab_s: float = _TAB_S,
     ) -> None:
-        """``is_own`` tells the daemon's CDP sessions from clients'. ``ask`` has Chrome answer some
-        command and calls back: whatever Chrome sent before has then arrived. ``release`` lets the
-        popup of a session run."""
+        """``is_own`` distinguishes the daemon's CDP sessions from clients'. ``ask`` sends Chrome a
+        command and calls back on its answer: everything that Chrome sent before has then arrived.
+        ``release`` lets the popup of a session run."""
         self._paused_targets = paused_targets
         self._is_own = is_own
         self._ask = ask
@@ -105,8 +105,8 @@ class WaitingPopups:
 def release_orphaned(mux: Mux, write: Callable[[bytes], None]) -> None:
     """Release the popups that a detached client had paused through their tabs.
 
-    Such a popup runs only when a session on its page says so, and there is none (measured). A popup
-    that runs already ignores the command.
+    Such a popup runs only when a session on its page asks for it, and there is none (measured). A
+    popup that runs already ignores the command.
     """
 
     def on_attached(answer: cdp.Incoming) -> None:

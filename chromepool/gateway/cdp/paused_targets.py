@@ -42,5 +42,5 @@ class PausedTargets:
         return {session for session, paused in self.targets.items() if paused == target}
 
     def of_tabs(self) -> set[bytes]:
-        """Return the sessions that keep tabs paused. CDP does not tell the page of a tab."""
+        """Return the sessions that keep tabs paused. CDP does not name the page of a tab."""
         return set(self._tabs)

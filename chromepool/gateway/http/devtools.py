@@ -253,7 +253,7 @@ class DevTools:
             browser,
             self._pool.runtime.settings,
             self._services.dropped,
-            on_browser_close=lambda: self._pool.termination.end_by_client(session),
+            self._pool.termination.end_by_client,
         )
         try:
             await browser.attach(port, target)

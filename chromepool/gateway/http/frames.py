@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 
-# Close codes, RFC 6455, 7.4.1.
+# Close codes of RFC 6455, 7.4.1, and of IANA's registry.
 OK = 1000
 GOING_AWAY = 1001
 PROTOCOL_ERROR = 1002
@@ -17,6 +17,8 @@ UNSUPPORTED = 1003
 NOT_UTF8 = 1007
 POLICY = 1008
 TOO_BIG = 1009
+INTERNAL_ERROR = 1011
+SERVICE_RESTART = 1012
 
 _MAX_CONTROL = 125
 """Bytes of a control frame's payload at most (RFC 6455, 5.5)."""

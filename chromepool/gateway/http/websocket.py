@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import sys
 import termios
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -25,8 +25,6 @@ _LOW_WATER_BYTES = 1 << 20
 _LINGER_S = 5.0
 """Time for a client to read the close frame with the reason, and to answer it."""
 _FAULTS = {Reason.CRASHED, Reason.OUT_OF_MEMORY, Reason.UNHEALTHY, Reason.START_FAILED}
-_GOING_AWAY, _INTERNAL_ERROR, _SERVICE_RESTART = 1001, 1011, 1012
-"""RFC 6455, 7.4.1, and IANA's registry: ended on purpose, by a fault, to be connected again."""
 _MAX_MISSED = 2
 """Number of pings without an answer after which a client counts as dead."""
 _WRITELINES_BYTES = 65536
@@ -34,8 +32,8 @@ _WRITELINES_BYTES = 65536
 
 
 def close_code(reason: Reason) -> int:
-    """The WebSocket close code for the end of a session: on purpose, or by a fault."""
-    return _INTERNAL_ERROR if reason in _FAULTS else _GOING_AWAY
+    """Return the close code for the end of a session."""
+    return frames.INTERNAL_ERROR if reason in _FAULTS else frames.GOING_AWAY
 
 
 class ClientConnection(asyncio.Protocol):
@@ -50,15 +48,15 @@ class ClientConnection(asyncio.Protocol):
         session: Session,
         browser: Browser,
         settings: Settings,
-        dropped: MutableMapping[str, int],
-        on_browser_close: Callable[[], None],
+        dropped: collections.Counter[str],
+        on_close_request: Callable[[Session], None],
     ) -> None:
         """``dropped`` counts the ``slow`` and ``dead`` clients that are disconnected;
-        ``on_browser_close`` is called when the client sends ``Browser.close``."""
+        ``on_close_request`` is called when the client sends ``Browser.close``."""
         self._session = session
         self._browser = browser
         self._dropped = dropped
-        self._on_browser_close = on_browser_close
+        self._on_close_request = on_close_request
         self._buffer_bytes = settings.client_buffer_bytes
         self._ping_interval_s = settings.ping_interval_s
         self._reader = FrameReader(settings.max_message_bytes)
@@ -116,7 +114,7 @@ class ClientConnection(asyncio.Protocol):
     def asks_to_close(self) -> None:
         """End the session, because the client sent ``Browser.close``."""
         self._browser.asked_to_close = True
-        self._on_browser_close()
+        self._on_close_request(self._session)
 
     # -- flow control --
 
@@ -195,7 +193,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             fd = self._transport.get_extra_info("socket").fileno()
             fcntl.ioctl(fd, termios.TIOCOUTQ, size)
-        except OSError:  # this kind of socket cannot tell
+        except OSError:  # this kind of socket does not support it
             return 0
         return int.from_bytes(size, sys.byteorder)
 
@@ -263,12 +261,12 @@ class ClientConnection(asyncio.Protocol):
         self._abort_later()
 
     def session_ended(self, reason: Reason, detail: str) -> None:
-        """Closes the connection: the session has begun to end."""
+        """Close the connection, because the session has begun to end."""
         self.end(close_code(reason), f"session ended: {reason} ({detail})")
 
     def gateway_replaced(self) -> None:
-        """Closes the connection: the client may connect again, to the next gateway."""
-        self.end(_SERVICE_RESTART, "the gateway is being replaced; connect again")
+        """Close the connection; the client may connect again, to the next gateway."""
+        self.end(frames.SERVICE_RESTART, "the gateway is being replaced; connect again")
 
     def end(self, code: int, reason: str) -> None:
         """Close the WebSocket with a code and a reason. Later calls change neither."""

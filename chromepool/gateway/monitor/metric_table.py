@@ -47,7 +47,7 @@ LABEL_TEXTS: dict[str, str] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Family:
-    """One metric, with its name in a scrape."""
+    """A metric, with its name in a scrape."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]

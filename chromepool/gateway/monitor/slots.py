@@ -12,7 +12,7 @@ COUNTED = ("cpu_s", "oom_kills", "cpu_stall_s", "memory_stall_s", "io_stall_s")
 
 
 class Slot:
-    """One slot. Its counters continue from one session to the next."""
+    """A slot. Its counters continue from one session to the next."""
 
     def __init__(self) -> None:
         self.key: int | None = None

@@ -56,7 +56,7 @@ def _is_status(status: int, wanted: str) -> bool:
 
 @dataclasses.dataclass(slots=True)
 class Response:
-    """One response, with its request."""
+    """A response, with its request."""
 
     url: str
     method: str

@@ -9,7 +9,7 @@ from chromepool.errors import InvalidRequest, ScriptExists, ScriptNotFound, Stor
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Script:
-    """One script."""
+    """A persistent script."""
 
     name: str
     source: str

@@ -17,7 +17,7 @@ _MAX_TEXT = 8192
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ConsoleMessage:
-    """One message, or one uncaught exception."""
+    """A console message, or an uncaught exception."""
 
     at: datetime.datetime
     level: str

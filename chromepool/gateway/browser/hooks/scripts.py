@@ -43,7 +43,7 @@ class ScriptsHook(TargetHook):
         known = self._identifiers.get(target)
         if known is None:  # without Page.enable the scripts have no effect
             # Without Runtime.enable a document has no world to run scripts in until it has a script
-            # of its own, or somebody evaluates one; the list would run only then.
+            # of its own, or a client evaluates one; the list would run only then.
             found += [("Page.enable", {}), ("Runtime.enable", {})]
         for identifier in _to_remove(known or []):
             found.append((_REMOVE, {"identifier": identifier}))
