@@ -1,7 +1,7 @@
 """Generator of docs/reference/api.md: the table of routes in words, and docs/parts/api.md.
 
-A heading ``### `GET /v1/...` `` of that file is followed by what the table says about the route,
-and then by the text below the heading. Routes without a heading follow where the file says so.
+A heading ``### `GET /v1/...` `` of that file is followed by the declaration of the route in words,
+and then by the text below the heading. Routes without a heading follow at a mark in that file.
 
 Usage: python docs/generate_api.py > docs/reference/api.md
 """
@@ -156,7 +156,7 @@ def _errors(told: dict[str, Any]) -> str:
 
 
 def _route(name: str) -> str:
-    """Return a heading, and all that the table says about its route."""
+    """Return a heading and the declaration of its route."""
     told = _ROUTES[name]
     parts = (_body(told), _answers(told), _errors(told), _parameters(told))
     return "\n".join([f"### `{name}`\n", f"{_sentence(told['summary'])}\n", *filter(None, parts)])

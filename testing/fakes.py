@@ -17,8 +17,8 @@ from chromepool.gateway.browser.browser import Browser, Traffic
 from chromepool.gateway.bus import EventBus
 from chromepool.gateway.capacity import memory
 from chromepool.gateway.event_stream import EventStream
+from chromepool.gateway.http.close_codes import close_code
 from chromepool.gateway.http.services import Services
-from chromepool.gateway.http.websocket import close_code
 from chromepool.gateway.main import subscribe_pool
 from chromepool.gateway.runtime import Runtime
 from chromepool.gateway.sessions import warm_pool

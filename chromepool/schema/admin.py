@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -12,6 +12,7 @@ from chromepool.schema.fields import about
 from chromepool.schema.history import JournalStatus
 from chromepool.schema.parameters import Seconds
 
+_Deadline = Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)]
 MOST_WAIT_S = 60.0
 """Longest time that one request may wait for the end of a drain, in seconds."""
 
@@ -20,28 +21,16 @@ class DrainParams(msgspec.Struct, frozen=True):
     """Query of ``GET /v1/drain``."""
 
     wait: Annotated[
-        Seconds,
-        about(
-            "Longest time to wait until no session is left or the drain is cancelled, in seconds; "
-            f"up to {MOST_WAIT_S:g}."
-        ),
+        Seconds, about(f"Longest wait for the drain's end, in seconds; up to {MOST_WAIT_S:g}.")
     ] = "0"
 
 
 class DrainRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Options of a drain; each has a default."""
 
-    deadline_s: (
-        Annotated[
-            float,
-            about(
-                "Seconds until the remaining sessions are ended; null lets them run.",
-                ge=0,
-                le=30 * 86400,
-            ),
-        ]
-        | None
-    ) = None
+    deadline_s: Annotated[
+        _Deadline | None, about("Seconds until the remaining sessions are ended; null for never.")
+    ] = None
     exit: Annotated[bool, about("Exit the daemon once no session is left.")] = False
 
 
@@ -51,10 +40,7 @@ class DrainView(msgspec.Struct):
     draining: Annotated[bool, about("True while the daemon refuses new sessions.")]
     sessions: Annotated[int, about("Number of sessions that are left.")]
     pid: Annotated[int, about("Process id of the daemon, to watch for its exit.")]
-    ends_at: (
-        Annotated[datetime.datetime, about("Time at which the remaining sessions are ended.")]
-        | None
-    ) = None
+    ends_at: Annotated[datetime | None, about("Deadline of the remaining sessions.")] = None
     exit: Annotated[bool, about("True if the daemon exits once no session is left.")] = False
 
 
@@ -62,18 +48,14 @@ class ReloadView(msgspec.Struct):
     """Answer to a reload: a new gateway is starting, and takes over once it has loaded."""
 
     restarts: Annotated[
-        int,
-        about("`gateway.restarts` of `/v1/status` so far; under the new gateway it is 1 higher."),
+        int, about("`gateway.restarts` of `/v1/status` before the new gateway, which adds 1.")
     ]
 
 
 class Health(msgspec.Struct):
     """Answer of the health checks."""
 
-    status: Annotated[
-        Literal["ok", "ready"],
-        about("`ok` from `/healthz`, `ready` from `/readyz`."),
-    ]
+    status: Annotated[Literal["ok", "ready"], about("`ok` or `ready`.")]
 
 
 class WaiterView(msgspec.Struct):
@@ -103,9 +85,7 @@ class SessionPlaces(msgspec.Struct, omit_defaults=True):
 
     now: Annotated[int, about("Slots in use, creations in progress included.")]
     max: Annotated[int, about("Slots in total, the setting `max_sessions`.")]
-    admitted: (
-        Annotated[int, about("Slots that `dynamic_limits` admits now; left out without it.")] | None
-    ) = None
+    admitted: Annotated[int | None, about("Slots that `dynamic_limits` admits now.")] = None
     why: Annotated[str, about("Reason for the number of admitted slots.")] = ""
 
 
@@ -114,7 +94,7 @@ class AlertView(msgspec.Struct):
 
     name: Annotated[str, about("Name of the alert.")]
     severity: Annotated[Literal["warning", "critical"], about("Severity of the alert.")]
-    since: Annotated[datetime.datetime, about("Time at which the alert was raised.")]
+    since: Annotated[datetime, about("Time at which the alert was raised.")]
     text: Annotated[str, about("Cause of the alert in words.")]
 
 
@@ -175,11 +155,8 @@ class GatewayStatus(msgspec.Struct):
 class MemoryStatus(msgspec.Struct):
     """Memory for Chromes, in bytes; null where this machine does not measure it."""
 
-    left_bytes: Annotated[int, about("Memory left for another Chrome, in bytes.")] | None
-    cap_bytes: (
-        Annotated[int, about("Lowest limit of the control groups around all Chromes, in bytes.")]
-        | None
-    )
+    left_bytes: Annotated[int | None, about("Memory left for another Chrome, in bytes.")]
+    cap_bytes: Annotated[int | None, about("Lowest limit of all control groups, in bytes.")]
 
 
 class StatusView(msgspec.Struct):

@@ -1,9 +1,9 @@
-"""The API's types for what a session keeps: scripts, responses, console messages, downloads."""
+"""The API's types for artifacts: scripts, responses, console messages, downloads, pictures."""
 
 from __future__ import annotations
 
-import datetime
 import re
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,19 +15,27 @@ from chromepool.schema.parameters import SessionPath
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}" + END
 _ScriptName = Annotated[
-    str, about("Name of the script: up to 64 letters, digits, `.`, `_` and `-`.", pattern=_NAME)
+    str, about("Name of up to 64 letters, digits, `.`, `_` and `-`.", pattern=_NAME)
 ]
-_World = Annotated[
-    str,
-    about("Isolated world that the script runs in; empty for the page's own.", max_length=64),
-]
-_Source = Annotated[
-    str, about("Source in JavaScript; up to `max_script_bytes` bytes.", min_length=1)
-]
+_World = Annotated[str, about("Isolated world to run in; empty for the page's own.", max_length=64)]
+_Source = Annotated[str, about("Source, up to `max_script_bytes` bytes.", min_length=1)]
 _RunNow = Annotated[bool, about("Run the script once in every open document, too.")]
-_Url = Annotated[str, about("Pattern of a URL, with `*` and `?`.", min_length=1, max_length=2048)]
+_Url = Annotated[
+    str,
+    about(
+        "Pattern of a URL, with `*` and `?`.",
+        title="a pattern of 1 to 2048 characters",
+        min_length=1,
+        max_length=2048,
+    ),
+]
 _Status = Annotated[
-    str, about("Status such as `404` or `5xx`.", pattern=r"^[1-5]([0-9]{2}|xx)" + END)
+    str,
+    about(
+        "Status such as `404` or `5xx`.",
+        title="a status such as 404 or 5xx",
+        pattern=r"^[1-5]([0-9]{2}|xx)" + END,
+    ),
 ]
 _Type = Literal[
     "Document",
@@ -54,7 +62,6 @@ _Type = Literal[
 _Dropped = Annotated[int, about("Number of items dropped because of age or lack of room.")]
 _Flag = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["0", "1"]})]
 """A switch in a query. ``1`` and ``true`` turn it on; any other text leaves it off."""
-_Target = Annotated[str | UnsetType, about("Target id of the page; without it the newest page.")]
 
 
 # -- paths and queries --
@@ -81,30 +88,9 @@ class DownloadPath(SessionPath):
 class ResponsesParams(msgspec.Struct, frozen=True):
     """Query of ``GET .../responses``."""
 
-    url: Annotated[
-        list[_Url],
-        about(
-            "Pattern of the URLs to show, with `*` and `?`; may be repeated.",
-            max_length=32,
-            title="a pattern of 1 to 2048 characters, given at most 32 times",
-        ),
-    ] = []
-    type: Annotated[
-        list[_Type],
-        about(
-            "Resource type to show; may be repeated.",
-            max_length=32,
-            title="a resource type of CDP such as Document, given at most 32 times",
-        ),
-    ] = []
-    status: Annotated[
-        list[_Status],
-        about(
-            "Status to show, such as 404 or 5xx; may be repeated.",
-            max_length=32,
-            title="a status such as 404 or 5xx, given at most 32 times",
-        ),
-    ] = []
+    url: Annotated[list[_Url], about("Pattern of URLs; may be repeated.", max_length=32)] = []
+    type: Annotated[list[_Type], about("Resource type; may be repeated.", max_length=32)] = []
+    status: Annotated[list[_Status], about("Status; may be repeated.", max_length=32)] = []
 
 
 class ConsoleParams(msgspec.Struct, frozen=True):
@@ -116,7 +102,9 @@ class ConsoleParams(msgspec.Struct, frozen=True):
 class PageParams(msgspec.Struct, frozen=True):
     """Query of the routes that render a page."""
 
-    target: _Target = UNSET
+    target: Annotated[
+        str | UnsetType, about("Target id of the page; without it the newest page.")
+    ] = UNSET
 
 
 class ScreenshotParams(PageParams, frozen=True):
@@ -157,9 +145,7 @@ class ScriptView(msgspec.Struct):
 
     name: Annotated[str, about("Name of the script.")]
     source: Annotated[str, about("Source in JavaScript.")]
-    world: Annotated[
-        str, about("Isolated world that the script runs in; empty for the page's own.")
-    ]
+    world: Annotated[str, about("Isolated world it runs in; empty for the page's own.")]
 
 
 class ScriptList(msgspec.Struct):
@@ -169,7 +155,7 @@ class ScriptList(msgspec.Struct):
 
 
 class CaptureRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Filter of the responses that are kept; a condition that is left out matches every one."""
+    """Filter of the responses to capture; a condition that is left out matches every response."""
 
     urls: Annotated[list[_Url], about("Patterns of URLs, with `*` and `?`.", max_length=32)] = []
     types: Annotated[list[_Type], about("Resource types of CDP.", max_length=32)] = []
@@ -191,19 +177,13 @@ class ResponseView(msgspec.Struct):
     mime_type: Annotated[str, about("MIME type that Chrome found.")]
     request_headers: Annotated[dict[str, str], about("Headers of the request.")]
     response_headers: Annotated[dict[str, str], about("Headers of the response.")]
-    started_at: Annotated[datetime.datetime, about("Time of the request.")]
-    duration_ms: (
-        Annotated[
-            float,
-            about("Milliseconds from the request to the last byte; null while the response loads."),
-        ]
-        | None
-    )
+    started_at: Annotated[datetime, about("Time of the request.")]
+    duration_ms: Annotated[float | None, about("Duration in milliseconds; null while it loads.")]
     timing: Annotated[dict[str, Any], about("`ResourceTiming` of CDP.")]
     protocol: Annotated[str, about("Protocol of the connection, such as `h2`.")]
     remote_address: Annotated[str, about("Address and port of the server.")]
     encoded_bytes: Annotated[int, about("Bytes received over the network.")]
-    body_bytes: Annotated[int, about("Bytes of the body; null without a body.")] | None
+    body_bytes: Annotated[int | None, about("Bytes of the body; null without a body.")]
     body_error: Annotated[str, about("Reason why there is no body.")]
     error: Annotated[str, about("Network error, if the response failed.")]
 
@@ -219,14 +199,13 @@ class ConsoleView(msgspec.Struct):
     """A console message of a page."""
 
     number: Annotated[int, about("Number of the message in its session.")]
-    at: Annotated[datetime.datetime, about("Time of the message.")]
+    at: Annotated[datetime, about("Time of the message.")]
     level: Annotated[
-        str,
-        about("`log`, `info`, `warning`, `error`, `debug`, or `exception` for an uncaught error."),
+        str, about("`log`, `info`, `warning`, `error`, `debug`, or `exception` if uncaught.")
     ]
     text: Annotated[str, about("Text of the message, up to 8192 characters.")]
     url: Annotated[str, about("URL of the script.")]
-    line: Annotated[int, about("Line in the script.")] | None
+    line: Annotated[int | None, about("Line in the script.")]
     target_id: Annotated[str, about("Target id of the page, frame or worker.")]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import typing
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -82,12 +82,10 @@ class EventsParams(msgspec.Struct, frozen=True):
 
 
 class JournalStatus(msgspec.Struct):
-    """State of the journal, in which the history is kept."""
+    """State of the journal, the database of the history."""
 
     enabled: Annotated[bool, about("True if the setting `journal` is on.")]
-    error: Annotated[
-        str, about("Reason why nothing is written now; empty while the journal works.")
-    ] = ""
+    error: Annotated[str, about("Error that stops the writing; empty without one.")] = ""
     waiting: Annotated[int, about("Entries that wait to be written.")] = 0
     dropped: Annotated[int, about("Entries given up since the gateway started.")] = 0
 
@@ -98,23 +96,23 @@ class PastSession(msgspec.Struct):
     id: Annotated[str, about("Id of the session.")]
     owner: Annotated[str, about("Owner of the session.")]
     labels: Annotated[dict[str, str], about("Labels given at creation.")]
-    created_at: Annotated[datetime.datetime, about("Time of creation.")]
-    ended_at: Annotated[datetime.datetime, about("Time of the end; null while it runs.")] | None
-    reason: Annotated[str, about("Reason of the end; null while it runs.")] | None
+    created_at: Annotated[datetime, about("Time of creation.")]
+    ended_at: Annotated[datetime | None, about("Time of the end; null while it runs.")]
+    reason: Annotated[str | None, about("Reason of the end; null while it runs.")]
     detail: Annotated[str, about("Reason in words.")]
     warm: Annotated[bool, about("True if the session began with a warm Chrome.")]
     limits: Annotated[dict[str, Any], about("Limits of the session.")]
-    usage: Annotated[dict[str, Any], about("Usage at the end; null while it runs.")] | None
-    exit: (
-        Annotated[dict[str, Any], about("Exit of Chrome; null where the end was not seen.")] | None
-    )
+    usage: Annotated[dict[str, Any] | None, about("Usage at the end; null while it runs.")]
+    exit: Annotated[
+        dict[str, Any] | None, about("Exit of Chrome; null where the end was not seen.")
+    ]
 
 
 class PastEvent(msgspec.Struct):
     """An event of a session."""
 
     number: Annotated[int, about("Number of the event.")]
-    at: Annotated[datetime.datetime, about("Time of the event.")]
+    at: Annotated[datetime, about("Time of the event.")]
     name: Annotated[str, about("Name of the event, such as `session.created`.")]
     fields: Annotated[dict[str, Any], about("Fields of the event.")]
 
@@ -123,7 +121,7 @@ class HistoryPage(msgspec.Struct):
     """A page of the history."""
 
     sessions: Annotated[list[PastSession], about("Sessions, the newest first.")]
-    next: Annotated[str, about("`after` of the next page; null on the last page.")] | None
+    next: Annotated[str | None, about("`after` of the next page; null on the last page.")]
 
 
 class PastSessionWithEvents(PastSession):

@@ -34,7 +34,7 @@ class Parameter:
     kind: Any
     """Type of the attribute, for ``msgspec.convert``."""
     repeated: bool
-    """True if the parameter may be given several times."""
+    """True if the parameter may be given several times, which makes a list."""
     description: str
     schema: dict[str, Any]
     """JSON schema of one value."""
@@ -42,12 +42,12 @@ class Parameter:
     @property
     def expected(self) -> str:
         """Values that the parameter takes, in words."""
-        if "enum" in self.schema and "title" not in self.schema:
+        if "enum" in self.schema:
             return f"one of {', '.join(self.schema['enum'])}"
         return str(self.schema.get("title", "text in UTF-8"))
 
     def convert(self, texts: list[str]) -> object:
-        """Convert what was given; only the first text counts unless the parameter is repeated.
+        """Convert what was given; only the first text counts unless it may be repeated.
 
         Raises :class:`ValueError`, :class:`msgspec.ValidationError`.
         """
@@ -72,11 +72,10 @@ def parameters_of(kind: type[msgspec.Struct]) -> tuple[Parameter, ...]:
 
 def _parameter(field: msgspec.structs.FieldInfo) -> Parameter:
     schema = msgspec.json.schema(field.type)
+    description = schema.pop("description")
     repeated = schema.get("type") == "array"
     if repeated:
-        schema = schema["items"] | {
-            key: schema[key] for key in ("title", "description") if key in schema
-        }
-    description = schema.pop("description")
+        schema = schema["items"]
+        schema.pop("description", None)
     schema = {"type": "string"} | schema
     return Parameter(field.encode_name, field.name, field.type, repeated, description, schema)

@@ -55,9 +55,11 @@ _REQUEST = """
 from chromepool.config import Settings
 from chromepool.errors import InvalidRequest
 from chromepool.gateway.http import session_requests
+from chromepool.gateway.http.requests import read_json
+from chromepool.schema.session import CreateSession
 
 def make(text):
-    body = session_requests.read_body(b'{"limits": {"disk_bytes": %d}}' % text)
+    body = read_json(b'{"limits": {"disk_bytes": %d}}' % text, CreateSession)
     return session_requests.make_spec(body, "uid:1", Settings())
 
 def refused(value):

@@ -32,6 +32,7 @@ FOREIGN = {
 }
 """Headers for content that pages have made: a browser must not run it with the daemon's origin."""
 
+_COPIED = set(schema.ResponseView.__struct_fields__) - {"number", "body_bytes"}
 _NO_RESPONSE = "The session has no response of this number, or not any more."
 
 
@@ -40,26 +41,9 @@ def _script_view(script: Script) -> schema.ScriptView:
 
 
 def _response_view(number: int, response: Response) -> schema.ResponseView:
-    return schema.ResponseView(
-        number=number,
-        url=response.url,
-        method=response.method,
-        status=response.status,
-        status_text=response.status_text,
-        type=response.type,
-        mime_type=response.mime_type,
-        request_headers=response.request_headers,
-        response_headers=response.response_headers,
-        started_at=response.started_at,
-        duration_ms=response.duration_ms,
-        timing=response.timing,
-        protocol=response.protocol,
-        remote_address=response.remote_address,
-        encoded_bytes=response.encoded_bytes,
-        body_bytes=None if response.body is None else len(response.body),
-        body_error=response.body_error,
-        error=response.error,
-    )
+    size = None if response.body is None else len(response.body)
+    copied = {name: getattr(response, name) for name in _COPIED}
+    return schema.ResponseView(number=number, body_bytes=size, **copied)
 
 
 def _said_view(number: int, said: ConsoleMessage) -> schema.ConsoleView:

@@ -184,7 +184,7 @@ class Control:
         return web.Response(body=openapi.document(), content_type="application/json")
 
     async def healthz(self, _: web.Request) -> web.Response:
-        """Answer, which is all that is asked."""
+        """Answer, which shows that the gateway does."""
         return json_response(admin.Health("ok"))
 
     async def readyz(self, _: web.Request) -> web.Response:
@@ -193,8 +193,7 @@ class Control:
         return json_response(admin.Health("ready"))
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """Send the metrics. They name no owner, so that everybody who can open the socket may read
-        them, and with ``metrics_tcp`` every caller over TCP."""
+        """Send the metrics. They name no owner, so that with ``metrics_tcp`` no token is needed."""
         if not self._pool.runtime.settings.metrics_tcp:
             self._identify(request)
         return await serve_metrics(request)

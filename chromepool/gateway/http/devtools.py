@@ -105,7 +105,7 @@ class DevTools:
 
     async def root_version(self, request: web.Request) -> web.Response:
         """Show the version of Chrome, and the URL that creates a session. The URL has the query of
-        this request, so that a client keeps its options and its token."""
+        this request, so that the options and the token of the client stay."""
         if named_session(request.host):
             return await self.version(request)
         query = request.rel_url.raw_query_string

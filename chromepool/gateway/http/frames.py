@@ -9,16 +9,7 @@ from __future__ import annotations
 
 import enum
 
-# Close codes of RFC 6455, 7.4.1, and of IANA's registry.
-OK = 1000
-GOING_AWAY = 1001
-PROTOCOL_ERROR = 1002
-UNSUPPORTED = 1003
-NOT_UTF8 = 1007
-POLICY = 1008
-TOO_BIG = 1009
-INTERNAL_ERROR = 1011
-SERVICE_RESTART = 1012
+from chromepool.gateway.http.close_codes import CloseCode
 
 _MAX_CONTROL = 125
 """Bytes of a control frame's payload at most (RFC 6455, 5.5)."""
@@ -169,18 +160,18 @@ class FrameReader:
             return None
         first, second = data[at], data[at + 1]
         if first not in _FIRST or second < _MASKED:
-            raise FrameError(PROTOCOL_ERROR, _explain(first))
+            raise FrameError(CloseCode.PROTOCOL_ERROR, _explain(first))
         length = second - _MASKED
         if length > _MAX_CONTROL:
             if first >= _CONTROL:
-                raise FrameError(PROTOCOL_ERROR, "a control frame is too long")
+                raise FrameError(CloseCode.PROTOCOL_ERROR, "a control frame is too long")
             size = 2 if length == 126 else 8
             length = int.from_bytes(data[start : start + size], "big")
             start += size
             if start > len(data):
                 return None
         if first < _CONTROL and len(self._fragments) + length > self._limit:
-            raise FrameError(TOO_BIG, f"a message may have {self._limit} bytes at most")
+            raise FrameError(CloseCode.TOO_BIG, f"a message may have {self._limit} bytes at most")
         return start + 4, start + 4 + length
 
     def _join(self, first: int, payload: bytes) -> tuple[int, bytes] | None:
@@ -189,7 +180,7 @@ class FrameReader:
         if first >= _CONTROL:
             return opcode, payload
         if (opcode == Opcode.CONTINUATION) != bool(self._kind):
-            raise FrameError(PROTOCOL_ERROR, "fragments out of order")
+            raise FrameError(CloseCode.PROTOCOL_ERROR, "fragments out of order")
         if first >= _FINAL and not self._kind:
             return opcode, payload
         self._kind = self._kind or Opcode(opcode)
@@ -221,5 +212,5 @@ def parse_close(payload: bytes) -> int:
     code = int.from_bytes(payload[:2], "big")
     known = 1000 <= code < 5000 and code not in (1004, 1005, 1006, 1015)
     if len(payload) == 1 or not known:
-        raise FrameError(PROTOCOL_ERROR, "a close frame without a valid code")
+        raise FrameError(CloseCode.PROTOCOL_ERROR, "a close frame without a valid code")
     return code

@@ -17,7 +17,7 @@ _SHOWN = 40
 
 
 def read_json(data: bytes, kind: type[T]) -> T:
-    """Decode a body, where none is ``{}``; raise :class:`InvalidRequest` that says what is wrong.
+    """Decode a body; an empty one counts as ``{}``. Raises :class:`InvalidRequest`.
 
     msgspec lets two of Python's own errors through: for a key that is not UTF-8, and for lists
     nested too deeply.

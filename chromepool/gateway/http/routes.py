@@ -79,21 +79,21 @@ def devtools_handlers(devtools: DevTools) -> Handlers:
     Those of one session are served below its path, and at the root of its own host name.
     """
     handlers: dict[Route, Handler] = {
-        Route("GET", "/"): devtools.root_socket,
-        Route("GET", "/chrome"): devtools.root_socket,  # this and the next as browserless has them
-        Route("GET", "/chromium"): devtools.root_socket,
-        Route("GET", "/json/version{slash:/?}"): devtools.root_version,
-        Route("GET", "/sessions/{id}/json/version{slash:/?}"): devtools.version,
+        Route("GET /"): devtools.root_socket,
+        Route("GET /chrome"): devtools.root_socket,  # this and the next as browserless has them
+        Route("GET /chromium"): devtools.root_socket,
+        Route("GET /json/version{slash:/?}"): devtools.root_version,
+        Route("GET /sessions/{id}/json/version{slash:/?}"): devtools.version,
     }
     for base in ("/sessions/{id}", ""):
         handlers |= {
-            Route("GET", base + "/json{list:(/list)?/?}"): devtools.list,
-            Route("PUT", base + "/json/new"): devtools.new,
-            Route("GET", base + "/json/activate/{target}"): devtools.activate,
-            Route("GET", base + "/json/close/{target}"): devtools.close,
-            Route("GET", base + "/json/protocol{slash:/?}"): devtools.protocol,
-            Route("GET", base + "/devtools/browser/{guid}"): devtools.browser_socket,
-            Route("GET", base + "/devtools/page/{target}"): devtools.page_socket,
+            Route("GET " + base + "/json{list:(/list)?/?}"): devtools.list,
+            Route("PUT " + base + "/json/new"): devtools.new,
+            Route("GET " + base + "/json/activate/{target}"): devtools.activate,
+            Route("GET " + base + "/json/close/{target}"): devtools.close,
+            Route("GET " + base + "/json/protocol{slash:/?}"): devtools.protocol,
+            Route("GET " + base + "/devtools/browser/{guid}"): devtools.browser_socket,
+            Route("GET " + base + "/devtools/page/{target}"): devtools.page_socket,
         }
     return handlers
 

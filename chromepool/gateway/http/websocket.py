@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import fcntl
 import sys
 import termios
@@ -13,6 +14,7 @@ from aiohttp import web
 from chromepool.config import Settings
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.http import frames
+from chromepool.gateway.http.close_codes import CloseCode, close_code
 from chromepool.gateway.http.frames import FrameError, FrameReader, Opcode
 from chromepool.gateway.sessions.session import Session
 from chromepool.model import Reason
@@ -24,16 +26,10 @@ one."""
 _LOW_WATER_BYTES = 1 << 20
 _LINGER_S = 5.0
 """Time for a client to read the close frame with the reason, and to answer it."""
-_FAULTS = {Reason.CRASHED, Reason.OUT_OF_MEMORY, Reason.UNHEALTHY, Reason.START_FAILED}
 _MAX_MISSED = 2
 """Number of pings without an answer after which a client counts as dead."""
 _WRITELINES_BYTES = 65536
 """Length from which on a message is not copied to join it with its frame's head."""
-
-
-def close_code(reason: Reason) -> int:
-    """Return the close code for the end of a session."""
-    return frames.INTERNAL_ERROR if reason in _FAULTS else frames.GOING_AWAY
 
 
 class ClientConnection(asyncio.Protocol):
@@ -98,7 +94,9 @@ class ClientConnection(asyncio.Protocol):
         # The backlog decides, without these messages: the client cannot help one of 100 MB.
         if transport.get_write_buffer_size() > self._buffer_bytes:
             self._dropped["slow"] += 1
-            self.end(frames.POLICY, f"the client is too slow: {self.buffered_bytes} bytes unread")
+            self.end(
+                CloseCode.POLICY, f"the client is too slow: {self.buffered_bytes} bytes unread"
+            )
         elif len(unsent) == 3 and len(unsent[1]) >= _WRITELINES_BYTES:
             self._written += sum(map(len, unsent))
             transport.writelines(unsent)
@@ -109,7 +107,7 @@ class ClientConnection(asyncio.Protocol):
 
     def detached(self) -> None:
         """Close the connection, because its page is gone."""
-        self.end(frames.OK, "the target was closed")
+        self.end(CloseCode.OK, "the target was closed")
 
     def asks_to_close(self) -> None:
         """End the session, because the client sent ``Browser.close``."""
@@ -167,7 +165,7 @@ class ClientConnection(asyncio.Protocol):
         unread = self._unread()
         if self._missed >= _MAX_MISSED and (not unread or self._stuck >= _MAX_MISSED):
             self._dropped["dead"] += 1
-            self.end(frames.GOING_AWAY, "no answer to pings")
+            self.end(CloseCode.GOING_AWAY, "no answer to pings")
             self._transport.abort()
             return
         # While reading is paused, pongs are not read either.
@@ -227,7 +225,7 @@ class ClientConnection(asyncio.Protocol):
         for opcode, payload in messages:
             if opcode == _TEXT:
                 if not frames.is_text(payload):
-                    self.end(frames.NOT_UTF8, "text messages must be UTF-8")
+                    self.end(CloseCode.NOT_UTF8, "text messages must be UTF-8")
                     return
                 batch.append(payload)
             else:
@@ -243,7 +241,7 @@ class ClientConnection(asyncio.Protocol):
             if self._end is None and self.buffered_bytes < _HIGH_WATER_BYTES:
                 self._send(frames.control(Opcode.PONG, payload))
         elif opcode == Opcode.BINARY:
-            self.end(frames.UNSUPPORTED, "CDP messages must be text")
+            self.end(CloseCode.UNSUPPORTED, "CDP messages must be text")
         elif opcode == Opcode.CLOSE:
             self._on_close(payload)
 
@@ -266,7 +264,7 @@ class ClientConnection(asyncio.Protocol):
 
     def gateway_replaced(self) -> None:
         """Close the connection; the client may connect again, to the next gateway."""
-        self.end(frames.SERVICE_RESTART, "the gateway is being replaced; connect again")
+        self.end(CloseCode.SERVICE_RESTART, "the gateway is being replaced; connect again")
 
     def end(self, code: int, reason: str) -> None:
         """Close the WebSocket with a code and a reason. Later calls change neither."""
