@@ -286,9 +286,9 @@ class _Gateway:
         await self._server.leave_listeners()
         pool.gate.close(release.restarting())
         await pool.creation.settle(max(0.0, timeout_s - _HANDLERS_S - _HISTORY_S))
-        await release.disconnect_clients(self._runtime, pool.registry, pool.gate)
+        await release.disconnect_clients(self._runtime, pool.registry.chromes, pool.gate)
         await self._server.settle(_HANDLERS_S)
-        await release.flush(self._runtime, pool.registry, self._snapshots, _HISTORY_S)
+        await release.flush(self._runtime, pool.registry.chromes, self._snapshots, _HISTORY_S)
 
 
 async def serve(sock: socket.socket, settings: Settings, message: wire.Welcome) -> None:
