@@ -1,4 +1,4 @@
-"""One end of the wire, with a queue of messages that its other end has not taken yet."""
+"""An end of the wire, with a queue of messages that its other end has not taken yet."""
 
 from __future__ import annotations
 

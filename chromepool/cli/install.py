@@ -113,7 +113,7 @@ def examine(*, user: bool, root: Path | None) -> Target:
     for folder in _PRIVATE:
         if not user and any(part.is_relative_to(folder) for part in code):
             raise HostError(
-                f"This chromepool lies below {folder}, which the service does not see.",
+                f"The running chromepool lies below {folder}, which the service does not see.",
                 remedy="Install chromepool elsewhere: with pipx, or in a venv in /opt.",
             )
     done = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=False)
