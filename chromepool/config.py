@@ -86,7 +86,7 @@ class Settings:
     )
     idle_timeout_s: float = setting(
         1800.0,
-        "Seconds without a CDP command after which a session ends; 0: never.",
+        "Idle timeout: time without a CDP command that ends a session, in seconds; 0: none.",
         high=_LONGEST_S,
         alias="SESSION_TIMEOUT",
         alias_unit=0.001,
@@ -145,7 +145,7 @@ class Settings:
         512, "Number of uids in the range that begins with uid_base.", low=1, high=100_000
     )
     gateway_uid: int = setting(
-        60599, "uid and gid that the gateway runs as (root only).", low=1, high=_LARGEST_UID
+        60599, "User and group id that the gateway runs as (root only).", low=1, high=_LARGEST_UID
     )
     start_timeout_s: float = setting(
         30.0, "Time for Chrome to give its first CDP answer, in seconds.", low=0.1, live=True
@@ -300,7 +300,11 @@ class Settings:
         10_000, "Maximum number of sessions in the history.", low=1, high=1_000_000, live=True
     )
     journal_days: float = setting(
-        30.0, "Days for which a session stays in the history.", low=0.01, high=3650, live=True
+        30.0,
+        "Time for which a session stays in the history, in days.",
+        low=0.01,
+        high=3650,
+        live=True,
     )
     log_level: str = setting(
         "info", "Lowest level that is logged: debug, info, warning or error.", live=True

@@ -7,7 +7,7 @@ import dataclasses
 
 @dataclasses.dataclass(slots=True)
 class CanaryResult:
-    """The outcome of one canary."""
+    """Result of one canary."""
 
     ok: bool = False
     step: str = ""
