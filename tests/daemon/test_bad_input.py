@@ -7,7 +7,6 @@ import contextlib
 import json
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,6 +14,7 @@ import pytest
 
 from testing.cdp import connect, run
 from testing.daemon import Answer, Daemon
+from testing.daemon_pool import Daemons
 
 MIB = 1024 * 1024
 
@@ -224,20 +224,20 @@ def test_fragments_without_end_are_bounded(shared_daemon: Daemon, session: dict[
         assert gateway.memory_info().rss - before < 32 * MIB
 
 
-def test_one_client_too_many(tmp_path: Path) -> None:
-    with Daemon(tmp_path, max_clients=2) as daemon:
-        url = daemon.new()["webSocketDebuggerUrl"]
+def test_one_client_too_many(daemons: Daemons) -> None:
+    daemon = daemons(max_clients=2)
+    url = daemon.new()["webSocketDebuggerUrl"]
 
-        async def crowd() -> None:
-            async with connect(url), connect(url):
-                with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
-                    async with connect(url):
-                        pass
-                assert caught.value.status == 503
-            async with connect(url) as client:
-                await client.call("Browser.getVersion")
+    async def crowd() -> None:
+        async with connect(url), connect(url):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+                async with connect(url):
+                    pass
+            assert caught.value.status == 503
+        async with connect(url) as client:
+            await client.call("Browser.getVersion")
 
-        run(crowd())
+    run(crowd())
 
 
 def test_a_message_of_100_mb(shared_daemon: Daemon, session: dict[str, Any]) -> None:
