@@ -47,7 +47,7 @@ ENV PATH=/opt/chromepool/bin:$PATH \
     CHROMEPOOL_STATE_DIR=/tmp/chromepool/state
 LABEL org.opencontainers.image.title="chromepool" \
     org.opencontainers.image.description="A Chrome of its own for every session" \
-    org.opencontainers.image.version="0.1.0" \
+    org.opencontainers.image.version="0.2.0" \
     org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.base.name="docker.io/library/debian:bookworm-slim"
 USER 1000:1000

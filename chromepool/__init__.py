@@ -7,7 +7,7 @@ import typing
 if typing.TYPE_CHECKING:
     from chromepool.client import ApiError, Client, Session
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["ApiError", "Client", "Session", "__version__"]
 
 

@@ -1,43 +1,17 @@
-"""A canary: goes the whole way a user goes, and tells how far it got."""
+"""The canary: a client that takes every step a user takes, and reports the step that failed."""
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
-import secrets
 import time
 from typing import Any
 
-from chromepool import tokens
 from chromepool.client import Client
 from chromepool.errors import ChromepoolError
-from chromepool.gateway.log import get_logger
-from chromepool.gateway.sessions.manager import Manager
 from chromepool.logs import strike
+from chromepool.schema.canary import CanaryResult
 
-log = get_logger("chromepool.canary")
-
-_NAME = "(canary)"
-"""Of its token. No token of a file's can have it, since parentheses are not for names."""
 _PAGE = "data:text/html,<title>canary</title><script>window.sum = 40 + 2</script>"
 _LABELS = {"chromepool": "canary"}
-
-
-@dataclasses.dataclass(slots=True)
-class Flight:
-    """One canary's."""
-
-    ok: bool = False
-    step: str = ""
-    """The step that failed."""
-    error: str = ""
-    """In words."""
-    steps_s: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Seconds of each step it came through."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return dataclasses.asdict(self)
 
 
 class Canary:
@@ -45,12 +19,14 @@ class Canary:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._flight = Flight()
+        self._result = CanaryResult()
         self._began = 0.0
 
-    async def fly(self) -> Flight:
-        """Tries every step; raises nothing: what fails is in the flight. The session is ended
-        whatever happens."""
+    async def fly(self) -> CanaryResult:
+        """Try every step and raise nothing: the outcome has the failure.
+
+        The session is ended whatever happens.
+        """
         try:
             self._step("create")
             async with self._client.session(labels=_LABELS, idle_timeout_s=60) as session:
@@ -59,11 +35,11 @@ class Canary:
                 await self._visit(browser)
                 self._step("delete")
             self._step("")
-            self._flight.ok = True
-        except Exception as error:  # whatever it is, it is what a user would have met
+            self._result.ok = True
+        except Exception as error:  # a user would have met the same
             said = str(error) if isinstance(error, ChromepoolError) else repr(error)
-            self._flight.error = strike(said)[:500]
-        return self._flight
+            self._result.error = strike(said)[:500]
+        return self._result
 
     async def _visit(self, browser: Any) -> None:
         self._step("load")
@@ -75,47 +51,17 @@ class Canary:
             raise ChromepoolError(f"The page says {found!r}.")
 
     def _step(self, name: str) -> None:
-        """The step before is through; the next one begins."""
+        """End the step before, and begin the next one."""
         now = time.monotonic()
-        if self._flight.step:
-            self._flight.steps_s[self._flight.step] = round(now - self._began, 4)
-        self._flight.step, self._began = name, now
+        if self._result.step:
+            self._result.steps_s[self._result.step] = round(now - self._began, 4)
+        self._result.step, self._began = name, now
 
 
 def preload() -> None:
-    """Imports what a flight needs, while the code can be read: before root is dropped."""
+    """Imports what a canary needs while the code can be read: before root is dropped."""
     import importlib.metadata  # what websockets looks up when it is first used
 
     import pyppeteer
 
     importlib.metadata.version(pyppeteer.__name__)
-
-
-async def fly_forever(manager: Manager) -> None:
-    """On a schedule, as often as ``canary_interval_s`` says; the outcome is counted, logged
-    and told."""
-    interval_s = manager.settings.canary_interval_s
-    while interval_s:
-        await asyncio.sleep(interval_s)
-        async with Client(manager.settings.control_socket, token=_own_token(manager)) as client:
-            _tell(manager, await Canary(client).fly())
-
-
-def _own_token(manager: Manager) -> str:
-    """A new token of the daemon's own, for where ``require_token`` asks for one. It is known in
-    this process only; the one before is valid no more."""
-    token = secrets.token_hex()
-    manager.tokens = manager.tokens | {_NAME: tokens.digest(token)}
-    return token
-
-
-def _tell(manager: Manager, flight: Flight) -> None:
-    if flight.ok:
-        manager.canary_failure = ""
-        log.info("canary.passed", steps_s=flight.steps_s)
-    else:
-        manager.canary_failure = f"{flight.step}: {flight.error}"
-        log.warning("canary.failed", step=flight.step, error=flight.error)
-    outcome = "passed" if flight.ok else "failed"
-    manager.canaries[outcome] += 1
-    manager.events.emit(f"canary.{outcome}", **flight.as_dict())

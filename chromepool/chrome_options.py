@@ -1,6 +1,7 @@
-"""What a session may ask of Chrome's command line.
+"""Chrome options that a session may set, and the flags that they become.
 
-Both processes check: the gateway to give a clear answer, the supervisor because it trusts nobody.
+Both processes check: the gateway to give a clear answer, the supervisor because it does not trust
+the gateway.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ ALLOWED_FLAGS = frozenset(
         "--window-size",
     }
 )
-"""Flags that change only how the session's own pages look and behave. None of them opens a port,
-names a file or a program, or touches the sandbox, the limits or the separation of sites."""
+"""Flags that every session may set: they affect only the look and behaviour of its own pages. None
+opens a port, names a file or a program, or weakens the sandbox, the limits or site isolation."""
 MAX_FLAGS = 32
 _FLAG = re.compile(r"(--[a-z][a-z0-9-]*)(?:=([\x20-\x7e]{0,1024}))?")
 _PROXY = re.compile(
@@ -42,7 +43,7 @@ _PROFILE = re.compile(rf"[A-Za-z0-9_.-]{{1,128}}/{PROFILE_NAME}")
 
 
 def flag_names(setting: str) -> frozenset[str]:
-    """The names in the operator's ``allowed_flags``."""
+    """Return the names in the operator's ``allowed_flags``."""
     return frozenset(name.strip() for name in setting.split(",") if name.strip())
 
 
@@ -52,44 +53,48 @@ def _check_flag(flag: str, allowed: frozenset[str]) -> None:
         raise InvalidRequest(f"{flag[:80]!r} is not a flag such as --lang=de.")
     if match[1] not in allowed:
         raise InvalidRequest(
-            f"The flag {match[1]} is not one that sessions may set.",
-            remedy="The operator can add it to allowed_flags.",
+            f"The flag {match[1]} is not allowed in a session.",
+            remedy="Ask the operator to add it to allowed_flags.",
         )
 
 
 def _check_proxy(proxy: str) -> None:
-    """Strict: what Chrome cannot read, ``http://a=b:1`` say, it leaves out, and goes direct."""
+    """Check a proxy strictly: Chrome ignores one that it cannot parse, and connects directly."""
     if proxy in ("", "direct://"):
         return
     match = _PROXY.fullmatch(proxy)
     if match is None or not 1 <= int(match[1]) <= 65535:
         raise InvalidRequest(
             "The proxy is not scheme://host:port with http, https, socks4 or socks5.",
-            remedy="A user name and password are answered over CDP (Fetch.authRequired).",
+            remedy="Give a user name and password over CDP (Fetch.authRequired), not in the URL.",
         )
 
 
 def check(launch: ChromeOptions, allowed_flags: str) -> None:
-    """Raises :class:`InvalidRequest` for what a session may not have.
+    """Raise :class:`InvalidRequest` for options that a session may not set.
 
-    ``allowed_flags`` is the operator's setting, beyond :data:`ALLOWED_FLAGS`.
+    ``allowed_flags`` is the operator's setting, which adds to :data:`ALLOWED_FLAGS`.
     """
     if len(launch.flags) > MAX_FLAGS:
-        raise InvalidRequest(f"{len(launch.flags)} flags are more than {MAX_FLAGS}.")
+        raise InvalidRequest(
+            f"The session asks for {len(launch.flags)} flags; {MAX_FLAGS} are allowed."
+        )
     allowed = ALLOWED_FLAGS | flag_names(allowed_flags)
     for flag in launch.flags:
         _check_flag(flag, allowed)
     _check_proxy(launch.proxy)
     if not _BYPASS.fullmatch(launch.proxy_bypass):
-        raise InvalidRequest("The proxy's bypass list is not hosts separated by commas.")
+        raise InvalidRequest("The proxy's bypass list is not a list of hosts separated by commas.")
     if launch.profile and not _PROFILE.fullmatch(launch.profile):
-        raise InvalidRequest("A profile's name is letters, digits, dots, dashes; up to 64.")
+        raise InvalidRequest(
+            "The profile's name is not 1 to 64 letters, digits, dots, dashes or underscores."
+        )
     if launch.profile.partition("/")[0] in (".", ".."):
-        raise InvalidRequest("A profile's owner is not a folder above.")
+        raise InvalidRequest("The profile's owner is not the name of a folder.")
 
 
 def command_line(launch: ChromeOptions) -> list[str]:
-    """The flags that a checked launch stands for."""
+    """Return the flags of checked options."""
     argv = list(launch.flags)
     if launch.proxy:
         argv.append(f"--proxy-server={launch.proxy}")

@@ -1,4 +1,4 @@
-"""A client of the control API, over the daemon's Unix socket or over TCP.
+"""Client of the control API, over the daemon's Unix socket or over TCP.
 
 ::
 
@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import os
 import urllib.parse
@@ -25,31 +26,38 @@ import tenacity
 
 from chromepool.config import default_runtime_dir
 from chromepool.errors import ChromepoolError, DaemonUnreachable, InvalidRequest
-from chromepool.schema.admin import DrainRequest, DrainView, ReloadView
-from chromepool.schema.history import HistoryPage, PastSessionWithEvents
-from chromepool.schema.session import (
-    CreateSession,
-    Problem,
+from chromepool.schema import routes
+from chromepool.schema.admin import (
+    DrainRequest,
+    DrainView,
     QueueView,
-    SessionList,
-    SessionView,
+    ReloadView,
     StatusView,
     WaiterView,
 )
+from chromepool.schema.history import HistoryPage, PastSessionWithEvents
+from chromepool.schema.problem import Problem
+from chromepool.schema.routes import Route
+from chromepool.schema.session import CreateSession, SessionList, SessionView
 
 T = TypeVar("T")
 _BASE = "http://chromepool"
 _START_ATTEMPTS = 3
 _TIMEOUT_S = 120.0
 _SILENCE_S = 60.0
-"""The daemon says something every 15 seconds, if only that it is still there."""
+"""Silence after which an event stream is broken: the daemon sends a comment every 15 seconds."""
 _AGAIN_S = 0.5
+"""Pause before a broken event stream is opened again."""
 _LOOK_S = 0.1
+"""Pause between two looks at whether a new gateway has taken over."""
 
 
 class ApiError(ChromepoolError):
-    """The daemon refused. ``code`` and ``status`` are those of its problem document, and
-    ``retry_after_s`` is set where it said when to try again."""
+    """The daemon refused a request.
+
+    ``code`` and ``status`` are those of its problem document; ``retry_after_s`` is the time after
+    which it suggests another try.
+    """
 
     def __init__(self, problem: Problem, status: int, retry_after_s: float | None = None) -> None:
         super().__init__(problem.detail, remedy=problem.remedy, retry_after_s=retry_after_s)
@@ -58,44 +66,45 @@ class ApiError(ChromepoolError):
 
 
 class Session:
-    """A session that somebody here has made, or found."""
+    """A session that can be driven, kept alive and closed."""
 
     def __init__(self, client: Client, info: SessionView) -> None:
-        self._client, self.info = client, info
+        self._client = client
+        self.info = info
         self._browsers: list[Any] = []
 
     @property
     def id(self) -> str:
-        """Its id: whoever has it may drive the session."""
+        """Id of the session; with it anybody can drive the session."""
         return self.info.id
 
     @property
     def url(self) -> str:
-        """Its browser's WebSocket, for any DevTools client."""
+        """WebSocket of the session's browser, for any DevTools client."""
         return self.info.webSocketDebuggerUrl
 
     @property
     def devtools_url(self) -> str:
-        """Base of ``/json/version``, ``/json/list`` and the rest of what Chrome serves."""
+        """Base URL of ``/json/version``, ``/json/list`` and Chrome's other HTTP endpoints."""
         return self.info.devtools_url
 
     async def refresh(self) -> SessionView:
-        """The session as it is now."""
+        """Ask for the current state of the session."""
         self.info = await self._client.show(self.id)
         return self.info
 
     async def keepalive(self) -> None:
-        """Begins its idle timeout anew. Raises :class:`ApiError` when it is over."""
+        """Restart the idle timeout. Raises :class:`ApiError` when the session has ended."""
         self.info = await self._client.keepalive(self.id)
 
     async def pyppeteer(self, **options: Any) -> Any:
-        """A pyppeteer ``Browser`` that drives it; ``options`` are those of ``pyppeteer.connect``.
+        """Connect a pyppeteer ``Browser``; ``options`` are those of ``pyppeteer.connect``.
 
-        It is disconnected by :meth:`close`, or at the end of ``async with client.session()``.
+        The browser is disconnected by :meth:`close`, or at the end of ``client.session()``.
         """
         from pyppeteer import connect
 
-        # pyppeteer knows no headers; where no token is asked for, one more parameter does no harm.
+        # pyppeteer cannot send headers; where no token is required, the parameter is ignored.
         token = self._client.token
         query = f"?token={urllib.parse.quote(token, safe='')}" if token else ""
         browser = await connect(browserWSEndpoint=self.url + query, **options)
@@ -103,12 +112,12 @@ class Session:
         return browser
 
     async def disconnect(self) -> None:
-        """Disconnects every browser of :meth:`pyppeteer`. May be called twice."""
+        """Disconnect every browser of :meth:`pyppeteer`. May be called again."""
         while self._browsers:
             await self._browsers.pop().disconnect()
 
     async def close(self) -> None:
-        """Ends the session; nothing of it is left when this returns. May be called twice."""
+        """End the session; nothing of it is left when this returns. May be called again."""
         await self.disconnect()
         try:
             await self._client.delete(self.id)
@@ -118,12 +127,13 @@ class Session:
 
 
 class Client:
-    """Sessions of a daemon: ``async with Client() as client: ...``."""
+    """Access to the sessions of a daemon: ``async with Client() as client: ...``."""
 
     def __init__(self, address: str | os.PathLike[str] = "", *, token: str = "") -> None:
         """``address`` is the path of the control socket, or ``http://host:port`` of a daemon that
         offers its API on TCP (``control_tcp``); empty: the socket of this machine's daemon.
-        ``token`` is sent over TCP, to the API and to DevTools."""
+        ``token`` is sent over TCP to the API and to DevTools.
+        """
         self._address = os.fspath(address) or str(Path(default_runtime_dir()) / "control.sock")
         self.token = token
         self._http: aiohttp.ClientSession
@@ -145,18 +155,25 @@ class Client:
     ) -> None:
         await self._http.close()
 
-    @tenacity.retry(  # the socket is there a moment before somebody answers on it
+    @tenacity.retry(  # a daemon that starts creates the socket a moment before it answers there
         retry=tenacity.retry_if_exception_type(DaemonUnreachable),
         stop=tenacity.stop_after_attempt(_START_ATTEMPTS),
         wait=tenacity.wait_fixed(0.2),
         reraise=True,
     )
     async def _ask(
-        self, method: str, path: str, body: bytes | None = None, wait_s: float = 0.0
+        self,
+        route: Route,
+        body: bytes | None = None,
+        *,
+        session_id: str = "",
+        query: Mapping[str, object] | None = None,
+        wait_s: float = 0.0,
     ) -> bytes:
+        url = route.url(query, id=session_id)
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S + wait_s)
         try:
-            async with self._http.request(method, path, data=body, timeout=timeout) as answer:
+            async with self._http.request(route.method, url, data=body, timeout=timeout) as answer:
                 data = await answer.read()
                 if answer.status >= 400:
                     raise _refusal(data, answer)
@@ -164,33 +181,35 @@ class Client:
         except aiohttp.ClientConnectorError as error:
             raise self._blocked(error.os_error.strerror or repr(error)) from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            # Not to be tried again: what was asked for may have been done.
-            raise ApiError(Problem("", "", 0, "no_answer", f"No answer: {error!r}."), 0) from error
+            # Not tried again: the daemon may have done what was asked.
+            raise ApiError(
+                Problem("", "", 0, "no_answer", f"The daemon gave no answer: {error!r}."), 0
+            ) from error
 
     def _blocked(self, why: str) -> DaemonUnreachable:
         return DaemonUnreachable(
             f"No daemon answers at {self._address}: {why}.",
-            remedy="Start it with `chromepool serve`, or name its --runtime-dir.",
+            remedy="Start one with `chromepool serve`, or give its --runtime-dir.",
         )
 
     async def create(self, *, wait_s: float = 0.0, **options: Any) -> SessionView:
-        """A new session, ready to be driven; ``options`` are the fields of
-        :class:`~chromepool.schema.session.CreateSession`. Waits up to ``wait_s`` for a place.
+        """Create a session; ``options`` are the fields of
+        :class:`~chromepool.schema.session.CreateSession`. Waits up to ``wait_s`` for a slot.
 
-        Raises :class:`InvalidRequest` for what no daemon would take, :class:`ApiError`,
+        Raises :class:`InvalidRequest` for options that no daemon accepts, :class:`ApiError`,
         :class:`DaemonUnreachable`.
         """
         try:
             request = msgspec.convert(options, CreateSession)
         except msgspec.ValidationError as error:
-            raise InvalidRequest(f"These are not a session's options: {error}.") from error
-        query = f"?wait={wait_s:g}" if wait_s else ""
-        data = await self._ask("POST", f"/v1/sessions{query}", msgspec.json.encode(request), wait_s)
+            raise InvalidRequest(f"The options of the session are not valid: {error}.") from error
+        body, query = msgspec.json.encode(request), {"wait": wait_s}
+        data = await self._ask(routes.CREATE_SESSION, body, query=query, wait_s=wait_s)
         return msgspec.json.decode(data, type=SessionView)
 
     @contextlib.asynccontextmanager
     async def session(self, *, wait_s: float = 0.0, **options: Any) -> AsyncIterator[Session]:
-        """A session that is ended with the block: ``async with client.session() as s: ...``."""
+        """Create a session that ends with the block: ``async with client.session() as s: ...``."""
         session = Session(self, await self.create(wait_s=wait_s, **options))
         try:
             yield session
@@ -198,32 +217,32 @@ class Client:
             await session.close()
 
     async def find(self, labels: Mapping[str, str]) -> tuple[Session, ...]:
-        """The running sessions that have all of these labels."""
+        """Find the running sessions that have all of these labels."""
         found = [s for s in await self.list() if labels.items() <= s.labels.items()]
         return tuple(Session(self, info) for info in found)
 
-    async def list(self, *, ended: bool = False) -> list[SessionView]:
-        """The sessions that run; with ``ended`` also those that are over."""
-        data = await self._ask("GET", "/v1/sessions" + ("?all=1" if ended else ""))
+    async def list(self, *, ended: bool = False) -> builtins.list[SessionView]:
+        """List the running sessions; with ``ended`` also those that have ended."""
+        data = await self._ask(routes.LIST_SESSIONS, query={"all": int(ended)})
         return msgspec.json.decode(data, type=SessionList).sessions
 
     async def show(self, session_id: str) -> SessionView:
-        """One session."""
-        data = await self._ask("GET", _path(session_id))
+        """Show one session."""
+        data = await self._ask(routes.SHOW_SESSION, session_id=session_id)
         return msgspec.json.decode(data, type=SessionView)
 
     async def keepalive(self, session_id: str) -> SessionView:
-        """Begins a session's idle timeout anew."""
-        data = await self._ask("POST", _path(session_id) + "/keepalive")
+        """Restart the idle timeout of a session."""
+        data = await self._ask(routes.KEEP_ALIVE, session_id=session_id)
         return msgspec.json.decode(data, type=SessionView)
 
     async def delete(self, session_id: str) -> None:
-        """Ends a session; nothing of it is left when this returns."""
-        await self._ask("DELETE", _path(session_id))
+        """End a session; nothing of it is left when this returns."""
+        await self._ask(routes.DELETE_SESSION, session_id=session_id)
 
     async def queue(self) -> tuple[WaiterView, ...]:
-        """Who waits for a place, the next one first."""
-        data = await self._ask("GET", "/v1/queue")
+        """List the callers that wait for a slot, the next one first."""
+        data = await self._ask(routes.LIST_QUEUE)
         return tuple(msgspec.json.decode(data, type=QueueView).waiting)
 
     async def history(
@@ -235,30 +254,34 @@ class Client:
         limit: int | None = None,
         after: str | None = None,
     ) -> HistoryPage:
-        """Sessions of the past, the newest first; ``since`` is such as ``2h``, ``after`` is the
-        ``next`` of the page before."""
-        given = {"since": since, "owner": owner, "reason": reason, "limit": limit, "after": after}
-        query = urllib.parse.urlencode({name: value for name, value in given.items() if value})
-        return msgspec.json.decode(await self._ask("GET", f"/v1/history?{query}"), type=HistoryPage)
+        """List past sessions, the newest first.
+
+        ``since`` is a time such as ``2h``; ``after`` is the ``next`` of the previous page.
+        """
+        query = {"since": since, "owner": owner, "reason": reason, "limit": limit, "after": after}
+        answer = await self._ask(routes.LIST_HISTORY, query=query)
+        return msgspec.json.decode(answer, type=HistoryPage)
 
     async def past(self, session_id: str) -> PastSessionWithEvents:
-        """One session of the past, with its events."""
-        path = f"/v1/history/{urllib.parse.quote(session_id, safe='')}"
-        return msgspec.json.decode(await self._ask("GET", path), type=PastSessionWithEvents)
+        """Show one past session, with its events."""
+        answer = await self._ask(routes.SHOW_HISTORY, session_id=session_id)
+        return msgspec.json.decode(answer, type=PastSessionWithEvents)
 
     async def events(self, after: int | None = None) -> AsyncIterator[dict[str, Any]]:
-        """What happens to the caller's sessions, as it happens; first what came after the event of
-        that number. A connection that breaks is made again, and what happened meanwhile follows.
-        Where the daemon no longer knows all of it (its journal is off, or has let go of it, or its
-        gateway was killed), an event ``events.lost`` stands for it.
+        """Follow the events of the caller's sessions, from the one after the number ``after``.
 
-        Raises :class:`ApiError` for a refusal, :class:`DaemonUnreachable` when no daemon is there.
+        A broken connection is opened again, and the events in between follow. An ``events.lost``
+        replaces those that the daemon no longer has: its history is off, or has dropped them, or
+        its gateway was killed.
+
+        Raises :class:`ApiError` for a refusal, :class:`DaemonUnreachable` without a daemon.
         """
+        url = routes.STREAM_EVENTS.url()
         while True:
             headers = {} if after is None else {"Last-Event-ID": str(after)}
             timeout = aiohttp.ClientTimeout(total=None, sock_read=_SILENCE_S)
             try:
-                async with self._http.get("/v1/events", headers=headers, timeout=timeout) as answer:
+                async with self._http.get(url, headers=headers, timeout=timeout) as answer:
                     if answer.status >= 400:
                         raise _refusal(await answer.read(), answer)
                     async for line in answer.content:
@@ -272,31 +295,38 @@ class Client:
                 await asyncio.sleep(_AGAIN_S)
 
     async def status(self) -> StatusView:
-        """The daemon."""
-        return msgspec.json.decode(await self._ask("GET", "/v1/status"), type=StatusView)
+        """Show the state of the daemon."""
+        return msgspec.json.decode(await self._ask(routes.SHOW_STATUS), type=StatusView)
 
     async def drain(self, *, deadline_s: float | None = None, exit: bool = False) -> DrainView:
-        """Has the daemon take no new sessions. Those that still run after ``deadline_s`` are ended
-        then, and with ``exit`` the daemon exits once there are none."""
+        """Have the daemon accept no new sessions.
+
+        Sessions that still run after ``deadline_s`` are ended; with ``exit`` the daemon exits when
+        none is left.
+        """
         body = msgspec.json.encode(DrainRequest(deadline_s, exit))
-        return msgspec.json.decode(await self._ask("POST", "/v1/drain", body), type=DrainView)
+        return msgspec.json.decode(await self._ask(routes.DRAIN, body), type=DrainView)
 
     async def undrain(self) -> None:
-        """Has it take sessions again."""
-        await self._ask("DELETE", "/v1/drain")
+        """Have the daemon accept sessions again."""
+        await self._ask(routes.CANCEL_DRAIN)
 
     async def draining(self, *, wait_s: float = 0.0) -> DrainView:
-        """How far it is; with ``wait_s`` (60 at most) as soon as no session is left or the drain is
-        cancelled, or after so long. Raises :class:`ApiError`, also when the gateway leaves then."""
-        query = f"?wait={wait_s:g}" if wait_s else ""
-        answer = await self._ask("GET", f"/v1/drain{query}", wait_s=wait_s)
+        """Show how far a drain is.
+
+        With ``wait_s`` (60 at most) the answer comes when no session is left, when the drain is
+        cancelled, or after that time. Raises :class:`ApiError`, also when the gateway exits first.
+        """
+        answer = await self._ask(routes.SHOW_DRAIN, query={"wait": wait_s}, wait_s=wait_s)
         return msgspec.json.decode(answer, type=DrainView)
 
     async def reload(self, *, timeout_s: float = 60.0) -> None:
-        """Has the daemon read its settings again and a new gateway take over; sessions go on. When
-        it returns the new one serves. Raises :class:`ApiError`: the settings have a mistake, or no
-        new gateway came up within ``timeout_s``; all is as it was then."""
-        answer = await self._ask("POST", "/v1/reload")
+        """Have the daemon read its settings again; return when a new gateway has taken over.
+
+        Sessions continue. Raises :class:`ApiError` when a setting is wrong, or when no new gateway
+        serves within ``timeout_s``; then nothing has changed.
+        """
+        answer = await self._ask(routes.RELOAD)
         before = msgspec.json.decode(answer, type=ReloadView).restarts
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
@@ -305,12 +335,8 @@ class Client:
                     with contextlib.suppress(ApiError):  # between two gateways
                         if (await self.status()).gateway.restarts > before:
                             return
-        detail = f"No new gateway has taken over within {timeout_s:g} s; the daemon's log says why."
+        detail = f"No new gateway has taken over within {timeout_s:g} s; see the log of the daemon."
         raise ApiError(Problem("", "", 0, "not_reloaded", detail), 0)
-
-
-def _path(session_id: str) -> str:
-    return f"/v1/sessions/{urllib.parse.quote(session_id, safe='')}"
 
 
 def _refusal(data: bytes, answer: aiohttp.ClientResponse) -> ApiError:

@@ -8,51 +8,24 @@ and the reference page. :mod:`chromepool.config_sources` reads them.
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from chromepool.model import Limits
+from chromepool.setting import GIB, MIB, parse_value, setting
 
-MIB = 1024 * 1024
-GIB = 1024 * MIB
 DEFAULT_FILE = Path("/etc/chromepool/chromepool.yaml")
 
-_SUFFIXES = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": MIB, "gi": GIB}
-_SIZE = re.compile(r"(\d+)\s*([kmg]i?)?b?", re.IGNORECASE)
-_LARGEST_BYTES = 1 << 62
-"""The kernel counts bytes in 63 bits."""
 _LONGEST_S = 30 * 86400
-"""A month: longer than any Chrome should live."""
+"""Upper bound of a session's times, a month: longer than any Chrome should live."""
 _LARGEST_UID = 4_000_000_000
-"""uids have 32 bits, and the last one means "stay who you are" to setresuid(2)."""
-_TRUE = {"1", "true", "yes", "on"}
-_FALSE = {"0", "false", "no", "off"}
-
-
-def _setting(
-    default: Any,
-    text: str,
-    *,
-    low: float = 0,
-    high: float = math.inf,
-    size: bool = False,
-    alias: str = "",
-    alias_unit: float = 1,
-    live: bool = False,
-) -> Any:
-    """One row of the table: what it means, its bounds, whether ``512MiB`` is a way to write it,
-    another variable and what one of its units is worth, whether SIGHUP can change it."""
-    high = min(high, _LARGEST_BYTES) if size else high
-    meta = {"help": text, "low": low, "high": high, "size": size, "alias": alias}
-    meta |= {"alias_unit": alias_unit, "live": live}
-    return dataclasses.field(default=default, metadata=meta)
+"""Upper bound of uids, which have 32 bits; setresuid(2) takes the last one for "no change"."""
 
 
 def default_runtime_dir() -> str:
-    """Where the control socket lies: ``/run`` for root, the user's runtime folder otherwise."""
+    """Return the folder of the control socket: below /run for root, else the user's."""
     if os.geteuid() == 0:
         return "/run/chromepool"
     base = os.environ.get("XDG_RUNTIME_DIR")
@@ -60,258 +33,291 @@ def default_runtime_dir() -> str:
 
 
 def default_state_dir() -> str:
-    """Where profiles lie: ``/var/lib`` for root, the user's state folder otherwise."""
+    """Return the folder of the profiles: below /var/lib for root, else the user's."""
     if os.geteuid() == 0:
         return "/var/lib/chromepool"
     base = os.environ.get("XDG_STATE_HOME")
     return str((Path(base) if base else Path.home() / ".local" / "state") / "chromepool")
 
 
+def _flat(rows: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace the row ``session_limits`` by one row ``session_<limit>`` for each limit."""
+    found: dict[str, Any] = {}
+    for name, row in rows.items():
+        if name == "session_limits":
+            found |= {f"session_{limit}": each for limit, each in limits.items()}
+        else:
+            found[name] = row
+    return found
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of a running daemon; times in seconds, sizes in bytes."""
 
-    host: str = _setting("127.0.0.1", "Address of the DevTools endpoint.")
-    port: int = _setting(9222, "Port of the DevTools endpoint; 0 picks a free one.", high=65535)
-    runtime_dir: str = _setting("", "Folder of the control socket; empty: /run or the user's own.")
-    state_dir: str = _setting("", "Folder of the profiles; empty: /var/lib or the user's own.")
-    chrome: str = _setting("", "Path of Chrome; empty: the headless shell, else any that is found.")
-    no_sandbox: bool = _setting(
-        False, "Run Chrome without its sandbox. Any page that breaks a renderer then owns its uid."
+    host: str = setting("127.0.0.1", "Address that the DevTools endpoint listens on.")
+    port: int = setting(9222, "Port of the DevTools endpoint; 0 picks a free one.", high=65535)
+    runtime_dir: str = setting(
+        "", "Folder of the control socket; empty: below /run, or the user's runtime folder."
     )
-    allowed_flags: str = _setting(
-        "", "More Chrome flags sessions may ask for, names separated by commas.", live=True
+    state_dir: str = setting(
+        "", "Folder of the profiles; empty: below /var/lib, or the user's state folder."
     )
-    max_sessions: int = _setting(
-        10, "Sessions at once.", low=1, high=10_000, alias="MAX_SESSIONS", live=True
+    chrome: str = setting(
+        "", "Path of Chrome; empty: the headless shell if there is one, else any Chrome."
     )
-    warm_sessions: int = _setting(
-        1, "Chromes started ahead, within max_sessions.", high=1000, live=True
+    no_sandbox: bool = setting(
+        False,
+        "Run Chrome without its sandbox: a page that breaks a renderer owns the session's uid.",
     )
-    idle_timeout_s: float = _setting(
+    allowed_flags: str = setting(
+        "", "Further Chrome flags that sessions may set, comma-separated names.", live=True
+    )
+    max_sessions: int = setting(
+        10,
+        "Maximum number of sessions at once.",
+        low=1,
+        high=10_000,
+        alias="MAX_SESSIONS",
+        live=True,
+    )
+    warm_sessions: int = setting(
+        1, "Number of warm Chromes kept ready, within max_sessions.", high=1000, live=True
+    )
+    idle_timeout_s: float = setting(
         1800.0,
-        "A session ends after this long without a CDP command; 0 is never.",
+        "Seconds without a CDP command after which a session ends; 0: never.",
         high=_LONGEST_S,
         alias="SESSION_TIMEOUT",
         alias_unit=0.001,
         live=True,
     )
-    longest_idle_timeout_s: float = _setting(
+    longest_idle_timeout_s: float = setting(
         86400.0,
-        "The longest idle timeout a session may ask for.",
+        "Longest idle timeout that a session may ask for, in seconds.",
         low=1,
         high=_LONGEST_S,
         live=True,
     )
-    max_age_s: float = _setting(
+    max_age_s: float = setting(
         0.0,
-        "The longest life of a session, used or not; 0 is no limit.",
+        "Longest life of a session, used or not, in seconds; 0: no limit.",
         high=_LONGEST_S,
         live=True,
     )
-    creations_per_minute: float = _setting(
-        5.0, "Sessions one client may create in a minute; 0 is no limit.", high=60_000, live=True
+    creations_per_minute: float = setting(
+        5.0, "Sessions that one client may create per minute; 0: no limit.", high=60_000, live=True
     )
-    queue_length: int = _setting(
-        100, "Callers that may wait for a place at once.", high=10_000, live=True
+    queue_length: int = setting(
+        100, "Maximum number of callers that wait for a slot at once.", high=10_000, live=True
     )
-    queue_wait_s: float = _setting(
-        60.0, "The longest that a caller may wait for a place.", high=3600, live=True
+    queue_wait_s: float = setting(
+        60.0, "Longest time that a caller may wait for a slot, in seconds.", high=3600, live=True
     )
-    start_attempts: int = _setting(
-        2, "How often the start of a Chrome is tried.", low=1, high=10, live=True
+    start_attempts: int = setting(
+        2, "Number of times that the start of a Chrome is tried.", low=1, high=10, live=True
     )
-    breaker_failures: int = _setting(
-        5, "Failed starts in a row after which none is tried for a while.", low=1, live=True
+    breaker_failures: int = setting(
+        5, "Failed starts in a row that stop further starts for breaker_pause_s.", low=1, live=True
     )
-    breaker_pause_s: float = _setting(
-        30.0, "How long none is tried.", low=0.1, high=3600, live=True
+    breaker_pause_s: float = setting(
+        30.0, "Pause after breaker_failures failures, in seconds.", low=0.1, high=3600, live=True
     )
-    session_need_bytes: int = _setting(
-        128 * MIB, "Memory that must be free for one more Chrome.", size=True, live=True
-    )
-    session_memory_bytes: int = _setting(
-        512 * MIB, "Hard memory cap of one session.", low=64 * MIB, size=True, live=True
-    )
-    session_heap_bytes: int = _setting(
-        100_000_000,
-        "JavaScript heap (V8 old space) of each renderer.",
-        low=16_000_000,
+    session_need_bytes: int = setting(
+        128 * MIB,
+        "Free memory that one more Chrome needs to start, in bytes.",
         size=True,
-        alias="MAX_MEMORY_PER_SESSION",
         live=True,
     )
-    session_pids: int = _setting(
-        512, "Processes and threads of one session.", low=64, high=65536, live=True
+    session_limits: Limits = dataclasses.field(default_factory=Limits)
+    """Limits of a session that asks for none, and the most that one may ask for. Each is a setting
+    of its own, ``session_`` and the limit's name."""
+    pool_memory_bytes: int = setting(
+        GIB, "Hard memory cap of all sessions together, in bytes.", low=128 * MIB, size=True
     )
-    session_cpu_cores: float = _setting(
-        0.0, "Cores one session may use; 0 is no cap.", high=4096, live=True
+    kept_profiles: int = setting(
+        20, "Kept profiles of one owner; each uses up a uid.", high=100_000, live=True
     )
-    session_cpu_weight: int = _setting(
-        100, "Share of the CPU of a session beside others.", low=1, high=10_000, live=True
+    uid_base: int = setting(
+        60600, "First uid of the range that sessions run as (root only).", low=1, high=_LARGEST_UID
     )
-    session_files: int = _setting(
-        4096, "Open files of each Chrome process.", low=256, high=1 << 20, live=True
+    uid_count: int = setting(
+        512, "Number of uids in the range that begins with uid_base.", low=1, high=100_000
     )
-    session_file_bytes: int = _setting(
-        GIB, "Largest file a Chrome process may write.", low=16 * MIB, size=True, live=True
+    gateway_uid: int = setting(
+        60599, "uid and gid that the gateway runs as (root only).", low=1, high=_LARGEST_UID
     )
-    pool_memory_bytes: int = _setting(
-        GIB, "Hard memory cap of all sessions together.", low=128 * MIB, size=True
+    start_timeout_s: float = setting(
+        30.0, "Time for Chrome to give its first CDP answer, in seconds.", low=0.1, live=True
     )
-    kept_profiles: int = _setting(
-        20, "Kept profiles one owner may have; each takes a uid for good.", high=100_000, live=True
+    close_timeout_s: float = setting(
+        3.0, "Time for Chrome to close by itself before SIGTERM, in seconds.", live=True
     )
-    uid_base: int = _setting(
-        60600, "First uid of the range sessions run as (root only).", low=1, high=_LARGEST_UID
+    term_timeout_s: float = setting(
+        2.0, "Time for Chrome to exit between SIGTERM and SIGKILL, in seconds.", live=True
     )
-    uid_count: int = _setting(512, "How many uids that range has.", low=1, high=100_000)
-    gateway_uid: int = _setting(
-        60599, "uid and gid the gateway runs as (root only).", low=1, high=_LARGEST_UID
+    shutdown_timeout_s: float = setting(
+        30.0, "Time for the daemon to end all sessions and exit, in seconds.", low=0.1, live=True
     )
-    start_timeout_s: float = _setting(
-        30.0, "Time Chrome has for its first CDP answer.", low=0.1, live=True
+    max_message_bytes: int = setting(
+        64 * MIB, "Largest CDP message from a client, in bytes.", low=MIB, size=True, live=True
     )
-    close_timeout_s: float = _setting(3.0, "Time Chrome has to close before SIGTERM.", live=True)
-    term_timeout_s: float = _setting(
-        2.0, "Time Chrome has after SIGTERM before SIGKILL.", live=True
+    max_clients: int = setting(
+        32, "Maximum number of WebSockets on one session at once.", low=1, high=10_000, live=True
     )
-    shutdown_timeout_s: float = _setting(30.0, "Time the daemon has to stop.", low=0.1, live=True)
-    max_message_bytes: int = _setting(
-        64 * MIB, "Largest CDP message taken from a client.", low=MIB, size=True, live=True
+    client_buffer_bytes: int = setting(
+        32 * MIB,
+        "Data buffered for a slow client before it is disconnected, in bytes.",
+        low=MIB,
+        size=True,
+        live=True,
     )
-    max_clients: int = _setting(
-        32, "WebSockets on one session at once.", low=1, high=10_000, live=True
+    max_body_bytes: int = setting(
+        MIB, "Largest body of a control API request, in bytes.", low=1024, size=True
     )
-    client_buffer_bytes: int = _setting(
-        32 * MIB, "Bytes kept for a client that reads too slowly.", low=MIB, size=True, live=True
+    allowed_hosts: str = setting(
+        "", "Further host names of the endpoint, comma-separated; *: any.", live=True
     )
-    max_body_bytes: int = _setting(MIB, "Largest body of a control request.", low=1024, size=True)
-    allowed_hosts: str = _setting(
-        "", "More host names the endpoint answers to, separated by commas; * is any.", live=True
+    allowed_origins: str = setting(
+        "", "Origins of web pages that may open WebSockets, comma-separated; *: any.", live=True
     )
-    allowed_origins: str = _setting(
+    tokens_file: str = setting(
         "",
-        "Origins of web pages that may open WebSockets, separated by commas; * is any.",
+        "File of `name token` lines; with it, creating a session over TCP needs a token.",
         live=True,
     )
-    tokens_file: str = _setting(
-        "",
-        "File of `name token` lines; without one of them no session is made over TCP.",
-        live=True,
+    require_token: bool = setting(
+        False, "Require a token on the DevTools routes of a session as well.", live=True
     )
-    require_token: bool = _setting(
-        False, "Ask for a token on a session's DevTools routes, too.", live=True
+    control_tcp: bool = setting(
+        False, "Offer the control API on the DevTools address as well; a token is then required."
     )
-    control_tcp: bool = _setting(
-        False, "Offer the control API on the DevTools address as well, with a token."
-    )
-    metrics_tcp: bool = _setting(
+    metrics_tcp: bool = setting(
         False, "Offer /metrics on the DevTools address as well, without a token."
     )
-    socket_mode: str = _setting(
-        "", "Mode of the control socket; empty: 0666 for root (each sees their own), else 0600."
+    socket_mode: str = setting(
+        "", "Octal mode of the control socket; empty: 0666 (every user) for root, else 0600."
     )
-    group: str = _setting(
-        "", "Group whose members see and end every session, as root and the daemon's user do."
+    group: str = setting(
+        "", "Group whose members see and end every session, like root and the daemon's user."
     )
-    max_scripts: int = _setting(
+    max_scripts: int = setting(
         50,
-        "Persistent scripts of one session.",
+        "Maximum number of persistent scripts of one session.",
         high=10_000,
         alias="MAX_PERSISTENT_SCRIPTS",
         live=True,
     )
-    max_script_bytes: int = _setting(
+    max_script_bytes: int = setting(
         20 * 1024,
-        "Longest persistent script.",
+        "Longest persistent script, in bytes.",
         low=1,
         size=True,
         alias="MAX_SCRIPT_SIZE",
         live=True,
     )
-    response_store_items: int = _setting(
+    response_store_items: int = setting(
         100, "Responses kept for one session.", low=1, high=100_000, live=True
     )
-    response_store_bytes: int = _setting(
-        32 * MIB, "Bytes of responses kept for one session.", low=MIB, size=True, live=True
+    response_store_bytes: int = setting(
+        32 * MIB, "Responses kept for one session, in bytes.", low=MIB, size=True, live=True
     )
-    response_store_ttl_s: float = _setting(
+    response_store_ttl_s: float = setting(
         300.0,
-        "How long a response is kept.",
+        "Time for which a response is kept, in seconds.",
         low=1,
         high=_LONGEST_S,
         alias="RESPONSE_STORE_TTL",
         alias_unit=0.001,
         live=True,
     )
-    response_body_bytes: int = _setting(
-        4 * MIB, "Largest body of a response that is kept.", size=True, live=True
+    response_body_bytes: int = setting(
+        4 * MIB, "Largest response body that is kept, in bytes.", size=True, live=True
     )
-    console_messages: int = _setting(
+    console_messages: int = setting(
         1000, "Console messages kept for one session.", low=1, high=100_000, live=True
     )
-    download_bytes: int = _setting(
-        100 * MIB, "Largest download; one that grows over it is cancelled.", size=True, live=True
+    download_bytes: int = setting(
+        100 * MIB, "Largest download, in bytes; a larger one is cancelled.", size=True, live=True
     )
-    ping_interval_s: float = _setting(
+    ping_interval_s: float = setting(
         30.0,
-        "Pause between WebSocket pings; a client silent for two is dropped; 0 is never.",
+        "Pause between WebSocket pings, in seconds; 0: none. Two unanswered pings drop a client.",
         high=86400,
         live=True,
     )
-    health_interval_s: float = _setting(
-        30.0, "Pause between health checks of each Chrome.", low=0.1, high=86400, live=True
+    health_interval_s: float = setting(
+        30.0, "Pause between health checks of a Chrome, in seconds.", low=0.1, high=86400, live=True
     )
-    health_timeout_s: float = _setting(
-        10.0, "Time a Chrome has to answer a health check.", low=0.1, high=3600, live=True
+    health_timeout_s: float = setting(
+        10.0, "Time for Chrome to answer a health check, in seconds.", low=0.1, high=3600, live=True
     )
-    heartbeat_timeout_s: float = _setting(
-        10.0, "Time the gateway may hang until it is replaced.", low=0.5, high=3600, live=True
+    heartbeat_timeout_s: float = setting(
+        10.0,
+        "Time for which the gateway may hang before it is replaced, in seconds.",
+        low=0.5,
+        high=3600,
+        live=True,
     )
-    fd_store: bool = _setting(
-        False, "Leave sessions with systemd, so that they outlive the daemon as well."
+    fd_store: bool = setting(
+        False, "Store running sessions with systemd, so that they outlive the daemon too."
     )
-    canary_interval_s: float = _setting(0.0, "Pause between canaries; 0 is never.", high=86400)
-    alert_memory_percent: float = _setting(
-        80.0, "Percent of pool_memory_bytes that raise an alert.", low=20, high=100, live=True
+    canary_interval_s: float = setting(
+        0.0, "Pause between scheduled canaries, in seconds; 0: none.", high=86400
     )
-    alert_sessions_percent: float = _setting(
-        80.0, "Percent of max_sessions that raise an alert.", low=20, high=100, live=True
+    alert_memory_percent: float = setting(
+        80.0,
+        "Memory use that raises an alert, in percent of pool_memory_bytes.",
+        low=20,
+        high=100,
+        live=True,
     )
-    alert_crashes: int = _setting(
-        5, "Sessions that crash within five minutes before an alert is raised.", low=1, live=True
+    alert_sessions_percent: float = setting(
+        80.0,
+        "Number of sessions that raises an alert, in percent of max_sessions.",
+        low=20,
+        high=100,
+        live=True,
     )
-    webhook_url: str = _setting("", "http(s) URL that alerts are sent to.", live=True)
-    webhook_secret_file: str = _setting(
-        "", "File with the key that what is sent to webhook_url is signed with.", live=True
+    alert_crashes: int = setting(
+        5, "Number of crashed sessions within five minutes that raises an alert.", low=1, live=True
     )
-    dynamic_limits: bool = _setting(
-        False, "Let the load decide how many sessions are admitted, and how many wait.", live=True
+    webhook_url: str = setting("", "URL (http or https) that alerts are sent to.", live=True)
+    webhook_secret_file: str = setting(
+        "", "File with the key that signs the requests to webhook_url.", live=True
     )
-    dynamic_floor: int = _setting(
-        1, "Sessions admitted at least, with dynamic_limits.", low=1, high=10_000, live=True
+    dynamic_limits: bool = setting(
+        False, "Let the load set the number of admitted sessions and of warm Chromes.", live=True
     )
-    warm_most: int = _setting(
-        5, "Chromes started ahead at most, with dynamic_limits.", high=1000, live=True
+    dynamic_floor: int = setting(
+        1, "Minimum number of sessions admitted with dynamic_limits.", low=1, high=10_000, live=True
     )
-    journal: bool = _setting(True, "Keep a journal of sessions and events, on disk.")
-    journal_sessions: int = _setting(10_000, "Sessions in it.", low=1, high=1_000_000, live=True)
-    journal_days: float = _setting(30.0, "Days they are in it.", low=0.01, high=3650, live=True)
-    log_level: str = _setting("info", "debug, info, warning or error.", live=True)
+    warm_most: int = setting(
+        5, "Maximum number of warm Chromes with dynamic_limits.", high=1000, live=True
+    )
+    journal: bool = setting(True, "Keep the history of sessions and events in a database on disk.")
+    journal_sessions: int = setting(
+        10_000, "Maximum number of sessions in the history.", low=1, high=1_000_000, live=True
+    )
+    journal_days: float = setting(
+        30.0, "Days for which a session stays in the history.", low=0.01, high=3650, live=True
+    )
+    log_level: str = setting(
+        "info", "Lowest level that is logged: debug, info, warning or error.", live=True
+    )
 
-    @property
-    def session_limits(self) -> Limits:
-        """The limits a session has unless it asks for less, and the most it may ask for."""
-        return Limits(
-            memory_bytes=self.session_memory_bytes,
-            heap_bytes=self.session_heap_bytes,
-            pids=self.session_pids,
-            cpu_cores=self.session_cpu_cores,
-            files=self.session_files,
-            file_bytes=self.session_file_bytes,
-            cpu_weight=self.session_cpu_weight,
-        )
+    def values(self) -> dict[str, Any]:
+        """Return the value of every setting by its name."""
+        rows = dataclasses.asdict(self)
+        return _flat(rows, rows["session_limits"])
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Settings:
+        """Return the settings with these values; a setting that is missing has its default."""
+        names = {f"session_{field.name}": field.name for field in dataclasses.fields(Limits)}
+        limits = {names[name]: value for name, value in values.items() if name in names}
+        rest = {name: value for name, value in values.items() if name not in names}
+        return cls(session_limits=Limits(**limits), **rest)
 
     @property
     def control_socket(self) -> Path:
@@ -320,81 +326,53 @@ class Settings:
 
     @property
     def profiles_dir(self) -> Path:
-        """Folder in which every session has its profile folder."""
+        """Folder in which every session has a profile folder."""
         return Path(self.state_dir) / "profiles"
 
     @property
     def kept_profiles_dir(self) -> Path:
-        """Folder of the profiles that are kept, in one folder for each owner."""
+        """Folder of the kept profiles, with one folder for each owner."""
         return Path(self.state_dir) / "kept"
 
     @property
+    def history_dir(self) -> Path:
+        """Folder of the history's database: the only one on disk the gateway writes to."""
+        return Path(self.state_dir) / "journal"
+
+    @property
     def control_socket_mode(self) -> int:
-        """Who can open the control socket. Not root's daemon gives everybody its own uid."""
+        """Mode of the control socket. Without root every Chrome runs as the daemon's user, so only
+        that user may open the socket."""
         return int(self.socket_mode or ("0666" if os.geteuid() == 0 else "0600"), 8)
 
 
-FIELDS: dict[str, dataclasses.Field[Any]] = {f.name: f for f in dataclasses.fields(Settings)}
-_TYPES: dict[str, type] = get_type_hints(Settings)
+FIELDS: dict[str, dataclasses.Field[Any]] = _flat(
+    {field.name: field for field in dataclasses.fields(Settings)},
+    {field.name: field for field in dataclasses.fields(Limits)},
+)
+"""Name of each setting and its declaration."""
+TYPES: dict[str, type] = _flat(get_type_hints(Settings), get_type_hints(Limits))
+"""Name of each setting and the type of its value."""
 
 
 def flag_of(name: str) -> str:
-    """The command-line flag of a setting."""
+    """Return the command-line flag of a setting."""
     return "--" + name.replace("_", "-")
 
 
 def env_of(name: str) -> str:
-    """The environment variable of a setting."""
+    """Return the environment variable of a setting."""
     return "CHROMEPOOL_" + name.upper()
 
 
-def _parse_bool(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    word = str(value).strip().lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise ValueError("is not true or false")
-
-
-def _parse_size(value: Any) -> int:
-    match = _SIZE.fullmatch(str(value).strip())
-    if match is None:
-        raise ValueError("is not a size such as 536870912 or 512MiB")
-    return int(match[1]) * _SUFFIXES[(match[2] or "").lower()]
-
-
-def _parse_number(kind: type, value: Any) -> int | float:
-    if isinstance(value, bool):
-        raise ValueError("is not a number")
-    try:
-        number = int(str(value)) if kind is int else float(str(value))
-    except ValueError:
-        raise ValueError("is not a whole number" if kind is int else "is not a number") from None
-    if not math.isfinite(number):
-        raise ValueError("is not a finite number")
-    return number
-
-
 def parse(name: str, value: Any) -> Any:
-    """A setting's value from what was written; the ValueError says what is wrong with it."""
-    kind, meta = _TYPES[name], FIELDS[name].metadata
-    if kind is bool:
-        return _parse_bool(value)
-    if kind is str:
-        if not isinstance(value, str):
-            raise ValueError("is not text")
-        return value
-    number = _parse_size(value) if meta["size"] else _parse_number(kind, value)
-    if not meta["low"] <= number <= meta["high"]:
-        raise ValueError(f"is not between {meta['low']} and {meta['high']}")
-    return number
+    """Parse a value of a setting; the ValueError completes a sentence that begins with it."""
+    return parse_value(TYPES[name], FIELDS[name].metadata, value)
 
 
 def merge_live(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
-    """The settings after a reload, and the names of those that only a restart can change."""
-    changed = [name for name in FIELDS if getattr(old, name) != getattr(new, name)]
-    live = {name: getattr(new, name) for name in changed if FIELDS[name].metadata["live"]}
-    return dataclasses.replace(old, **live), [name for name in changed if name not in live]
+    """Return the settings after a reload, and the names of those that only a restart can change."""
+    before, after = old.values(), new.values()
+    changed = [name for name in FIELDS if before[name] != after[name]]
+    live = {name: after[name] for name in changed if FIELDS[name].metadata["live"]}
+    return Settings.from_values(before | live), [name for name in changed if name not in live]

@@ -1,7 +1,7 @@
-"""Where settings come from: a YAML file, the environment, flags.
+"""Sources of the settings: a YAML file, the environment, flags.
 
-A flag beats the environment, which beats the file, which beats the default. Every error names the
-place, in the file the line.
+A flag beats the environment, which beats the file, which beats the default. Every error names its
+source, and the line of a file.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ def _take(values: dict[str, Any], name: str, value: Any, source: str) -> None:
 
 
 def _read_yaml(path: Path) -> list[tuple[int, Any, Any]]:
-    """Line, key and value of each setting in a file."""
-    import yaml  # here, so that a daemon without a file does not carry the parser
+    """Return line, key and value of each setting in a file."""
+    import yaml  # only here: a daemon without a file does not need the memory of the parser
 
     try:
         text = path.read_text()
         node = yaml.compose(text, yaml.SafeLoader)
         make = yaml.SafeLoader("").construct_object
-        if node is None or node.tag == "tag:yaml.org,2002:null":  # nothing, or nothing but comments
+        if node is None or node.tag == "tag:yaml.org,2002:null":  # empty, or only comments
             return []
         if not isinstance(node, yaml.MappingNode):
-            raise ConfigError(f"{path}:1: settings are written as `name: value` lines.")
+            raise ConfigError(f"{path}:1: the file does not consist of `name: value` lines.")
         found = []
         for key, value in node.value:
             line = key.start_mark.line + 1
@@ -54,7 +54,7 @@ def _read_yaml(path: Path) -> list[tuple[int, Any, Any]]:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}.") from error
     except yaml.MarkedYAMLError as error:
-        mark = error.context_mark or error.problem_mark  # where it began rather than was noticed
+        mark = error.context_mark or error.problem_mark  # the beginning, before the symptom
         line = mark.line + 1 if mark else 1
         text = "".join(text.splitlines()[line - 1 : line]).strip()
         raise ConfigError(f"{path}:{line}: this is not YAML: {error.problem}: {text}") from error
@@ -64,7 +64,7 @@ def _read_yaml(path: Path) -> list[tuple[int, Any, Any]]:
 
 
 def _make(make: Callable[..., Any], node: Any, path: Path) -> Any:
-    """The value of a node. YAML knows numbers and dates that Python has not, 2026-02-30 say."""
+    """Return the value of a node. YAML has values that Python lacks, the date 2026-02-30 say."""
     try:
         return make(node, True)
     except (ValueError, TypeError) as error:
@@ -90,7 +90,7 @@ def _nearest(name: object) -> str:
 
 
 def _in_units(value: str, unit: float) -> Any:
-    """A variable's value in the setting's own unit, left alone where it is no number."""
+    """Convert a variable to the unit of its setting; what is no number stays as it is."""
     try:
         return float(value) * unit if unit != 1 else value
     except ValueError:
@@ -111,17 +111,17 @@ def _from_environment(environ: Mapping[str, str], sources: dict[str, str]) -> di
 
 
 def _is_web(url: str) -> bool:
-    """Whether it is an http(s) URL, or empty."""
+    """Report that a URL is empty, or http or https."""
     try:
         parts = urllib.parse.urlsplit(url)
         known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # no port, no IPv6 address
+    except ValueError:  # an invalid port or IPv6 address
         return False
     return not url or bool(known and url.isprintable() and " " not in url)
 
 
 def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
-    """What no single value tells; the error names where the guilty one was set."""
+    """Check the settings that depend on each other; an error names the source of the wrong one."""
 
     def refuse(name: str, why: str, remedy: str = "") -> NoReturn:
         value = getattr(settings, name)
@@ -130,7 +130,9 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
         )
 
     if 0 <= settings.gateway_uid - settings.uid_base < settings.uid_count:
-        remedy = "A session could then kill or trace the gateway: move uid_base or gateway_uid."
+        remedy = (
+            "Move uid_base or gateway_uid: a session with that uid could kill or trace the gateway."
+        )
         refuse("gateway_uid", "is one of the sessions' uids", remedy)
     if settings.log_level not in ("debug", "info", "warning", "error"):
         refuse("log_level", "is not debug, info, warning, error")
@@ -140,9 +142,9 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
         refuse("warm_sessions", f"is more than max_sessions = {settings.max_sessions}")
     if settings.idle_timeout_s > settings.longest_idle_timeout_s:
         refuse("idle_timeout_s", "is more than longest_idle_timeout_s")
-    if not _is_web(settings.webhook_url):  # it may hold a password, and is not shown
+    if not _is_web(settings.webhook_url):  # not shown, since a URL may contain a password
         where = sources.get("webhook_url", "default")
-        raise ConfigError(f"{where}: webhook_url is no http:// or https:// URL.")
+        raise ConfigError(f"{where}: webhook_url is not an http:// or https:// URL.")
     for name in ("require_token", "control_tcp"):
         if getattr(settings, name) and not settings.tokens_file:
             refuse(name, "needs a tokens_file")
@@ -151,7 +153,7 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
 def load(
     flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None
 ) -> Settings:
-    """Settings from the file, the environment and the flags; raises :class:`ConfigError`."""
+    """Load the settings from file, environment and flags; raises :class:`ConfigError`."""
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     if file is not None or DEFAULT_FILE.exists():
@@ -161,7 +163,7 @@ def load(
         if value is not None:
             _take(values, name, value, flag_of(name))
             sources[name] = flag_of(name)
-    settings = Settings(**values)
+    settings = Settings.from_values(values)
     _check_together(settings, sources)
     return dataclasses.replace(
         settings,

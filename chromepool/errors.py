@@ -1,22 +1,22 @@
-"""The one exception tree of chromepool.
+"""The exceptions of chromepool.
 
-Every error carries a stable ``code`` (what programs match on), a ``detail`` (what failed and why)
-and, where there is one, a ``remedy`` (what to do). HTTP statuses are given in one table, in
-:mod:`chromepool.gateway.http.problems`, and nowhere else.
+Every error has a stable ``code`` that programs match on, a ``detail`` (what failed and why) and, if
+there is something to do, a ``remedy``. The only table of HTTP statuses is in
+:mod:`chromepool.gateway.http.problems`.
 """
 
 from __future__ import annotations
 
 
 class ChromepoolError(Exception):
-    """Base of every error chromepool raises on purpose."""
+    """Base of every error that chromepool raises on purpose."""
 
     code = "internal"
 
     def __init__(
         self, detail: str, *, remedy: str = "", retry_after_s: float | None = None
     ) -> None:
-        """``retry_after_s`` is set where it is known when another try may do better."""
+        """``retry_after_s`` is the time after which another try may succeed, where it is known."""
         super().__init__(detail)
         self.detail = detail
         self.remedy = remedy
@@ -33,25 +33,25 @@ class ConfigError(ChromepoolError):
 
 
 class HostError(ChromepoolError):
-    """The machine lacks something without which the daemon must not start."""
+    """The machine lacks something that the daemon needs."""
 
     code = "unusable_host"
 
 
 class WireError(ChromepoolError):
-    """A message between supervisor and gateway is not one of the known shapes."""
+    """A message between supervisor and gateway has none of the known shapes."""
 
     code = "wire"
 
 
 class InvalidRequest(ChromepoolError):
-    """Body, query or options are not what the route takes; ``detail`` says where."""
+    """The body, the query or the options are not valid; ``detail`` says where."""
 
     code = "invalid_request"
 
 
 class Forbidden(ChromepoolError):
-    """The request's Host or Origin is not one that may talk to the daemon."""
+    """The request's Host or Origin may not talk to the daemon."""
 
     code = "forbidden"
 
@@ -63,37 +63,37 @@ class Unauthorized(ChromepoolError):
 
 
 class ProfileInUse(ChromepoolError):
-    """Another session has the profile."""
+    """Another session uses the profile."""
 
     code = "profile_in_use"
 
 
 class RateLimited(ChromepoolError):
-    """This client has created ``creations_per_minute`` sessions."""
+    """The client has created ``creations_per_minute`` sessions within a minute."""
 
     code = "rate_limited"
 
 
 class QueueFull(ChromepoolError):
-    """``queue_length`` callers wait for a place already."""
+    """The queue is full: ``queue_length`` callers wait for a slot already."""
 
     code = "queue_full"
 
 
 class NoMemory(ChromepoolError):
-    """Another Chrome would not fit into the pool's or the machine's memory."""
+    """Another Chrome would not fit into the memory of the pool or the machine."""
 
     code = "insufficient_memory"
 
 
 class CircuitOpen(ChromepoolError):
-    """Chrome keeps failing to start; ``detail`` has its last words."""
+    """Chrome keeps failing to start; ``detail`` has the end of its stderr."""
 
     code = "circuit_open"
 
 
 class SessionNotFound(ChromepoolError):
-    """No session of this id, or it is not to be driven (any more), or it is not the caller's."""
+    """No session of the caller has this id, or the session can no longer be driven."""
 
     code = "session_not_found"
 
@@ -105,7 +105,7 @@ class TargetNotFound(ChromepoolError):
 
 
 class PoolFull(ChromepoolError):
-    """Every place is taken, or others wait already."""
+    """Every slot is taken, or other callers wait already."""
 
     code = "pool_full"
 
@@ -117,25 +117,25 @@ class ScriptNotFound(ChromepoolError):
 
 
 class ScriptExists(ChromepoolError):
-    """The session has a script of this name; ``PUT`` replaces it."""
+    """The session has a script of this name already; ``PUT`` replaces it."""
 
     code = "script_exists"
 
 
 class ItemNotFound(ChromepoolError):
-    """What was kept of the session under this number or name is not kept (any more)."""
+    """The session keeps nothing under this number or name, or no longer does."""
 
     code = "item_not_found"
 
 
 class StoreFull(ChromepoolError):
-    """The session keeps as many scripts as it may."""
+    """The session has as many scripts as it may keep."""
 
     code = "store_full"
 
 
 class HistoryUnavailable(ChromepoolError):
-    """The journal is off, or cannot be read now."""
+    """The history is switched off, or cannot be read now."""
 
     code = "history_unavailable"
 
@@ -147,25 +147,25 @@ class TooManyClients(ChromepoolError):
 
 
 class TooManyListeners(ChromepoolError):
-    """The caller listens to events as often as one may."""
+    """The caller has as many event streams open as are allowed."""
 
     code = "too_many_listeners"
 
 
 class ShuttingDown(ChromepoolError):
-    """The daemon takes no new sessions because it is stopping."""
+    """The daemon is stopping and accepts no new sessions."""
 
     code = "shutting_down"
 
 
 class Restarting(ChromepoolError):
-    """The gateway is being replaced; the next one takes requests in a moment."""
+    """The gateway is being replaced; the next one accepts requests in a moment."""
 
     code = "restarting"
 
 
 class Draining(ChromepoolError):
-    """The daemon takes no new sessions, and waits for the last one to end."""
+    """The daemon is draining: it accepts no new sessions and waits for the last to end."""
 
     code = "draining"
 
@@ -177,19 +177,19 @@ class SessionNotReady(ChromepoolError):
 
 
 class ReloadRefused(ChromepoolError):
-    """The settings as they are written now cannot be used, or no new gateway can be started."""
+    """The changed settings cannot be used, or no new gateway can be started."""
 
     code = "reload_refused"
 
 
 class StartFailed(ChromepoolError):
-    """Chrome could not be started or did not answer in time; ``detail`` has its last words."""
+    """Chrome did not start or answer in time; ``detail`` has the end of its stderr."""
 
     code = "start_failed"
 
 
 class BrowserGone(ChromepoolError):
-    """The session's Chrome ended while something was waiting for it."""
+    """The session's Chrome exited while a request waited for it."""
 
     code = "browser_gone"
 
@@ -222,7 +222,7 @@ REFUSALS: tuple[type[ChromepoolError], ...] = (
     Draining,
     Restarting,
 )
-"""With one of these a creation is refused before anything is tried."""
+"""Errors that refuse a creation before anything is started."""
 CREATION: tuple[type[ChromepoolError], ...] = (
     *REFUSALS,
     InvalidRequest,
@@ -234,4 +234,4 @@ CREATION: tuple[type[ChromepoolError], ...] = (
     StoreFull,
     ScriptExists,
 )
-"""All with which one may end."""
+"""Errors that a creation may end with."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from typing import Any
+
+from chromepool.setting import GIB, MIB, setting
 
 
 class State(enum.StrEnum):
@@ -38,24 +41,82 @@ class Reason(enum.StrEnum):
     SHUTDOWN = "shutdown"
 
 
+def _limit(
+    default: float, text: str, *, requestable: bool = True, adjustable: bool = False, **more: Any
+) -> Any:
+    """Declare a limit: ``requestable`` in a session's request, ``adjustable`` on a running Chrome.
+
+    A limit whose lowest value is 0 has no cap at 0, which only the operator can set.
+    """
+    more |= {"requestable": requestable, "adjustable": adjustable}
+    return setting(default, text, live=True, **more)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """The caps of one session. Zero means "no cap" only where it says so."""
+    """The caps of one session, declared once.
 
-    memory_bytes: int
-    """Hard memory cap of the session's cgroup."""
-    heap_bytes: int
-    """V8 old space of each renderer (``--max-old-space-size``)."""
-    pids: int
-    """Processes and threads the session may have at once."""
-    cpu_cores: float
-    """Cores' worth of CPU time; 0 is no cap."""
-    files: int
-    """RLIMIT_NOFILE of each process."""
-    file_bytes: int
-    """RLIMIT_FSIZE of each process."""
-    cpu_weight: int = 100
-    """Share of the CPU beside other sessions, 1 to 10,000, as in cgroup v2."""
+    The settings ``session_<name>``, the API's ``limits`` and the checks of both processes are made
+    from these fields. Only the enforcement is written for each limit: in the control groups, the
+    rlimits or Chrome's command line. Every limit has a default, so that sessions an older version
+    stored can be adopted.
+    """
+
+    memory_bytes: int = _limit(
+        512 * MIB,
+        "Hard memory cap of one session, in bytes.",
+        low=64 * MIB,
+        size=True,
+        adjustable=True,
+    )
+    heap_bytes: int = _limit(
+        100_000_000,
+        "JavaScript heap (V8 old space) of each renderer, in bytes.",
+        low=16_000_000,
+        size=True,
+        alias="MAX_MEMORY_PER_SESSION",
+    )
+    pids: int = _limit(
+        512, "Processes and threads of one session.", low=64, high=65536, adjustable=True
+    )
+    cpu_cores: float = _limit(
+        0.0,
+        "CPU cores that one session may keep busy; 0, the operator's choice alone, is no cap.",
+        low=0,
+        high=4096,
+        adjustable=True,
+    )
+    files: int = _limit(4096, "Open files of each Chrome process.", low=256, high=1 << 20)
+    file_bytes: int = _limit(
+        GIB,
+        "Largest file that a Chrome process may write, in bytes.",
+        low=16 * MIB,
+        size=True,
+        requestable=False,
+    )
+    cpu_weight: int = _limit(
+        100,
+        "CPU weight of one session relative to the others, as in cgroup v2.",
+        low=1,
+        high=10_000,
+        adjustable=True,
+    )
+
+    def beyond(self, most: Limits) -> str:
+        """Return the name of the first limit that is not above 0 and up to ``most``, or ""."""
+        for field in dataclasses.fields(self):
+            value, cap = getattr(self, field.name), getattr(most, field.name)
+            if not (0 < value <= (cap or field.metadata["high"]) or value == cap == 0):
+                return field.name
+        return ""
+
+    def reachable_from(self, started: Limits) -> bool:
+        """Report whether a running Chrome that has the limits ``started`` can be given these."""
+        return all(
+            getattr(self, field.name) == getattr(started, field.name)
+            for field in dataclasses.fields(self)
+            if not field.metadata["adjustable"]
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
-"""Bearer tokens: who may come over TCP; and the key of the webhook.
+"""Bearer tokens of the clients on TCP, and the key of the webhook.
 
-The file has one ``name token`` pair a line; a line that begins with ``#`` is a comment. The
-supervisor reads it, since the gateway may not, and passes on digests only: a token is nowhere in
-the daemon's memory for long, and never in its log.
+The tokens' file has one ``name token`` pair per line; a line that begins with ``#`` is a comment.
+The supervisor reads it, since the gateway may not, and passes on only digests: no token stays in
+the daemon's memory, and none is in its log.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import re
@@ -18,17 +19,19 @@ from chromepool.errors import ConfigError
 
 SHORTEST = 16
 _LONGEST_SECRET = 1024
-"""It goes over the wire with the settings."""
+"""Characters of the webhook's key, which has to fit on the wire beside the settings."""
+_BASE64 = "whsec_"
+"""Prefix of a webhook's key that is written in base64."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 
 
 def digest(token: str) -> str:
-    """What is kept of a token. They are long and random, so no slow hash is called for."""
+    """Return the digest of a token. Tokens are long and random, so a fast hash is enough."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
 def parse(text: str, path: str) -> dict[str, str]:
-    """Name → digest; raises :class:`ConfigError` that names the line, never the token."""
+    """Return name → digest; raises :class:`ConfigError` with the line, never with the token."""
     found: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
@@ -36,35 +39,53 @@ def parse(text: str, path: str) -> dict[str, str]:
             continue
         where = f"{path}:{number}"
         if len(words) != 2 or not _NAME.fullmatch(words[0]):
-            raise ConfigError(f"{where}: a line is a name (letters, digits, dashes) and a token.")
+            raise ConfigError(
+                f"{where}: the line is not a name (letters, digits, dashes) and a token."
+            )
         name, token = words
         if len(token) < SHORTEST:
             raise ConfigError(
                 f"{where}: the token is shorter than {SHORTEST} characters.",
-                remedy="Make one with: openssl rand -hex 16",
+                remedy="Create a token with: openssl rand -hex 16",
             )
         if name in found or digest(token) in found.values():
-            raise ConfigError(f"{where}: this name, or this token, is in a line above.")
+            raise ConfigError(f"{where}: the name or the token is in a line above already.")
         found[name] = digest(token)
     return found
 
 
 def load(path: str) -> dict[str, str]:
-    """The tokens in a file; none for an empty path. Raises :class:`ConfigError`."""
+    """Return the tokens of a file, none for an empty path; raises :class:`ConfigError`."""
     return parse(_read(path, "tokens_file"), path) if path else {}
 
 
 def load_secret(path: str) -> str:
-    """The key in the webhook's file; empty for an empty path. Raises :class:`ConfigError`."""
+    """Return the key in the webhook's file, or "" for no path; raises :class:`ConfigError`."""
     if not path:
         return ""
     secret = _read(path, "webhook_secret_file").strip()
     if not SHORTEST <= len(secret) <= _LONGEST_SECRET:
         raise ConfigError(
-            f"webhook_secret_file {path}: a key has {SHORTEST} to {_LONGEST_SECRET} characters.",
-            remedy="Make one with: openssl rand -hex 32",
+            f"webhook_secret_file {path}: a key needs {SHORTEST} to {_LONGEST_SECRET} characters.",
+            remedy="Create a key with: openssl rand -hex 32",
         )
+    try:
+        webhook_key(secret)
+    except ValueError:
+        raise ConfigError(
+            f"webhook_secret_file {path}: what follows {_BASE64} is not base64.",
+            remedy=f"Make one with: echo {_BASE64}$(openssl rand -base64 32)",
+        ) from None
     return secret
+
+
+def webhook_key(secret: str) -> bytes:
+    """Return the HMAC key that a webhook's secret stands for: base64 after ``whsec_``, as Standard
+    Webhooks have it, or else the bytes of the text. Raises :class:`ValueError`."""
+    if not secret.startswith(_BASE64):
+        return secret.encode()
+    text = secret.removeprefix(_BASE64)
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
 
 
 def _read(path: str, setting: str) -> str:
@@ -72,17 +93,18 @@ def _read(path: str, setting: str) -> str:
     try:
         if file.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
             raise ConfigError(
-                f"{path} can be read or written by everybody.", remedy=f"chmod o= {path}"
+                f"{path} can be read or written by every user.", remedy=f"chmod o= {path}"
             )
         return file.read_text()
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or no UTF-8 in the file
-        why = error.strerror if isinstance(error, OSError) else "it is not text"
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or not UTF-8
+        why = error.strerror if isinstance(error, OSError) else "the file is not text"
         raise ConfigError(f"{setting} {path}: {why}.") from error
 
 
 def owner_of(token: str, tokens: Mapping[str, str]) -> str | None:
-    """The name that a token belongs to. Takes as long for every token, right or wrong."""
-    given, found = digest(token), None
+    """Return the name of a token's owner, in the same time for a right and a wrong token."""
+    given = digest(token)
+    found = None
     for name, known in tokens.items():
         if hmac.compare_digest(given, known):
             found = name

@@ -321,7 +321,8 @@ def _build_float(value: Any, path: str) -> float:
 
 def _build_struct(kind: type, value: Any, path: str) -> Any:
     hints = typing.get_type_hints(kind)
-    if not isinstance(value, dict) or not value.keys() <= hints.keys():
+    needed = hints.keys() if kind is Limits else set()  # the defaults are for stored sessions
+    if not isinstance(value, dict) or not needed <= value.keys() <= hints.keys():
         raise WireError(f"{path} does not have the fields of {kind.__name__}.")
     fields = {name: _build(hints[name], item, f"{path}.{name}") for name, item in value.items()}
     try:

@@ -1,4 +1,7 @@
-"""Writes the generated pages of docs/reference/. Usage: python docs/generate.py"""
+"""Write the generated pages of docs/reference/ and pictures of docs/pictures/.
+
+Usage: python docs/generate.py
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ PAGES = ("api", "cli", "metrics", "settings")
 
 
 def page(name: str) -> str:
-    """The text that docs/reference/NAME.md has to have; docs/generate_NAME.py makes it."""
+    """The text of docs/reference/NAME.md, which docs/generate_NAME.py makes."""
     text: str = runpy.run_path(str(DOCS / f"generate_{name}.py"))["page"]()
     return text
 
@@ -18,3 +21,4 @@ def page(name: str) -> str:
 if __name__ == "__main__":
     for each in PAGES:
         (DOCS / "reference" / f"{each}.md").write_text(page(each))
+    runpy.run_path(str(DOCS / "generate_pictures.py"), run_name="__main__")

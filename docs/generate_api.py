@@ -1,7 +1,7 @@
-"""Prints docs/reference/api.md: the OpenAPI document in words, with what docs/parts/api.md adds.
+"""Generator of docs/reference/api.md: the table of routes in words, and docs/parts/api.md.
 
-A heading ``### `GET /v1/...` `` there is followed by what the document says of that route, and then
-by the text below the heading. Routes without a heading follow where the parts say so.
+A heading ``### `GET /v1/...` `` of that file is followed by the declaration of the route in words,
+and then by the text below the heading. Routes without a heading follow at a mark in that file.
 
 Usage: python docs/generate_api.py > docs/reference/api.md
 """
@@ -14,28 +14,29 @@ from pathlib import Path
 from typing import Any
 
 from chromepool.gateway.http import openapi, problems
+from chromepool.schema.routes import CONTROL
 
 _PARTS = Path(__file__).parent / "parts" / "api.md"
 _DOCUMENT = json.loads(openapi.document())
 _SCHEMAS: dict[str, Any] = _DOCUMENT["components"]["schemas"]
 _ROUTES = {
-    f"{method.upper()} {path}": told
-    for path, item in _DOCUMENT["paths"].items()
-    for method, told in item.items()
+    f"{route.method} {route.path}": _DOCUMENT["paths"][route.path][route.method.lower()]
+    for route in CONTROL
 }
 _HEADING = re.compile(r"^### `(.+)`$", re.MULTILINE)
-_NO_ERROR_OF_OURS = {
-    405: "Another method is needed; `Allow` names it.",
-    404: "No such route.",
+_HTTP_ERRORS = {
+    405: "The method is not allowed; `Allow` has those that are.",
+    404: "The daemon serves nothing at the address.",
     413: "The body is over `max_body_bytes`.",
-    415: "Not given by any route now.",
-    426: "The address takes WebSockets.",
-    500: "A fault of the daemon; its log says more.",
+    415: "The content type is not supported; no route answers with it now.",
+    426: "The address serves WebSockets only.",
+    500: "The daemon failed to serve the request; its log has the error.",
 }
+"""Meanings of errors that have no class."""
 
 
 def _code(text: str) -> str:
-    """A text of the code as Markdown in a table."""
+    """Return a text of the code as Markdown for a table."""
     return text.replace("``", "`").replace("\n", " ").replace("|", "\\|").strip()
 
 
@@ -52,7 +53,7 @@ def _table(head: str, rows: list[str]) -> str:
 
 
 def _bounds(kind: dict[str, Any], low: str, high: str, unit: str = "") -> str:
-    """The numbers between which something is; what 63 bits can count is no bound to speak of."""
+    """Return the bounds of a number in words; what 63 bits can count is not worth a word."""
     least, most = kind.get(low), kind.get(high)
     above = kind.get("exclusiveMinimum")
     found = f" above {above}" if above is not None else ""
@@ -66,7 +67,7 @@ def _bounds(kind: dict[str, Any], low: str, high: str, unit: str = "") -> str:
 
 
 def _values(kind: dict[str, Any]) -> str:
-    """What values a schema takes, in words."""
+    """Return the values that a schema takes, in words."""
     if "anyOf" in kind:
         return " or ".join(_values(each) for each in kind["anyOf"])
     if "$ref" in kind:
@@ -93,7 +94,7 @@ def _simple(kind: dict[str, Any]) -> str:
 
 
 def _meaning(kind: dict[str, Any]) -> str:
-    """What a field is told to mean, by itself or by the object that it is."""
+    """Return the description of a field, its own or that of its object."""
     if "description" in kind:
         return str(kind["description"])
     for each in kind.get("anyOf", ()):
@@ -107,9 +108,14 @@ def _meaning(kind: dict[str, Any]) -> str:
 # -- routes --
 
 
+def _taken(kind: dict[str, Any]) -> str:
+    """Return the values that a parameter takes: its list, or the words of its errors."""
+    return _values(kind) if "enum" in kind else kind.get("title") or _values(kind)
+
+
 def _parameters(told: dict[str, Any]) -> str:
     rows = [
-        f"| `{each['name']}` | {each['in']} | {_values(each['schema'])} "
+        f"| `{each['name']}` | {each['in']} | {_taken(each['schema'])} "
         f"| {_code(each['description'])} |"
         for each in told["parameters"]
         if each["name"] != "id"
@@ -150,7 +156,7 @@ def _errors(told: dict[str, Any]) -> str:
 
 
 def _route(name: str) -> str:
-    """A heading, and all that the document says of its route."""
+    """Return a heading and the declaration of its route."""
     told = _ROUTES[name]
     parts = (_body(told), _answers(told), _errors(told), _parameters(told))
     return "\n".join([f"### `{name}`\n", f"{_sentence(told['summary'])}\n", *filter(None, parts)])
@@ -160,7 +166,7 @@ def _route(name: str) -> str:
 
 
 def _lacking(kind: dict[str, Any], field: str) -> str:
-    """What a field that is left out counts as."""
+    """Return the value of a field that is left out."""
     if field in kind["required"]:
         return "; needed"
     default = kind["properties"][field].get("default")
@@ -185,8 +191,8 @@ def _objects() -> str:
 
 def _codes() -> str:
     rows = {(status, k.code): _code(k.__doc__ or "") for k, status in problems.STATUSES.items()}
-    for status, code in {**problems._HTTP_CODES, 500: "internal"}.items():
-        rows.setdefault((status, code), _NO_ERROR_OF_OURS.get(status, ""))
+    for status, code in {**problems.HTTP_CODES, 500: "internal"}.items():
+        rows.setdefault((status, code), _HTTP_ERRORS.get(status, ""))
     lines = [f"| {s} | `{code}` | {text} |" for (s, code), text in sorted(rows.items())]
     return _table("| status | code | meaning |", lines)
 
@@ -195,13 +201,13 @@ def _codes() -> str:
 
 
 def _remaining(parts: str) -> str:
-    """The routes that the parts have no heading for."""
+    """Return the routes that the parts have no heading for."""
     told = set(_HEADING.findall(parts))
     return "\n".join(_route(name) for name in _ROUTES if name not in told)
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = _PARTS.read_text()
     page = _HEADING.sub(lambda found: _route(found[1]) if found[1] in _ROUTES else found[0], parts)
     page = page.replace("<!-- the remaining routes -->", _remaining(parts))

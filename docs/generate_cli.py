@@ -1,7 +1,7 @@
-"""Prints docs/reference/cli.md: the commands as click knows them, with what docs/parts/cli.md adds.
+"""Print docs/reference/cli.md: click's help of the commands, with the text of docs/parts/cli.md.
 
-A heading ``## chromepool NAME`` there is followed by what click says of that command, and then by
-the text below the heading. Commands without a heading follow at the end.
+Each heading ``## chromepool NAME`` there is followed by the help of that command, and then by the
+text below the heading. Commands without a heading follow at the end.
 
 Usage: python docs/generate_cli.py > docs/reference/cli.md
 """
@@ -22,8 +22,8 @@ _HEADING = re.compile(r"^## chromepool (\S+)$", re.MULTILINE)
 
 
 def _cell(text: str) -> str:
-    """A text in a table. GitHub takes a bar for the end of a cell, MkDocs shows a backslash before
-    one in code; both know the entity."""
+    """Escape text for a table. GitHub takes a bar for the end of a cell, MkDocs shows a backslash
+    before one in code, and both know the entity."""
     return html.escape(text, quote=False).replace("|", "&#124;").replace("\n", " ")
 
 
@@ -46,13 +46,13 @@ def _options(command: click.Command, context: click.Context) -> str:
 
 
 def _settings(command: click.Command) -> set[str]:
-    """The settings, if the command takes all of them; they have a page of their own."""
+    """The settings, if the command takes all of them; another page lists them."""
     names = {parameter.name for parameter in command.params if parameter.name}
     return set(config.FIELDS) if names >= set(config.FIELDS) else set()
 
 
 def _command(name: str) -> str:
-    """A heading, and all that click says of its command."""
+    """A heading, and click's help of its command."""
     command = cli.commands[name]
     context = click.Context(
         command, info_name=name, parent=click.Context(cli, info_name="chromepool")
@@ -66,10 +66,27 @@ def _command(name: str) -> str:
     return f"## chromepool {name}\n\n```\n{usage}\n```\n\n{text}\n\n{options}"
 
 
+def _shown() -> dict[str, click.Command]:
+    return {name: command for name, command in cli.commands.items() if not command.hidden}
+
+
+def _overview() -> str:
+    """A table of all commands, with the first sentence of their help."""
+    rows = [
+        f"| [`{name}`](../reference/cli.md#chromepool-{name}) | {_cell(_first_sentence(command))} |"
+        for name, command in _shown().items()
+    ]
+    return "\n".join(["| command | what it does |", "|---|---|", *rows])
+
+
+def _first_sentence(command: click.Command) -> str:
+    text = " ".join((command.help or "").partition("\f")[0].partition("\n\n")[0].split())
+    return re.split(r"(?<=\.) (?=[A-Z])", text)[0]
+
+
 def _remaining(parts: str) -> str:
     told = set(_HEADING.findall(parts))
-    shown = [name for name, command in cli.commands.items() if not command.hidden]
-    return "\n".join(_command(name) for name in shown if name not in told)
+    return "\n".join(_command(name) for name in _shown() if name not in told)
 
 
 def page() -> str:
@@ -77,6 +94,7 @@ def page() -> str:
     parts = _PARTS.read_text()
     own = _options(cli, click.Context(cli, info_name="chromepool"))
     page = parts.replace("<!-- the options -->\n", own)
+    page = page.replace("<!-- the commands -->", _overview())
     page = _HEADING.sub(lambda found: _command(found[1]), page)
     page = page.replace("<!-- the remaining commands -->", _remaining(parts))
     page = page.replace("](../reference/cli.md#", "](#").replace("](../reference/", "](")

@@ -1,4 +1,4 @@
-"""Prints docs/reference/settings.md from the table in chromepool/config.py.
+"""Print docs/reference/settings.md from the table in chromepool/config.py.
 
 Usage: python docs/generate_settings.py > docs/reference/settings.md
 """
@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from chromepool import config
+from chromepool.setting import GIB, MIB
 
 _HEAD = f"""\
 # Settings
@@ -27,38 +28,38 @@ session_memory_bytes: 256MiB
 
 A flag beats the environment, which beats the file, which beats the default. Where a setting has two
 environment variables, the one that begins with `CHROMEPOOL_` wins. An empty variable counts as not
-set. A name in the file that is not listed here is an error, and so is a value out of bounds; the
-daemon does not start then, and says where the mistake is, in the file with its line:
+set. An unknown name in the file is an error, and so is a value out of bounds: the daemon does not
+start, and names the mistake, in the file with its line:
 
 ```
 Error: chromepool.yaml:2: there is no setting 'max_sesions'. Did you mean max_sessions?
 ```
 
-On SIGHUP (`systemctl reload chromepool`) the daemon reads the file and the tokens' file again.
-Flags and environment are those it was started with, and still win. Settings with *yes* in the
-column *SIGHUP* change at once; sessions that run keep the limits and the deadlines they were made
-with. A change of another setting is named in the log and waits for a restart. Where anything is
-wrong, everything stays as it is, and the log says why.
+On SIGHUP (`systemctl reload chromepool`) the daemon reads the file and the tokens' file again. The
+flags and the environment of its start still win. Settings with *yes* in the column *SIGHUP* change
+at once; running sessions keep their limits and deadlines. The log names every other setting that
+was changed, which takes effect after a restart. If there is a mistake, everything stays as it is,
+and the log says why.
 
 Times are in seconds, but for `SESSION_TIMEOUT` and `RESPONSE_STORE_TTL`, which are in milliseconds:
 `SESSION_TIMEOUT=600000` is ten minutes. Sizes are in bytes, or with a suffix: `KB`, `MB`, `GB`
-(powers of 1000), `KiB`, `MiB`, `GiB` (powers of 1024). Truth is `true`, `yes`, `on`, `1` or
-`false`, `no`, `off`, `0`; as a flag it takes no value.
+(powers of 1000), `KiB`, `MiB`, `GiB` (powers of 1024). A setting that is on or off is `true`,
+`yes`, `on`, `1` or `false`, `no`, `off`, `0`; its flag takes no value.
 
 | setting | flag | environment | default | bounds | SIGHUP | meaning |
 |---|---|---|---|---|---|---|"""
 
 
 def _size(value: float) -> str:
-    """A size as people write it; always exact."""
-    for unit, name in ((config.GIB, "GiB"), (config.MIB, "MiB"), (10**6, "MB"), (1024, "KiB")):
+    """A size in the largest unit that is exact."""
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (10**6, "MB"), (1024, "KiB")):
         if value >= unit and value % unit == 0:
             return f"{value / unit:.10g} {name}"
     return str(value)
 
 
 def show(field: dataclasses.Field[Any], value: Any) -> str:
-    """A value of the setting, as the page writes it."""
+    """A setting's value as the page shows it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):

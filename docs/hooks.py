@@ -1,9 +1,9 @@
-"""MkDocs' hook: links from the documentation to other files of the repository.
+"""Hook for MkDocs: links from the documentation to other files of the repository.
 
 On a forge ``../../systemd/chromepool.service`` leads to the file. The site has only what is below
-``docs/``, so here such a file is published along, below ``repository/``, and the link leads there.
-Markdown outside ``docs/`` is not published: its own links would lead nowhere. The strict build
-refuses links to it.
+``docs/``, so the hook publishes such a file below ``repository/``, and the link leads there.
+Markdown outside ``docs/`` is not published, because its own links would lead nowhere. The strict
+build refuses links to it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LINK = re.compile(r"\]\((?P<path>\.\./[^)#\s]+)\)")
 
 
 def _published(path: Path, config: MkDocsConfig, files: Files) -> str | None:
-    """Where in the site the file is, from now on; None for what stays as it is."""
+    """The file's place in the site; None for a link that stays as it is."""
     if not path.is_file() or path.is_relative_to(DOCS) or path.suffix == ".md":
         return None
     uri = f"repository/{path.relative_to(ROOT).as_posix()}"
@@ -32,7 +32,7 @@ def _published(path: Path, config: MkDocsConfig, files: Files) -> str | None:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Called by MkDocs for each page: its text, with the links it has to have in the site."""
+    """The text of a page, with its links as the site needs them; a hook of MkDocs."""
     folder = (DOCS / page.file.src_uri).parent
 
     def lead(link: re.Match[str]) -> str:

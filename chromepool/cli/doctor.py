@@ -1,4 +1,4 @@
-"""``chromepool doctor``: what works on this machine, and what to do about the rest."""
+"""``chromepool doctor``: checks of this machine, each with a remedy where it fails."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import subprocess
 from collections.abc import Callable
 from typing import Literal
 
-from chromepool.config import MIB, Settings
+from chromepool.config import Settings
 from chromepool.errors import ChromepoolError
 from chromepool.gateway.capacity import memory
+from chromepool.setting import MIB
 from chromepool.supervisor import host
 from chromepool.supervisor.chrome import command_line as chrome
 
@@ -28,13 +29,9 @@ class Finding:
     detail: str
     remedy: str = ""
 
-    def as_dict(self) -> dict[str, str]:
-        """For ``--json``."""
-        return dataclasses.asdict(self)
-
 
 def check_chrome(settings: Settings) -> Finding:
-    """Is there a Chrome that runs?"""
+    """Check that there is a Chrome, and that it runs."""
     try:
         path = chrome.find(settings.chrome)
         run = subprocess.run(
@@ -43,22 +40,23 @@ def check_chrome(settings: Settings) -> Finding:
     except ChromepoolError as error:
         return Finding("Chrome", "fail", error.detail, error.remedy)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("Chrome", "fail", f"it does not run: {error}", chrome.INSTALL)
+        return Finding("Chrome", "fail", f"Chrome does not run: {error}", chrome.INSTALL)
     if run.returncode != 0:
         return Finding("Chrome", "fail", f"{path}: {run.stderr.strip()[-200:]}", chrome.INSTALL)
     return Finding("Chrome", "ok", f"{run.stdout.strip()} ({path})")
 
 
 def check_sandbox(settings: Settings) -> Finding:
-    """Can Chrome's sandbox start?"""
+    """Check that Chrome's sandbox can start."""
     problem = host.check_sandbox(settings)
     if problem:
-        return Finding("sandbox", "fail", f"user namespaces: {problem}", host.SANDBOX_REMEDY)
-    return Finding("sandbox", "ok", "user namespaces can be made by the sessions' user")
+        detail = f"the user of a session cannot create user namespaces: {problem}"
+        return Finding("sandbox", "fail", detail, host.SANDBOX_REMEDY)
+    return Finding("sandbox", "ok", "the user of a session can create user namespaces")
 
 
 def check_cgroups(settings: Settings) -> Finding:
-    """Can sessions be limited?"""
+    """Check that control groups can limit sessions."""
     probe = dataclasses.replace(settings, state_dir=f"{settings.state_dir}-doctor-{os.getpid()}")
     tree = host.open_tree(probe)
     try:
@@ -70,30 +68,30 @@ def check_cgroups(settings: Settings) -> Finding:
             "control groups",
             "warn",
             f"{tree.version}; sessions are not limited in {', '.join(sorted(missing))}",
-            "Run as root, or as a systemd unit with Delegate=yes; in a container, cap that.",
+            "Run as root, or as a systemd unit with Delegate=yes; in a container, limit that.",
         )
     return Finding("control groups", "ok", f"{tree.version}: memory, cpu and pids are enforced")
 
 
 def check_isolation(settings: Settings) -> Finding:
-    """Do sessions get a uid, /tmp and /dev/shm of their own?"""
+    """Check that a session can have its own uid, /tmp and /dev/shm."""
     problem = host.check_mounts(settings)
     if problem:
         return Finding("isolation", "warn", problem, "Run the daemon as root.")
-    return Finding("isolation", "ok", "each session has a uid, /tmp and /dev/shm of its own")
+    return Finding("isolation", "ok", "each session has its own uid, /tmp and /dev/shm")
 
 
 def check_shm(settings: Settings) -> Finding:
-    """Is /dev/shm large enough?"""
+    """Check the size of /dev/shm."""
     size = chrome.shm_size()
     if size >= chrome.SMALL_SHM_BYTES:
         return Finding("/dev/shm", "ok", f"{size // MIB} MiB")
-    detail = f"{size // MIB} MiB; Chrome is told to use /tmp where sessions share it"
-    return Finding("/dev/shm", "warn", detail, "In a container: --shm-size=1g.")
+    detail = f"{size // MIB} MiB; where sessions share it, Chrome uses /tmp instead"
+    return Finding("/dev/shm", "warn", detail, "Enlarge /dev/shm; in a container: --shm-size=1g.")
 
 
 def check_files(settings: Settings) -> Finding:
-    """Are enough open files allowed?"""
+    """Check the hard limit of open files."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard == resource.RLIM_INFINITY or hard >= _MIN_FILES:
         return Finding("open files", "ok", f"up to {hard}")
@@ -103,7 +101,7 @@ def check_files(settings: Settings) -> Finding:
 
 
 def check_memory(settings: Settings) -> Finding:
-    """Does the pool's cap fit the machine, or the container?"""
+    """Check that the machine, or the container, has the memory of the pool's cap."""
     group = host.own_memory_group()
     available = memory.left(str(group or "")) or 0
     detail = f"{available // MIB} MiB available, pool up to {settings.pool_memory_bytes // MIB} MiB"
@@ -124,5 +122,5 @@ CHECKS: tuple[Callable[[Settings], Finding], ...] = (
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Every check's finding."""
+    """Run every check."""
     return [check(settings) for check in CHECKS]

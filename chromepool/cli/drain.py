@@ -1,4 +1,4 @@
-"""Commands for whoever operates the daemon: ``drain`` and ``reload``."""
+"""``chromepool drain``: begin a drain, and wait for its end across a change of gateways."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chromepool.cli.rpc import ask
 from chromepool.errors import (
     ChromepoolError,
     DaemonUnreachable,
@@ -27,16 +26,18 @@ if TYPE_CHECKING:
 
 _WAIT_S = 30.0
 _AGAIN_S = 3.0
-"""Pause after a lost answer. A daemon that leaves is gone within it: on a socket of systemd's the
-next request would start another one."""
+"""Pause after a lost answer. A daemon that leaves has exited by then: on a socket of systemd, a
+request that comes any later would start another one."""
 _PATIENCE_S = 120.0
-"""A gateway that is replaced, or started again after it died, serves within that."""
+"""Time for a gateway to serve again after it was replaced or has died."""
 _BETWEEN_GATEWAYS = ("no_answer", Restarting.code, DaemonUnreachable.code)
 
 
 async def _look(client: Client, patience_s: float) -> DrainView:
-    """How far it is. A gateway between its end and the next one's start is waited for; raises what
-    came instead of an answer when there has been none for ``patience_s``, or there will be none."""
+    """Return how far the drain is, waiting up to ``patience_s`` for a gateway to answer.
+
+    Raises the last refusal when none has answered by then, or when none will.
+    """
     until = time.monotonic() + patience_s
     while True:
         try:
@@ -48,27 +49,32 @@ async def _look(client: Client, patience_s: float) -> DrainView:
 
 
 async def _drained(client: Client, patience_s: float) -> None:
-    """Until no session is left."""
+    """Return when no session is left."""
     while True:
         view = await _look(client, patience_s)
         if not view.draining:
-            raise click.ClickException("The daemon drains no more: somebody has cancelled it.")
+            raise click.ClickException(
+                "The drain was cancelled; the daemon accepts sessions again."
+            )
         if not view.sessions:
             return
 
 
 @contextlib.contextmanager
 def _watched(pid: int) -> Iterator[asyncio.Event]:
-    """An event that is set when the process has ended. Raises :class:`HostError` where it is not
-    to be seen."""
+    """Give an event that is set when the process has exited.
+
+    Raises :class:`HostError` where the process cannot be watched.
+    """
     try:
         pidfd = os.pidfd_open(pid)
     except OSError as error:
-        said = f"The daemon's process {pid} is not to be seen here: {error.strerror}."
         raise HostError(
-            said, remedy="Use --wait --exit on its machine, or in its container."
+            f"The daemon's process {pid} cannot be watched from here: {error.strerror}.",
+            remedy="Run drain --wait --exit on the daemon's machine, or in its container.",
         ) from None
-    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
     loop.add_reader(pidfd, ended.set)
     try:
         yield ended
@@ -78,7 +84,7 @@ def _watched(pid: int) -> Iterator[asyncio.Event]:
 
 
 async def _left(client: Client, ended: asyncio.Event) -> None:
-    """Until the daemon is gone: seen by its process, since to connect may start the next one."""
+    """Return when the daemon's process has exited. A connection could start the next daemon."""
     gone = asyncio.create_task(ended.wait())
     drained = asyncio.create_task(_drained(client, math.inf))
     try:
@@ -92,7 +98,7 @@ async def _left(client: Client, ended: asyncio.Event) -> None:
 
 
 def _check(drained: asyncio.Task[None]) -> None:
-    """Raises what it raised, except that the daemon stops: that is what is waited for."""
+    """Raise what the task raised, unless it is that the daemon stops, which is waited for."""
     try:
         drained.result()
     except ChromepoolError as error:
@@ -105,7 +111,8 @@ async def _begin(client: Client, deadline_s: float | None, *, leave: bool) -> No
     click.echo(f"draining: {view.sessions} sessions left")
 
 
-async def _drain(client: Client, deadline_s: float | None, *, leave: bool, wait: bool) -> None:
+async def drain(client: Client, deadline_s: float | None, *, leave: bool, wait: bool) -> None:
+    """Drain the daemon; ``leave``: it exits afterwards, ``wait``: return when that is done."""
     if not wait:
         await _begin(client, deadline_s, leave=leave)
         return
@@ -117,31 +124,3 @@ async def _drain(client: Client, deadline_s: float | None, *, leave: bool, wait:
         await _begin(client, deadline_s, leave=False)
         await _drained(client, _PATIENCE_S)
     click.echo("drained")
-
-
-@click.command()
-@click.option("--wait", is_flag=True, help="Return when no session is left.")
-@click.option("--deadline", type=float, help="Seconds after which those that run are ended.")
-@click.option("--exit", "leave", is_flag=True, help="Have the daemon exit when none is left.")
-@click.option("--cancel", is_flag=True, help="Take sessions again.")
-@click.pass_context
-def drain(
-    ctx: click.Context, *, wait: bool, deadline: float | None, leave: bool, cancel: bool
-) -> None:
-    """Take no new sessions; those that run end by themselves, or at a deadline."""
-
-    async def work(client: Client) -> None:
-        if cancel:
-            await client.undrain()
-        else:
-            await _drain(client, deadline, leave=leave, wait=wait)
-
-    ask(ctx, work)
-
-
-@click.command()
-@click.pass_context
-def reload(ctx: click.Context) -> None:
-    """Read the settings again and have a new gateway take over; sessions go on."""
-    ask(ctx, lambda client: client.reload())
-    click.echo("reloaded")

@@ -1,7 +1,7 @@
-"""``chromepool install`` and ``uninstall``: the systemd units, as they suit this machine.
+"""``chromepool install`` and ``uninstall``: the systemd units, adapted to this machine.
 
-The units are files of the package (``chromepool/units``), whole as they stand; what differs from
-machine to machine is put in here: the command, and what its systemd and control groups can do.
+The units in ``chromepool/units`` are complete files of the package. The command, and the lines that
+depend on the machine's systemd and control groups, are replaced here.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _UNITS = ("chromepool.socket", "chromepool.service")
 _PLAIN = "/usr/bin/env chromepool"
 """The command in the package's units."""
 _SUBGROUP_SINCE = 254
+"""First version of systemd with ``DelegateSubgroup=``."""
 _HOMES = tuple(map(Path, ("/home", "/root", "/run/user")))
 _PRIVATE = tuple(map(Path, ("/tmp", "/var/tmp")))
 _SAFE = re.compile(r"[\w@+=:,./-]+")
@@ -30,40 +31,39 @@ _SAFE = re.compile(r"[\w@+=:,./-]+")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
-    """Where to, and what that machine is like."""
+    """The machine that the units are for, and the folder that they are written below."""
 
     user: bool
     root: Path | None = None
-    """Write below this folder and start nothing: for who makes a package."""
+    """Folder to write below without starting anything, to build a package; None: this machine."""
     command: str = _PLAIN
     code: tuple[Path, ...] = ()
-    """Folders the daemon's code is read from."""
+    """Files and folders that the daemon's code is read from."""
     systemd: int = 0
+    """Version of systemd."""
     unified: bool = True
-    """Whether control groups are v2 alone."""
+    """True where all control groups are v2."""
 
-    def place(self, folder: str, name: str) -> Path:
-        """Where a file of a system folder goes."""
+    def path(self, folder: str, name: str) -> Path:
+        """Return the path of a file in a system folder."""
         return (self.root or Path("/")) / folder / name
 
     def files(self) -> dict[Path, str]:
-        """Every file and its text."""
+        """Return the path and the text of every file."""
         if self.user:
             base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
             folder = Path(base) / "systemd/user"
             if self.root is not None:
-                folder = self.place("etc/systemd", "user")
+                folder = self.path("etc/systemd", "user")
             return {folder / name: self.render(_read(f"user/{name}")) for name in _UNITS}
-        units = {
-            self.place("etc/systemd/system", name): self.render(_read(name)) for name in _UNITS
-        }
+        units = {self.path("etc/systemd/system", name): self.render(_read(name)) for name in _UNITS}
         return units | {
-            self.place(f"etc/{kind}.d", "chromepool.conf"): _read(f"chromepool.{kind}.conf")
+            self.path(f"etc/{kind}.d", "chromepool.conf"): _read(f"chromepool.{kind}.conf")
             for kind in ("sysusers", "tmpfiles")
         }
 
     def render(self, text: str) -> str:
-        """A unit of the package's for this machine."""
+        """Adapt a unit of the package to this machine."""
         text = text.replace(_PLAIN, self.command.replace("%", "%%"))
         if self.systemd >= _SUBGROUP_SINCE:
             text = text.replace("\nDelegate=yes\n", "\nDelegate=yes\nDelegateSubgroup=daemon\n")
@@ -80,7 +80,7 @@ def _read(name: str) -> str:
 
 
 def find_command() -> tuple[str, tuple[Path, ...]]:
-    """What a unit is to run to get this very chromepool, and the folders its code lies in."""
+    """Return the command that runs this very chromepool, and the places that its code lies in."""
     script = Path(os.path.abspath(sys.argv[0]))
     argv = [sys.executable, "-P", "-m", "chromepool.cli.main"]
     if script.name == "chromepool" and os.access(script, os.X_OK):
@@ -91,7 +91,7 @@ def find_command() -> tuple[str, tuple[Path, ...]]:
 
 
 def _quote(word: str) -> str:
-    """A word of a command line as systemd reads it (systemd.service(5))."""
+    """Quote a word of a command line for systemd (systemd.service(5))."""
     if _SAFE.fullmatch(word):
         return word
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
@@ -99,22 +99,22 @@ def _quote(word: str) -> str:
 
 
 def examine(*, user: bool, root: Path | None) -> Target:
-    """This machine. Raises :class:`HostError` where the units could not run."""
+    """Examine this machine; raises :class:`HostError` where the units could not run."""
     command, code = find_command()
     if root is not None:
         return Target(user, root, command, code)
     if shutil.which("systemctl") is None or not Path("/run/systemd/system").is_dir():
         raise HostError(
             "systemd does not run here.",
-            remedy="Run `chromepool serve` yourself, or in a container; --root DIR only writes.",
+            remedy="Run `chromepool serve` yourself; or only write the units, with --root DIR.",
         )
     if not user and os.geteuid() != 0:
-        raise HostError("The system's units are root's.", remedy="Use sudo, or --user.")
+        raise HostError("Only root can install system units.", remedy="Use sudo, or --user.")
     for folder in _PRIVATE:
         if not user and any(part.is_relative_to(folder) for part in code):
             raise HostError(
-                f"This chromepool lies below {folder}, and the service has one of its own.",
-                remedy="Install it elsewhere: pipx, or a venv in /opt.",
+                f"This chromepool lies below {folder}, which the service does not see.",
+                remedy="Install chromepool elsewhere: with pipx, or in a venv in /opt.",
             )
     done = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=False)
     version = re.match(r"systemd (\d+)", done.stdout)
@@ -129,13 +129,13 @@ def examine(*, user: bool, root: Path | None) -> Target:
 
 
 def foreign_code(target: Target) -> list[Path]:
-    """Where somebody but root could change what root's service runs."""
+    """Return the files and folders of root's service that another user owns, and could change."""
     parts = {part for path in target.code if path.exists() for part in (path, *path.parents)}
     return sorted(part for part in parts if part.exists() and part.stat().st_uid != 0)
 
 
 class _Steps:
-    """Does what it says, or with ``dry_run`` only says it."""
+    """Steps of an installation: each is printed and, but for ``dry_run``, done."""
 
     def __init__(self, target: Target, *, dry_run: bool) -> None:
         self._dry_run = dry_run
@@ -161,27 +161,35 @@ class _Steps:
         self.run("systemctl", *self._user, *words)
 
     def run(self, *argv: str) -> None:
-        """Raises :class:`HostError` when it fails."""
+        """Run a command; raises :class:`HostError` when it fails."""
         click.echo(f"run        {' '.join(argv)}")
         if self._dry_run:
             return
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            said = done.stderr.strip() or f"exit code {done.returncode}"
-            raise HostError(f"{' '.join(argv)}: {said}.", remedy="See journalctl -u chromepool.")
+            why = done.stderr.strip() or f"exit code {done.returncode}"
+            raise HostError(
+                f"`{' '.join(argv)}` failed: {why}.", remedy="See journalctl -u chromepool."
+            )
 
 
-_user = click.option("--user", is_flag=True, help="The units of this user's own manager.")
-_root = click.option(
-    "--root", type=click.Path(path_type=Path), help="Write below this folder, and run nothing."
+_user = click.option(
+    "--user", is_flag=True, help="Use the units of this user's own systemd manager."
 )
-_dry_run = click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+_root = click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    help="Folder to write below, without running anything.",
+)
+_dry_run = click.option("--dry-run", is_flag=True, help="Print the steps without doing them.")
 
 
 @click.command()
 @_user
 @_root
-@click.option("--enable/--no-enable", default=True, help="Start it, now and at every boot. [yes]")
+@click.option(
+    "--enable/--no-enable", default=True, help="Start the service now and at every boot. [yes]"
+)
 @_dry_run
 def install(user: bool, root: Path | None, enable: bool, dry_run: bool) -> None:
     """Install chromepool as a systemd service with its sockets."""
@@ -193,7 +201,10 @@ def install(user: bool, root: Path | None, enable: bool, dry_run: bool) -> None:
         return
     foreign = [] if user else foreign_code(target)
     if foreign:
-        click.echo(f"warning: root's service runs what others may change: {foreign[0]}", err=True)
+        click.echo(
+            f"warning: root's service runs code that another user can change: {foreign[0]}",
+            err=True,
+        )
     if not user:
         steps.run("systemd-sysusers", "chromepool.conf")
         steps.run("systemd-tmpfiles", "--create", "chromepool.conf")
@@ -208,7 +219,7 @@ def install(user: bool, root: Path | None, enable: bool, dry_run: bool) -> None:
 @_root
 @_dry_run
 def uninstall(user: bool, root: Path | None, dry_run: bool) -> None:
-    """Stop the service and remove its units. Settings, kept profiles and the journal stay."""
+    """Stop the service and remove its units. Settings, kept profiles and the history stay."""
     target = examine(user=user, root=root)
     steps = _Steps(target, dry_run=dry_run)
     files = list(target.files())

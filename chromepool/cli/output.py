@@ -1,32 +1,37 @@
-"""Tables for people."""
+"""Tables for people. What only describes a value, or draws it, is imported when it is needed."""
 
 from __future__ import annotations
 
 import datetime
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
-from chromepool.canary import Flight
-from chromepool.cli.doctor import Finding
-from chromepool.schema.history import HistoryPage, PastSession, PastSessionWithEvents
-from chromepool.schema.session import MemoryStatus, SessionView, StatusView, WaiterView
+    from chromepool.cli.doctor import Finding
+    from chromepool.schema.admin import MemoryStatus, StatusView, WaiterView
+    from chromepool.schema.canary import CanaryResult
+    from chromepool.schema.history import HistoryPage, PastSession, PastSessionWithEvents
+    from chromepool.schema.session import SessionView
 
 _MIB = 1024 * 1024
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 def _console() -> Console:
-    """As wide as it takes: an id or a URL that was cut is of no use."""
+    """Make a console that cuts no line in a pipe: half an id or URL is of no use."""
+    from rich.console import Console
+
     return Console(soft_wrap=True, highlight=False, width=400 if not sys.stdout.isatty() else None)
 
 
 def _plain(text: str) -> str:
-    """Text of somebody else's, without markup and without control characters for the terminal."""
+    """Strip markup and control characters: the text may be a client's or a page's."""
+    from rich.markup import escape
+
     return escape("".join(letter for letter in text if letter.isprintable()))
 
 
@@ -54,6 +59,8 @@ def _labels(labels: dict[str, str]) -> str:
 
 
 def _columns(*names: str) -> Table:
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
     for name in names:
         table.add_column(name, no_wrap=True, overflow="ignore")
@@ -61,6 +68,8 @@ def _columns(*names: str) -> Table:
 
 
 def _print_rows(rows: dict[str, str]) -> None:
+    from rich.table import Table
+
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, overflow="ignore")
@@ -70,7 +79,7 @@ def _print_rows(rows: dict[str, str]) -> None:
 
 
 def print_sessions(sessions: list[SessionView]) -> None:
-    """One line each."""
+    """Print one line for each session."""
     table = _columns("ID", "STATE", "AGE", "OWNER", "CLIENTS", "MEMORY", "LABELS")
     for session in sessions:
         table.add_row(
@@ -86,7 +95,7 @@ def print_sessions(sessions: list[SessionView]) -> None:
 
 
 def print_session(session: SessionView) -> None:
-    """All of one."""
+    """Print the details of a session."""
     usage, limits = session.usage, session.limits
     memory = f"{_mebibytes(usage.memory_bytes)} of {_mebibytes(limits.memory_bytes)}"
     expires = session.expires_at.isoformat() if session.expires_at else "never"
@@ -112,13 +121,13 @@ def print_session(session: SessionView) -> None:
     _print_rows(rows)
 
 
-def _room(memory: MemoryStatus) -> str:
+def _memory(memory: MemoryStatus) -> str:
     left = "" if memory.left_bytes is None else f"{memory.left_bytes // _MIB} MiB left"
     return left if memory.cap_bytes is None else f"{left}, cap {memory.cap_bytes // _MIB} MiB"
 
 
 def print_status(status: StatusView) -> None:
-    """The daemon."""
+    """Print the state of the daemon."""
     warm, breaker = status.warm, status.breaker
     rows = {
         "version": status.version,
@@ -126,7 +135,7 @@ def print_status(status: StatusView) -> None:
         "waiting": f"{status.queue.now} of {status.queue.max}",
         "warm": f"{warm.waiting} of {warm.wanted}, {warm.taken} taken",
         "limits": f"{status.limits.cgroup}: {', '.join(status.limits.enforced) or 'none'}",
-        "memory": _room(status.memory),
+        "memory": _memory(status.memory),
         "Chrome": status.host.chrome,
     }
     if status.drain.draining:
@@ -143,7 +152,7 @@ def print_status(status: StatusView) -> None:
 
 
 def print_queue(waiting: Sequence[WaiterView]) -> None:
-    """One line for each caller."""
+    """Print one line for each waiting caller."""
     table = _columns("PLACE", "OWNER", "WAITING", "LABELS")
     for waiter in waiting:
         waited = f"{waiter.waiting_s:.0f} s"
@@ -152,7 +161,7 @@ def print_queue(waiting: Sequence[WaiterView]) -> None:
 
 
 def _span(session: PastSession) -> str:
-    """How long it lived."""
+    """Return the length of a session's life."""
     if session.ended_at is None:
         return "-"
     return _duration((session.ended_at - session.created_at).total_seconds())
@@ -163,7 +172,7 @@ def _used(session: PastSession, name: str) -> Any:
 
 
 def print_history(page: HistoryPage) -> None:
-    """One line each."""
+    """Print one line for each past session."""
     table = _columns("ID", "CREATED", "LIVED", "REASON", "OWNER", "PEAK", "CPU", "LABELS")
     for session in page.sessions:
         cpu_s = _used(session, "cpu_s")
@@ -179,11 +188,11 @@ def print_history(page: HistoryPage) -> None:
         )
     _console().print(table)
     if page.next:
-        print("There are more: raise --limit, or say --since.", file=sys.stderr)
+        print("More sessions match: raise --limit, or narrow --since.", file=sys.stderr)
 
 
 def print_past(session: PastSessionWithEvents) -> None:
-    """All of one, and what happened to it."""
+    """Print the details of a past session, and its events."""
     rows = {
         "id": session.id,
         "owner": session.owner,
@@ -194,27 +203,27 @@ def print_past(session: PastSessionWithEvents) -> None:
         "peak": _mebibytes(_used(session, "memory_peak_bytes")),
     }
     for event in session.events:
-        told = [f"{name}={value}" for name, value in event.fields.items() if name != "usage"]
-        rows[event.at.isoformat()] = f"{event.name} {', '.join(told)}"
+        fields = [f"{name}={value}" for name, value in event.fields.items() if name != "usage"]
+        rows[event.at.isoformat()] = f"{event.name} {', '.join(fields)}"
     _print_rows(rows)
 
 
 def print_findings(findings: list[Finding]) -> None:
-    """One line each, and the remedy below what needs one."""
+    """Print one line for each check of the machine, and the remedy below."""
     console = _console()
     for finding in findings:
         colour = _COLOURS[finding.verdict]
         console.print(
-            f"[{colour}]{finding.verdict:>4}[/{colour}]  {finding.name}: {finding.detail}"
+            f"[{colour}]{finding.verdict:>4}[/{colour}]  {finding.name}: {_plain(finding.detail)}"
         )
         if finding.remedy:
-            console.print(f"      -> {finding.remedy}")
+            console.print(f"      -> {_plain(finding.remedy)}")
 
 
-def print_flight(flight: Flight) -> None:
-    """A canary's steps."""
+def print_canary(result: CanaryResult) -> None:
+    """Print the steps of a canary."""
     console = _console()
-    for step, seconds in flight.steps_s.items():
+    for step, seconds in result.steps_s.items():
         console.print(f"[green]  ok[/green]  {step}: {seconds * 1000:.1f} ms")
-    if not flight.ok:
-        console.print(f"[red]fail[/red]  {flight.step}: {_plain(flight.error)}")
+    if not result.ok:
+        console.print(f"[red]fail[/red]  {result.step}: {_plain(result.error)}")

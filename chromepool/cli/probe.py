@@ -1,4 +1,4 @@
-"""``chromepool health``: one request to the control socket, for probes that run again and again."""
+"""``chromepool health``: one request to the control socket, for probes that run often."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _LONGEST = 64 * 1024
 
 
 def ask(control_socket: Path, path: str) -> tuple[int, str]:
-    """The status and the body of ``GET path``. Raises :class:`HostError` when nobody answers.
+    """Return the status and the body of ``GET path``; raises :class:`HostError` without an answer.
 
-    The standard library's socket only: the HTTP client of the other commands takes longer to load
-    than the daemon to answer.
+    A plain socket is enough: the HTTP client of the other commands takes longer to load than the
+    daemon to answer.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -25,15 +25,15 @@ def ask(control_socket: Path, path: str) -> tuple[int, str]:
             answer = _read_all(connection)
     except OSError as error:
         raise HostError(
-            f"Nobody answers on {control_socket}: {error}.",
-            remedy="Start it with `chromepool serve`, or name its --runtime-dir.",
+            f"No daemon answers on {control_socket}: {error}.",
+            remedy="Start one with `chromepool serve`, or give its --runtime-dir.",
         ) from error
     head, _, body = answer.partition("\r\n\r\n")
     words = head.split(maxsplit=2)
     if len(words) < 2 or not words[1].isdigit():
         raise HostError(
-            f"What answers on {control_socket} is no daemon of ours.",
-            remedy="Name the daemon's --runtime-dir.",
+            f"The answer on {control_socket} is not that of a chromepool daemon.",
+            remedy="Give the --runtime-dir of the daemon.",
         )
     return int(words[1]), body.strip()
 

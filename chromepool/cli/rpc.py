@@ -1,10 +1,11 @@
-"""What the commands share: asking the daemon, and showing what it says."""
+"""Shared parts of the commands: the options before them, requests to the daemon, output."""
 
 from __future__ import annotations
 
-import asyncio
+import dataclasses
 import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -12,54 +13,73 @@ import click
 from chromepool import config, config_sources
 from chromepool.errors import ChromepoolError
 
-if TYPE_CHECKING:  # the daemon itself needs none of it
+if TYPE_CHECKING:  # the daemon, which is a command too, needs no HTTP client and no asyncio
     from chromepool.client import Client
 
 T = TypeVar("T")
-as_json = click.option("--json", "as_json", is_flag=True, help="JSON for programs.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 class Group(click.Group):
-    """Errors of ours end in a sentence and exit code 1, not in a traceback."""
+    """A group whose commands end with a sentence and exit code 1 on an error of chromepool."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command."""
+        """Run a command."""
         try:
             return super().invoke(ctx)
         except ChromepoolError as error:
             raise click.ClickException(str(error)) from error
 
 
-def settings(ctx: click.Context, flags: dict[str, Any]) -> config.Settings:
-    """As flags, environment and file have them."""
-    file, outer, _ = ctx.obj
-    given = {name: value for name, value in flags.items() if value is not None}
-    return config_sources.load(outer | given, os.environ, file)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Options:
+    """The options that stand before the command: they name the settings and the daemon."""
 
+    file: Path | None = None
+    """YAML file of settings; None: the default one, if it exists."""
+    runtime_dir: str | None = None
+    address: str | None = None
+    """URL of a daemon with ``control_tcp``; None: the control socket of this machine's daemon."""
 
-def ask(ctx: click.Context, question: Callable[[Client], Awaitable[T]]) -> T:
-    """Runs ``question(client)`` against the daemon."""
-    from chromepool.client import Client
+    def settings(self, flags: dict[str, Any] | None = None) -> config.Settings:
+        """Load the settings from flags, environment and file."""
+        given = {name: value for name, value in (flags or {}).items() if value is not None}
+        outer = {"runtime_dir": self.runtime_dir or None}
+        return config_sources.load(outer | given, os.environ, self.file)
 
-    address = ctx.obj[2] or settings(ctx, {}).control_socket
+    def ask(self, question: Callable[[Client], Awaitable[T]]) -> T:
+        """Return the answer of the daemon: run ``question(client)``."""
+        import asyncio
 
-    async def run() -> T:
-        # In the environment, not among the arguments: those are everybody's to read.
-        async with Client(address, token=os.environ.get("CHROMEPOOL_TOKEN", "")) as client:
-            return await question(client)
+        from chromepool.client import Client
 
-    return asyncio.run(run())
+        address = self.address or self.settings().control_socket
+
+        async def run() -> T:
+            # From the environment: every user can read the arguments of a process.
+            async with Client(address, token=os.environ.get("CHROMEPOOL_TOKEN", "")) as client:
+                return await question(client)
+
+        return asyncio.run(run())
 
 
 def print_json(value: object) -> None:
-    """For people's programs, and for people."""
+    """Print a value as indented JSON."""
     import msgspec
 
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
 def print_line(value: object) -> None:
-    """One line of JSON."""
+    """Print a value as one line of JSON."""
     import msgspec
 
     click.echo(msgspec.json.encode(value))
+
+
+def show(value: T, print_table: Callable[[T], None], *, as_json: bool) -> None:
+    """Print a value as JSON for programs, or as a table for people."""
+    if as_json:
+        print_json(value)
+    else:
+        print_table(value)

@@ -1,7 +1,7 @@
-"""structlog for the gateway: loggers that take an event and its fields, and keep what is bound.
+"""The gateway's log: structlog loggers, which take an event with fields and can bind more fields.
 
-They end in the standard library's loggers and :mod:`chromepool.logs`, like the supervisor's lines,
-and aiohttp's and asyncio's. The supervisor does not import this.
+Their lines end in the standard library's loggers and :mod:`chromepool.logs`, like those of the
+supervisor, aiohttp and asyncio. The supervisor does without structlog.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ Logger = structlog.stdlib.BoundLogger
 def _to_record(
     logger: logging.Logger, method: str, line: MutableMapping[str, Any]
 ) -> tuple[tuple[str], dict[str, Any]]:
-    """The last processor: arguments for the standard library's logger."""
-    event, error = line.pop("event"), line.pop("exc_info", None)
+    """Convert a line to arguments for the standard library's logger, as the last processor."""
+    event = line.pop("event")
+    error = line.pop("exc_info", None)
     return (event,), {"extra": {"fields": dict(line)}, "exc_info": error}
 
 
 def get_logger(name: str) -> Logger:
-    """The logger of this name."""
+    """Return the logger of this name."""
     logger: Logger = structlog.wrap_logger(
         logging.getLogger(name),
         processors=[structlog.stdlib.filter_by_level, _to_record],
@@ -43,7 +44,7 @@ log = get_logger("chromepool.gateway")
 
 
 def set_up(level: str) -> None:
-    """The gateway's log: as the supervisor's, and for threads too."""
+    """Set up logging as in the supervisor, and log exceptions in threads too."""
     logs.set_up_logging(level)
     threading.excepthook = _on_thread_fault
 
@@ -54,8 +55,8 @@ def _on_thread_fault(found: threading.ExceptHookArgs) -> None:
 
 
 def on_loop_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """What asyncio tells of exceptions that nobody waited for. Its own text quotes arguments and
-    results; here it is said where it was."""
+    """Log an unhandled exception that asyncio reports, and the function it came from. Asyncio's own
+    text also quotes arguments and results, which may be secret."""
     task = context.get("task") or context.get("future")
     work = task.get_coro() if isinstance(task, asyncio.Task) else None
     where = getattr(work, "__qualname__", "")

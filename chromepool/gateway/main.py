@@ -1,4 +1,4 @@
-"""The unprivileged half: ``python -m chromepool.gateway``, started by the supervisor alone.
+"""The gateway's process: everything is put together here, and nowhere else.
 
 Everything is imported before root is dropped, because the code may lie where only root can read
 (/root, say), and root is dropped before the first byte that is not the supervisor's is read.
@@ -7,7 +7,6 @@ Everything is imported before root is dropped, because the code may lie where on
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import encodings.idna  # noqa: F401  # imported late by aiohttp and socket otherwise
 import faulthandler
 import logging
@@ -22,35 +21,46 @@ import prctl
 
 from chromepool import canary, wire
 from chromepool.config import Settings
+from chromepool.gateway.bus import EventBus
+from chromepool.gateway.event_stream import Event, EventStream
 from chromepool.gateway.handover import release
 from chromepool.gateway.handover.adopt import Adopter
+from chromepool.gateway.handover.snapshot import SnapshotWriter
+from chromepool.gateway.history.database import Database
 from chromepool.gateway.history.recorder import HistoryRecorder
-from chromepool.gateway.http.admin import DRAINER
-from chromepool.gateway.http.control import Control
-from chromepool.gateway.http.devtools import DevTools
+from chromepool.gateway.history.writer import HistoryWriter
 from chromepool.gateway.http.identity import by_credentials
-from chromepool.gateway.http.metrics import measure
+from chromepool.gateway.http.metrics import count_problems
+from chromepool.gateway.http.routes import control_app, devtools_app
 from chromepool.gateway.http.server import Server
+from chromepool.gateway.http.services import Services
 from chromepool.gateway.log import get_logger, on_loop_fault, set_up
 from chromepool.gateway.monitor.alert_loop import AlertLoop
 from chromepool.gateway.monitor.alerts import WINDOW_S
-from chromepool.gateway.monitor.health import Health
+from chromepool.gateway.monitor.canary_loop import CanaryLoop
+from chromepool.gateway.monitor.health import HealthChecker
 from chromepool.gateway.monitor.metrics import Metrics
 from chromepool.gateway.monitor.webhook import Webhook
-from chromepool.gateway.sessions.creation import Creator
-from chromepool.gateway.sessions.deadlines import Sweeper
+from chromepool.gateway.runtime import Runtime
+from chromepool.gateway.sessions.deadlines import Deadlines
 from chromepool.gateway.sessions.drain import Drainer
-from chromepool.gateway.sessions.manager import Manager
-from chromepool.gateway.supervisor import SupervisorClient
-from chromepool.supervisor.gateway.process import (
-    CONTROL_FD,
-    DEVTOOLS_FD,
-    EVIDENCE_FD,
-    EVIDENCE_SIGNAL,
-    WIRE_FD,
+from chromepool.gateway.sessions.events import (
+    ClientLeft,
+    PipeClosed,
+    SessionChanged,
+    SessionEnding,
+    SessionGone,
+    SessionReady,
+    SlotFreed,
+    SweepDue,
+    TabCrashed,
 )
-from chromepool.supervisor.linux.rlimits import raise_file_limit
-from chromepool.supervisor.linux.uids import become
+from chromepool.gateway.sessions.pool import Pool, make_pool
+from chromepool.gateway.sessions.publisher import SessionPublisher
+from chromepool.gateway.supervisor import SessionOffered, SupervisorClient
+from chromepool.gateway.tasks import Tasks
+from chromepool.inherited_fds import CONTROL_FD, DEVTOOLS_FD, EVIDENCE_FD, EVIDENCE_SIGNAL, WIRE_FD
+from chromepool.privileges import become, raise_file_limit
 
 try:
     import uvloop
@@ -60,24 +70,24 @@ except ImportError:  # not on every platform; the loop of the standard library s
 log = get_logger("chromepool.gateway")
 
 _ADOPTING_S = 2.0
-"""Time for the Chromes of the gateway before to answer, until others are served all the same."""
+"""Time for adopted Chromes to answer; after it, clients are served all the same."""
 _HANDLERS_S = 2.0
-"""Time the last requests have once every session has ended."""
-_JOURNAL_S = 1.0
-"""Of that, the time to write the last of the journal."""
+"""Time that the last requests have once every session has ended."""
+_HISTORY_S = 1.0
+"""Time to write the last of the history, and to flush what is written to others."""
 
 
 def welcome(sock: socket.socket) -> tuple[Settings, wire.Welcome]:
-    """The supervisor's first message, and the settings in it."""
+    """The settings in the supervisor's first message, and the message itself."""
     received = wire.receive(sock)
     if received is None or not isinstance(received[0], wire.Welcome):
         raise SystemExit("the supervisor did not send its welcome")
     message = received[0]
-    return Settings(**message.settings), message
+    return Settings.from_values(message.settings), message
 
 
 def drop_root(uid: int) -> None:
-    """Becomes ``uid``, for good, and dies with the supervisor (a change of uid clears that)."""
+    """Becomes ``uid`` for good, and dies with the supervisor (a change of uid clears that)."""
     parent = os.getppid()
     if os.geteuid() == 0:
         become(uid)
@@ -89,14 +99,14 @@ def drop_root(uid: int) -> None:
 
 
 def authority_of(sock: socket.socket) -> str:
-    """Host and port to reach a listener at from this machine."""
+    """Host and port at which this machine reaches a listener."""
     host, port = sock.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _without_content(record: logging.LogRecord) -> bool:
-    """What aiohttp logs of a request that it cannot read quotes the request, token and all."""
+    """Remove the request from what aiohttp logs of unreadable ones: it may have a token."""
     error = record.exc_info[1] if record.exc_info else None
     record.msg, record.args = "request.unreadable", ()
     record.__dict__["fields"] = {"error": type(error).__name__}
@@ -105,140 +115,205 @@ def _without_content(record: logging.LogRecord) -> bool:
     return logging.getLogger("aiohttp.server").isEnabledFor(logging.DEBUG)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Farewell:
-    """Why it is over, and how much time there is."""
+def subscribe_pool(pool: Pool, deadlines: Deadlines) -> None:
+    """Subscribe the parts of the pool to the events they react to."""
+    bus = pool.runtime.bus
+    publisher = SessionPublisher(pool.runtime.events)
+    bus.subscribe(wire.Exited, pool.termination.on_exited)
+    bus.subscribe(wire.Gone, pool.termination.on_gone)
+    bus.subscribe(PipeClosed, pool.termination.on_pipe_closed)
+    bus.subscribe(SessionReady, publisher.on_ready)
+    bus.subscribe(SessionChanged, publisher.on_changed)
+    bus.subscribe(SessionEnding, pool.warm.on_ending)
+    bus.subscribe(SessionEnding, publisher.on_ending)
+    bus.subscribe(SessionGone, publisher.on_gone)
+    bus.subscribe(SlotFreed, lambda _: pool.admission.queue.pump())
+    bus.subscribe(SlotFreed, lambda _: pool.warm_pool.refill())
+    bus.subscribe(SweepDue, deadlines.wake)
+    bus.subscribe(ClientLeft, deadlines.wake)
 
-    timeout_s: float
-    sessions_stay: bool = False
+
+def _make_history(settings: Settings) -> HistoryWriter:
+    path = settings.history_dir / "journal.db"
+    return HistoryWriter(Database(path, settings.journal_sessions, settings.journal_days))
 
 
 class _Gateway:
-    """Everything that serves, put together."""
+    """A gateway, put together: its parts, their subscriptions, and its loops."""
 
-    def __init__(self, sock: socket.socket, settings: Settings, told: wire.Welcome) -> None:
+    def __init__(self, sock: socket.socket, settings: Settings, welcome: wire.Welcome) -> None:
         loop = asyncio.get_running_loop()
-        self._told = told
-        self._farewell: asyncio.Future[_Farewell] = loop.create_future()
-        self._manager = manager = Manager(settings, told.host)
-        manager.tokens, manager.webhook_secret = told.tokens, told.webhook_secret
-        manager.restarts, manager.deaths = told.restarts, told.deaths
-        manager.number_on(told.next_key)
-        manager.on_shutdown = lambda timeout_s: self._part(_Farewell(timeout_s))
-        manager.on_handover = lambda timeout_s: self._part(_Farewell(timeout_s, sessions_stay=True))
-        self._creator = creator = Creator(manager)
-        self._adopter = Adopter(manager, creator)
-        manager.events.hold()
-        self._chronicle = HistoryRecorder(manager) if settings.journal else None
-        manager.link = SupervisorClient(sock, manager)
-        self._metrics = Metrics(manager, creator)
-        self._webhook = Webhook(lambda: (manager.settings.webhook_url, manager.webhook_secret))
-        self._watch = AlertLoop(manager, creator, self._webhook.send, told.failures)
-        self._metrics.sources += [self._watch.write, self._webhook.write]
-        self._drainer = Drainer(manager, creator, told.drain)
-        self._server = self._make_server()
+        self._welcome = welcome
+        self._end: asyncio.Future[wire.Shutdown | wire.Handover] = loop.create_future()
+        bus = EventBus()
+        self._runtime = runtime = Runtime(
+            settings=settings,
+            host=welcome.host,
+            clock=time.monotonic,
+            bus=bus,
+            events=EventStream(time.monotonic, bus.publish),
+            supervisor=SupervisorClient(sock, bus.publish),
+            tasks=Tasks(),
+        )
+        runtime.events.hold()  # until the history tells how many there were
+        self._pool = pool = make_pool(runtime, welcome.next_key)
+        digests = dict(welcome.tokens)
+        self._history = _make_history(settings) if settings.journal else None
+        self._snapshots = SnapshotWriter(runtime.supervisor)
+        self._adopter = Adopter(
+            runtime, pool.registry, pool.connector, pool.termination, pool.warm_pool
+        )
+        self._drainer = Drainer(runtime, pool.registry, pool.gate, pool.termination, welcome.drain)
+        self._deadlines = Deadlines(
+            runtime, pool.registry, pool.admission, pool.warm_pool, pool.termination
+        )
+        self._webhook = Webhook(settings.webhook_url, welcome.webhook_secret)
+        self._canaries = CanaryLoop(runtime, digests)
+        self._health = HealthChecker(runtime, lambda: pool.registry.chromes, pool.termination)
+        self._alerts = AlertLoop(
+            runtime,
+            pool.admission,
+            canary_failure=lambda: self._canaries.failure,
+            send=self._webhook.send,
+            remember=self._history.set_alerts if self._history else lambda alerts: None,
+            failures=welcome.failures,
+        )
+        writers = (self._alerts.write_metrics, self._webhook.write, self._canaries.write_metrics)
+        self._metrics = Metrics(pool, self._health, welcome, writers)
+        self._subscribe(bus)
+        self._server = self._make_server(digests)
 
-    def _make_server(self) -> Server:
-        manager, creator = self._manager, self._creator
+    def _subscribe(self, bus: EventBus) -> None:
+        """Subscribe each part to its events; only here and in :func:`subscribe_pool`."""
+        pool = self._pool
+        # from the supervisor
+        bus.subscribe(SessionOffered, self._adopter.on_offered)
+        bus.subscribe(wire.Shutdown, self._finish)
+        bus.subscribe(wire.Handover, self._finish)
+        # sessions
+        bus.subscribe(TabCrashed, self._metrics.on_tab_crashed)
+        for ready in (self._snapshots.on_change, self._metrics.on_ready):
+            bus.subscribe(SessionReady, ready)
+        bus.subscribe(SessionChanged, self._snapshots.on_change)
+        for ending in (self._snapshots.on_change, self._alerts.on_ending):
+            bus.subscribe(SessionEnding, ending)
+        for gone in (self._snapshots.on_gone, self._metrics.on_gone):
+            bus.subscribe(SessionGone, gone)
+        subscribe_pool(pool, self._deadlines)
+        bus.subscribe(SlotFreed, self._drainer.wake)
+        # public events
+        if self._history is not None:
+            recorder = HistoryRecorder(self._history)
+            bus.subscribe(Event, lambda e: recorder.on_event(e, pool.registry.find(e.session_id)))
+
+    def _make_server(self, digests: dict[str, str]) -> Server:
         control, devtools = socket.socket(fileno=CONTROL_FD), socket.socket(fileno=DEVTOOLS_FD)
-        identify = by_credentials(manager)
+        services = Services(
+            pool=self._pool,
+            drainer=self._drainer,
+            metrics=self._metrics,
+            health=self._health,
+            canaries=self._canaries,
+            alerts=self._alerts,
+            history=self._history,
+            welcome=self._welcome,
+            digests=digests,
+        )
+        identify = by_credentials(self._runtime)
         apps = (
-            (Control(manager, creator, identify, authority_of(devtools)).app(), control),
-            (DevTools(manager, creator).app(), devtools),
+            (control_app(services, identify, authority_of(devtools)), control),
+            (devtools_app(services), devtools),
         )
         for app, _ in apps:
-            measure(app, self._metrics)
-            app[DRAINER] = self._drainer
+            count_problems(app, self._metrics)
         return Server(apps, _HANDLERS_S)
 
-    def _part(self, farewell: _Farewell) -> None:
-        if not self._farewell.done():
-            self._farewell.set_result(farewell)
+    def _finish(self, message: wire.Shutdown | wire.Handover) -> None:
+        if not self._end.done():
+            self._end.set_result(message)
 
     async def serve(self) -> None:
-        """Takes over what the gateway before had, and serves until the supervisor says stop; then
-        ends every session, or leaves them to the next gateway, and returns."""
-        manager = self._manager
-        await manager.link.adopted(self._told.adopting)
-        if self._chronicle is not None:
-            await self._chronicle.start(self._adopter.ids)
-            self._watch.resume(await self._chronicle.recall(WINDOW_S), time.time())
-        if manager.events.holding:  # no journal knows how many events there were
-            manager.events.number_on(0)
+        """Adopt the sessions of the gateway before, and serve until the supervisor says stop;
+        then end every session, or leave them to the next gateway."""
+        runtime = self._runtime
+        await runtime.supervisor.adopted(self._welcome.adopting)
+        last = 0
+        if self._history is not None:
+            last = await self._history.start(self._adopter.ids)
+            now = time.time()
+            self._alerts.resume(await self._history.alert_state(now - WINDOW_S), now)
+        runtime.events.number_on(last)
         await self._adopter.settle(_ADOPTING_S)
         await self._server.start()
-        manager.link.ready()
-        watching = [asyncio.create_task(work) for work in self._watchers()]
+        runtime.supervisor.ready()
+        loops = [asyncio.create_task(loop) for loop in self._loops()]
         sending = asyncio.create_task(self._webhook.run())
-        farewell = await self._farewell
-        for task in watching:
+        end = await self._end
+        for task in loops:
             task.cancel()
-        if farewell.sessions_stay:
-            await self._leave_sessions(farewell.timeout_s)
+        if isinstance(end, wire.Handover):
+            await self._leave_sessions(end.timeout_s)
         else:
-            await self._end_sessions(farewell.timeout_s)
-        if self._chronicle is not None:
-            await self._chronicle.close(_JOURNAL_S)
+            await self._end_sessions(end.timeout_s)
+        if self._history is not None:
+            await self._history.close(_HISTORY_S)
         await self._server.close()
         sending.cancel()
         self._webhook.close()
-        manager.link.close()
+        runtime.supervisor.close()
 
-    def _watchers(self) -> list[Coroutine[Any, Any, None]]:
-        manager, creator = self._manager, self._creator
+    def _loops(self) -> list[Coroutine[Any, Any, None]]:
         return [
-            Sweeper(manager, creator).run(),
-            Health(manager).run(),
-            canary.fly_forever(manager),
+            self._deadlines.run(),
+            self._health.run(),
+            self._canaries.run(),
             self._metrics.lag.watch(),
-            self._watch.run(),
+            self._alerts.run(),
             self._drainer.run(),
-            manager.recorder.run(lambda: manager.chromes),
+            self._snapshots.run(lambda: self._pool.registry.chromes),
         ]
 
     async def _end_sessions(self, timeout_s: float) -> None:
         try:
-            # The supervisor has the last word at its deadline; a little before, it is told the
-            # truth.
-            await self._manager.end_all(max(0.0, timeout_s - _HANDLERS_S))
+            # The supervisor kills what is left at its deadline; sessions end a little before it.
+            await self._pool.termination.end_all(max(0.0, timeout_s - _HANDLERS_S))
         except TimeoutError:
             log.error("gateway.sessions_left", within_s=timeout_s)
 
     async def _leave_sessions(self, timeout_s: float) -> None:
-        """What is under way comes to its end, as far as there is time, and nothing else begins."""
-        manager = self._manager
-        patience_s = max(0.0, timeout_s - _HANDLERS_S - _JOURNAL_S)
+        """Lets requests under way end, as far as there is time, and accepts no others."""
+        pool = self._pool
         await self._server.leave_listeners()
-        manager.close(release.restarting())
-        await self._creator.settle(patience_s)
-        await release.part(manager)
+        pool.gate.close(release.restarting())
+        await pool.creation.settle(max(0.0, timeout_s - _HANDLERS_S - _HISTORY_S))
+        await release.disconnect_clients(self._runtime, pool.registry, pool.gate)
         await self._server.settle(_HANDLERS_S)
-        await release.flush(manager, _JOURNAL_S)
+        await release.flush(self._runtime, pool.registry, self._snapshots, _HISTORY_S)
 
 
-async def serve(sock: socket.socket, settings: Settings, told: wire.Welcome) -> None:
-    """Serves until the supervisor says stop."""
+async def serve(sock: socket.socket, settings: Settings, message: wire.Welcome) -> None:
+    """Serve until the supervisor says stop."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(on_loop_fault)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: None)  # the wire decides when to stop
-    await _Gateway(sock, settings, told).serve()
+    await _Gateway(sock, settings, message).serve()
 
 
 def main() -> None:
-    """Entry of the gateway's process."""
-    # Written in C, so that it works whatever Python is busy with.
+    """Run the gateway's process."""
+    # faulthandler is written in C, so it works whatever Python is busy with.
     faulthandler.register(EVIDENCE_SIGNAL, file=EVIDENCE_FD, all_threads=True)
     sock = socket.socket(fileno=WIRE_FD)
     wire.send(sock, wire.Loaded())
-    settings, told = welcome(sock)
+    settings, message = welcome(sock)
     set_up(settings.log_level)
     logging.getLogger("aiohttp.server").addFilter(_without_content)
     if settings.canary_interval_s:
         canary.preload()
     drop_root(settings.gateway_uid)
     raise_file_limit()
-    work = serve(sock, settings, told)
+    work = serve(sock, settings, message)
     if uvloop is None:
         asyncio.run(work)
     else:

@@ -1,48 +1,61 @@
-"""What somebody asks for when they create a session, checked and complete."""
+"""The complete and checked specification of one session to be created."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import msgspec
 
 from chromepool.gateway.browser.hooks.emulation import Emulation
-from chromepool.gateway.sessions.artifacts import CaptureOptions
+from chromepool.gateway.store.responses import ResponseFilter
+from chromepool.gateway.store.scripts import Script
 from chromepool.model import ChromeOptions, Limits
 
 
-class SessionSpec(msgspec.Struct, frozen=True, rename={"capture_options": "wishes"}):
-    """One session to be."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class CaptureOptions:
+    """The artifacts that a session keeps from its first page on."""
+
+    scripts: tuple[Script, ...] = ()
+    capture: ResponseFilter | None = None
+    """Filter of the responses that are kept; None: none are."""
+    console: bool = False
+    """True if console messages are kept."""
+
+
+# The names in the encoded form are those of 0.1: a new gateway reads what an older one wrote.
+class SessionSpec(
+    msgspec.Struct,
+    frozen=True,
+    rename={"capture_options": "wishes", "chrome_options": "launch"},
+):
+    """A session to be created."""
 
     owner: str
     """``uid:N``, ``token:NAME`` or ``tcp:ADDRESS``."""
     limits: Limits
     labels: dict[str, str] = msgspec.field(default_factory=dict)
-    launch: ChromeOptions = msgspec.field(default_factory=ChromeOptions)
+    chrome_options: ChromeOptions = msgspec.field(default_factory=ChromeOptions)
     emulation: Emulation = msgspec.field(default_factory=Emulation)
     capture_options: CaptureOptions = msgspec.field(default_factory=CaptureOptions)
     downloads: str = ""
-    """``allow``, ``deny``, or empty: as this Chrome does."""
+    """``allow``, ``deny``, or empty for what Chrome does by default."""
     idle_timeout_s: float = 0.0
     """0 is never."""
     max_age_s: float = 0.0
     """0 is no limit."""
     grace_s: float | None = None
-    """How long the session outlives its last client; None: as long as it likes."""
+    """Seconds that the session outlives its last client; None: without limit."""
     fleeting: bool = False
-    """Whether it ends with its WebSocket, like a connect-and-go session."""
+    """True if it ends with its WebSocket, like a connect-and-go session."""
     options: dict[str, Any] = msgspec.field(default_factory=dict)
-    """What was asked for, to be shown again."""
+    """The request's options, to be shown again."""
 
     def suits_warm(self, standard: Limits) -> bool:
-        """Whether a Chrome that was started for nobody in particular, under ``standard``, will do.
+        """Return whether a warm Chrome that was started under ``standard`` will do.
 
-        Memory, processes and CPU are its control group's and can be changed; the heap and the
+        Memory, processes and CPU are caps of the control group and can be changed; the heap and the
         open files were settled when it started.
         """
-        same = (self.limits.heap_bytes, self.limits.files, self.limits.file_bytes) == (
-            standard.heap_bytes,
-            standard.files,
-            standard.file_bytes,
-        )
-        return same and self.launch == ChromeOptions()
+        return self.limits.reachable_from(standard) and self.chrome_options == ChromeOptions()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import dataclasses
 import itertools
+import math
 import os
 import socket
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from chromepool import wire
+from chromepool.channel import Channel
 from chromepool.errors import (
     BrowserGone,
     ChromepoolError,
@@ -22,31 +24,24 @@ from chromepool.errors import (
     WireError,
 )
 from chromepool.gateway.log import get_logger
-from chromepool.model import ChromeOptions, Exit, File, Limits, Usage
+from chromepool.model import ChromeOptions, File, Limits, Usage
 
-log = get_logger("chromepool.gateway.sessions")
+log = get_logger("chromepool.gateway.supervisor")
 
 
-class SupervisorEvents(Protocol):
-    """Who is told what the supervisor says on its own account."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class SessionOffered:
+    """A session of an earlier gateway; the descriptors are the receiver's to close."""
 
-    def exited(self, key: int, exit: Exit) -> None:
-        """A session's Chrome is dead."""
-
-    def gone(self, key: int, usage: Usage) -> None:
-        """Nothing of the session is left."""
-
-    def adopt(self, message: wire.Adopt, fds: list[int]) -> None:
-        """There is a session of an earlier gateway's; the descriptors are the watcher's."""
-
-    def handover(self, timeout_s: float) -> None:
-        """Another gateway is to take over."""
-
-    def shutdown(self, timeout_s: float) -> None:
-        """The daemon is to stop."""
-
-    def orphaned(self) -> None:
-        """The supervisor is gone, and with it every Chrome."""
+    key: int
+    pid: int
+    profile: str
+    commands: int
+    """Write end of Chrome's pipe."""
+    events: int
+    """Read end of Chrome's pipe."""
+    snapshot: int
+    """File in memory with the :class:`SessionSnapshot`."""
 
 
 _FAILURES: dict[str, type[ChromepoolError]] = {
@@ -56,23 +51,28 @@ _FAILURES: dict[str, type[ChromepoolError]] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Spawned:
-    """A Chrome that runs."""
+    """A Chrome that runs; the descriptors are the receiver's to close."""
 
     pid: int
     profile: str
     commands: int
-    """Descriptor to write to; the receiver's to close, like the next."""
+    """Write end of Chrome's pipe."""
     events: int
+    """Read end of Chrome's pipe."""
 
 
 class SupervisorClient:
-    """Asks the supervisor, and passes on what it tells."""
+    """Sends requests to the supervisor, and publishes what the supervisor reports.
 
-    def __init__(self, sock: socket.socket, watcher: SupervisorEvents) -> None:
-        self._sock, self._watcher = sock, watcher
-        sock.setblocking(False)
+    Published are :class:`wire.Exited`, :class:`wire.Gone`, :class:`wire.Handover`,
+    :class:`wire.Shutdown` and :class:`SessionOffered`; the end of the supervisor counts as a
+    shutdown without time.
+    """
+
+    def __init__(self, sock: socket.socket, publish: Callable[[object], None]) -> None:
+        self._channel = Channel(sock, most_unsent=math.inf)
+        self._publish = publish
         self._loop = asyncio.get_running_loop()
-        self._unsent: collections.deque[tuple[wire.Message, tuple[int, ...]]] = collections.deque()
         self._spawning: dict[int, asyncio.Future[Spawned]] = {}
         self._files: dict[int, asyncio.Future[tuple[tuple[File, ...], int]]] = {}
         self._numbers = itertools.count(1)
@@ -83,74 +83,70 @@ class SupervisorClient:
         self._loop.add_reader(sock.fileno(), self._read)
 
     def _send(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
-        """Sends, or keeps what a supervisor that is busy for a moment does not take. ``fds`` are
+        """Send, or keep what a supervisor that is busy for a moment does not take. ``fds`` are
         closed.
 
         No coroutine: a caller that is cancelled must not leave half a conversation behind.
         """
-        self._unsent.append((message, fds))
-        if len(self._unsent) == 1:
-            self._flush()
+        self._channel.queue(message, fds)
+        self._flush()
 
     def _flush(self) -> None:
-        while self._unsent:
-            message, fds = self._unsent[0]
-            try:
-                wire.send(self._sock, message, fds)
-            except BlockingIOError:
-                self._loop.add_writer(self._sock.fileno(), self._flush)
-                return
-            except OSError as error:  # _read sees the end as well, and tells the watcher
-                session, kind = getattr(message, "key", None), type(message).__name__
-                log.error("wire.unsent", session=session, message=kind, error=error)
-            self._unsent.popleft()
-            for fd in fds:
-                os.close(fd)
-        self._loop.remove_writer(self._sock.fileno())
+        """Send what the supervisor takes now, and the rest when it reads again."""
+        try:
+            self._channel.flush()
+        except (OSError, WireError) as error:  # _read sees the end as well, and reports it
+            log.error("wire.unsent", error=error)
+        if self._channel.unsent:
+            self._loop.add_writer(self._channel.sock.fileno(), self._flush)
+        else:
+            self._loop.remove_writer(self._channel.sock.fileno())
 
     @property
     def unsent(self) -> int:
         """Messages that the supervisor has not taken yet."""
-        return len(self._unsent)
+        return self._channel.unsent
 
     async def adopted(self, number: int) -> None:
-        """Waits until so many sessions of the gateway before were told."""
+        """Wait until so many sessions of the gateway before were told."""
         while self._adopted < number:
             self._all_adopted.clear()
             await self._all_adopted.wait()
 
     def remember(self, key: int, record: int) -> None:
-        """Has the supervisor keep a file for the next gateway; closes it here."""
+        """Have the supervisor keep a file for the next gateway; closes it here."""
         self._send(wire.Remember(key), (record,))
 
     def buried(self, key: int) -> None:
-        """Has it forget a session that is gone."""
+        """Have the supervisor forget a session that is gone."""
         self._send(wire.Buried(key))
 
     def drain(self, drain: wire.Drain) -> None:
-        """Has it remembered that the daemon drains, or does not any more."""
+        """Have the supervisor remember a drain, or its end."""
         self._send(drain)
 
     def leave(self) -> None:
-        """All is drained, and the daemon is to exit."""
+        """Have the daemon exit: the drain is complete."""
         self._send(wire.Leave())
 
     async def reload(self) -> None:
-        """Has the settings read again and this gateway replaced; raises :class:`ReloadRefused`.
-        When it returns the next one is starting."""
+        """Have the settings read again and this gateway replaced.
+
+        When it returns the next gateway is starting. Raises :class:`ReloadRefused`.
+        """
         if self._reloading is None:
             self._reloading = self._loop.create_future()
             self._send(wire.Reload())
         await asyncio.shield(self._reloading)
 
     def ready(self) -> None:
-        """Says that the listeners are being served."""
+        """Report that the listeners are being served."""
         self._send(wire.Ready())
 
     async def spawn(
         self, key: int, limits: Limits, launch: ChromeOptions, *, protocol_port: bool = False
     ) -> Spawned:
-        """Starts a Chrome; the descriptors are the caller's.
+        """Start a Chrome; the descriptors are the caller's.
 
         Raises :class:`StartFailed`, :class:`ProfileInUse`, :class:`InvalidRequest`.
         """
@@ -165,11 +161,11 @@ class SupervisorClient:
             raise
 
     def freeze(self, key: int) -> None:
-        """Stops a session where it is."""
+        """Stop a session where it is."""
         self._send(wire.Freeze(key))
 
     def thaw(self, key: int, limits: Limits) -> None:
-        """Lets it go on, under these limits. What is written to its Chrome meanwhile waits."""
+        """Thaw a session under these limits; commands written to its Chrome meanwhile wait."""
         self._send(wire.Thaw(key, limits))
 
     def stop(self, key: int, grace_s: float) -> None:
@@ -177,7 +173,7 @@ class SupervisorClient:
         self._send(wire.Stop(key, grace_s))
 
     async def inspect(self, key: int) -> wire.Inspected:
-        """What a session uses now, and its Chrome's last words; raises :class:`BrowserGone`."""
+        """Measure a session, and read the last of its stderr; raises :class:`BrowserGone`."""
         answer = self._inspecting.get(key)
         if answer is None:
             answer = self._inspecting[key] = self._loop.create_future()
@@ -185,12 +181,14 @@ class SupervisorClient:
         return await asyncio.shield(answer)
 
     async def list_files(self, key: int) -> tuple[File, ...]:
-        """What a session has downloaded; raises :class:`ItemNotFound`."""
+        """List the files that a session has downloaded; raises :class:`ItemNotFound`."""
         return (await self._ask_files(key, "list", ""))[0]
 
     async def open_file(self, key: int, name: str) -> int:
-        """A descriptor of one of those files, the caller's to close; raises
-        :class:`ItemNotFound`."""
+        """Open one of those files; the descriptor is the caller's to close.
+
+        Raises :class:`ItemNotFound`.
+        """
         answer = self._ask_files(key, "open", name)
         try:
             return (await answer)[1]
@@ -200,7 +198,7 @@ class SupervisorClient:
             raise
 
     async def remove_file(self, key: int, name: str) -> None:
-        """Removes one; raises :class:`ItemNotFound`."""
+        """Remove one; raise :class:`ItemNotFound`."""
         await self._ask_files(key, "remove", name)
 
     def _ask_files(
@@ -223,21 +221,22 @@ class SupervisorClient:
 
     def close(self) -> None:
         """Lets go of the wire."""
-        self._loop.remove_reader(self._sock.fileno())
-        self._loop.remove_writer(self._sock.fileno())
-        self._sock.close()
+        self._loop.remove_reader(self._channel.sock.fileno())
+        self._loop.remove_writer(self._channel.sock.fileno())
+        self._channel.close()
 
     def _read(self) -> None:
         try:
-            received = wire.receive(self._sock)
+            received = self._channel.receive()
         except BlockingIOError:
             return
         except (OSError, WireError) as error:
             log.critical("wire.broken", error=error)
             received = None
         if received is None:
-            self._loop.remove_reader(self._sock.fileno())
-            self._watcher.orphaned()
+            self._loop.remove_reader(self._channel.sock.fileno())
+            log.critical("supervisor.gone")
+            self._publish(wire.Shutdown(0.0))
             return
         self._on_message(*received)
 
@@ -249,10 +248,8 @@ class SupervisorClient:
                 self._on_adopt(message, fds)
             case wire.Reloading(error=error):
                 self._on_reloading(error)
-            case wire.Handover(timeout_s=timeout_s):
-                self._watcher.handover(timeout_s)
-            case wire.Shutdown(timeout_s=timeout_s):
-                self._watcher.shutdown(timeout_s)
+            case wire.Handover() | wire.Shutdown():
+                self._publish(message)
             case _:
                 self._on_session_message(message, fds)
 
@@ -266,17 +263,17 @@ class SupervisorClient:
                 self._on_files(message, fds)
             case wire.Inspected(key=key):
                 self._settle_inspection(key, message)
-            case wire.Exited(key=key, exit=exit):
-                self._watcher.exited(key, exit)
-            case wire.Gone(key=key, usage=usage):
+            case wire.Exited():
+                self._publish(message)
+            case wire.Gone(key=key):
                 self._settle_inspection(key, None)
-                self._watcher.gone(key, usage)
+                self._publish(message)
             case _:
-                raise WireError(f"the supervisor does not send {type(message).__name__}.")
+                raise WireError(f"The supervisor does not send {type(message).__name__}.")
 
     def _on_adopt(self, message: wire.Adopt, fds: list[int]) -> None:
         try:
-            self._watcher.adopt(message, fds)
+            self._publish(SessionOffered(message.key, message.pid, message.profile, *fds))
         finally:  # one that cannot be adopted must not keep all others waiting
             self._adopted += 1
             self._all_adopted.set()
@@ -286,7 +283,7 @@ class SupervisorClient:
         if answer is None or answer.done():
             return
         if error:
-            answer.set_exception(ReloadRefused(f"Nothing was changed: {error}"))
+            answer.set_exception(ReloadRefused(f"The settings stay as they were: {error}"))
             answer.exception()  # nobody may be waiting any more
         else:
             answer.set_result(None)
@@ -294,7 +291,7 @@ class SupervisorClient:
     def _on_failure(self, message: wire.SpawnFailed) -> None:
         answer = self._spawning.pop(message.key)
         if answer.done():  # its caller hung up and waits for nothing but the end
-            self._watcher.gone(message.key, Usage())
+            self._publish(wire.Gone(message.key, Usage()))
         else:
             kind = _FAILURES.get(message.code, StartFailed)
             answer.set_exception(kind(message.detail, remedy=message.remedy))
@@ -319,8 +316,10 @@ class SupervisorClient:
 
 
 def _has_come(answer: asyncio.Future[Any]) -> bool:
-    """Whether descriptors have come to a caller that was cancelled before it could take them: in
-    the same turn of the loop."""
+    """Return whether an answer came in the turn of the loop in which its caller was cancelled.
+
+    The descriptors in it are nobody's then.
+    """
     return answer.done() and not answer.cancelled() and answer.exception() is None
 
 

@@ -1,32 +1,42 @@
-"""The JSON of what a session keeps, as types, like :mod:`chromepool.schema.session`."""
+"""The API's types for artifacts: scripts, responses, console messages, downloads, pictures."""
 
 from __future__ import annotations
 
-import datetime
 import re
-import typing
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, UnsetType
 
 from chromepool.errors import InvalidRequest
+from chromepool.schema.fields import END, about
+from chromepool.schema.parameters import SessionPath
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$(?!\n)"
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}" + END
 _ScriptName = Annotated[
+    str, about("Name of up to 64 letters, digits, `.`, `_` and `-`.", pattern=_NAME)
+]
+_World = Annotated[str, about("Isolated world to run in; empty for the page's own.", max_length=64)]
+_Source = Annotated[str, about("Source, up to `max_script_bytes` bytes.", min_length=1)]
+_RunNow = Annotated[bool, about("Run the script once in every open document, too.")]
+_Url = Annotated[
     str,
-    Meta(pattern=NAME, description="To find it again; letters, digits, `.`, `_`, `-`; up to 64."),
+    about(
+        "Pattern of a URL, with `*` and `?`.",
+        title="a pattern of 1 to 2048 characters",
+        min_length=1,
+        max_length=2048,
+    ),
 ]
-_World = Annotated[str, Meta(max_length=64, description="Isolated world; empty: the page's own.")]
-_Source = Annotated[
-    str, Meta(min_length=1, description="The JavaScript; up to `max_script_bytes`.")
+_Status = Annotated[
+    str,
+    about(
+        "Status such as `404` or `5xx`.",
+        title="a status such as 404 or 5xx",
+        pattern=r"^[1-5]([0-9]{2}|xx)" + END,
+    ),
 ]
-_LEVELS = "`log`, `info`, `warning`, `error`, `debug`; `exception`: an error nobody caught."
-_Dropped = Annotated[int, Meta(description="How many have gone by themselves.")]
-_RunNow = Annotated[bool, Meta(description="Also once in the documents that are open.")]
-STATUS = r"^[1-5]([0-9]{2}|xx)$(?!\n)"
-_Status = Annotated[str, Meta(pattern=STATUS)]
-_Url = Annotated[str, Meta(min_length=1, max_length=2048, description="Pattern with * and ?.")]
 _Type = Literal[
     "Document",
     "Stylesheet",
@@ -48,12 +58,73 @@ _Type = Literal[
     "FedCM",
     "Other",
 ]
-"""CDP's Network.ResourceType."""
-TYPES: tuple[str, ...] = typing.get_args(_Type)
+"""Network.ResourceType of CDP."""
+_Dropped = Annotated[int, about("Number of items dropped because of age or lack of room.")]
+_Flag = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["0", "1"]})]
+"""A switch in a query. ``1`` and ``true`` turn it on; any other text leaves it off."""
+
+
+# -- paths and queries --
+
+
+class ScriptPath(SessionPath):
+    """Path of a script."""
+
+    name: Annotated[str, about("Name of the script.", pattern=_NAME)]
+
+
+class ResponsePath(SessionPath):
+    """Path of a response."""
+
+    number: Annotated[str, about("Number of the response.")]
+
+
+class DownloadPath(SessionPath):
+    """Path of a download."""
+
+    name: Annotated[str, about("Name of the file.")]
+
+
+class ResponsesParams(msgspec.Struct, frozen=True):
+    """Query of ``GET .../responses``."""
+
+    url: Annotated[list[_Url], about("Pattern of URLs; may be repeated.", max_length=32)] = []
+    type: Annotated[list[_Type], about("Resource type; may be repeated.", max_length=32)] = []
+    status: Annotated[list[_Status], about("Status; may be repeated.", max_length=32)] = []
+
+
+class ConsoleParams(msgspec.Struct, frozen=True):
+    """Query of ``GET .../console``."""
+
+    level: Annotated[list[str], about("Level to show; may be repeated.")] = []
+
+
+class PageParams(msgspec.Struct, frozen=True):
+    """Query of the routes that render a page."""
+
+    target: Annotated[
+        str | UnsetType, about("Target id of the page; without it the newest page.")
+    ] = UNSET
+
+
+class ScreenshotParams(PageParams, frozen=True):
+    """Query of ``GET .../screenshot``."""
+
+    format: Annotated[Literal["png", "jpeg", "webp"], about("Format of the picture.")] = "png"
+    full: Annotated[_Flag, about("`1` for the whole page rather than what is in view.")] = "0"
+
+
+class PdfParams(PageParams, frozen=True):
+    """Query of ``GET .../pdf``."""
+
+    landscape: Annotated[_Flag, about("`1` for landscape orientation.")] = "0"
+
+
+# -- bodies and answers --
 
 
 class AddScript(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A persistent script: runs in every new document, before the page's own."""
+    """A new persistent script, which runs in every new document before the page's own scripts."""
 
     name: _ScriptName
     source: _Source
@@ -62,7 +133,7 @@ class AddScript(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class PutScript(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """The same, its name in the path."""
+    """A persistent script whose name is in the path."""
 
     source: _Source
     world: _World = ""
@@ -72,92 +143,97 @@ class PutScript(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 class ScriptView(msgspec.Struct):
     """A persistent script."""
 
-    name: str
-    source: str
-    world: str
+    name: Annotated[str, about("Name of the script.")]
+    source: Annotated[str, about("Source in JavaScript.")]
+    world: Annotated[str, about("Isolated world it runs in; empty for the page's own.")]
 
 
 class ScriptList(msgspec.Struct):
-    """In the order in which they run."""
+    """Persistent scripts of a session."""
 
-    scripts: list[ScriptView]
+    scripts: Annotated[list[ScriptView], about("Scripts in the order in which they run.")]
 
 
 class CaptureRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Which of the network's answers are kept; what is left out is every one."""
+    """Filter of the responses to capture; a condition that is left out matches every response."""
 
-    urls: Annotated[list[_Url], Meta(max_length=32, description="Patterns with * and ?.")] = []
-    types: Annotated[list[_Type], Meta(max_length=32, description="CDP's resource types.")] = []
+    urls: Annotated[list[_Url], about("Patterns of URLs, with `*` and `?`.", max_length=32)] = []
+    types: Annotated[list[_Type], about("Resource types of CDP.", max_length=32)] = []
     statuses: Annotated[
-        list[_Status], Meta(max_length=32, description="Such as `404`, `5xx`.")
+        list[_Status], about("Statuses such as `404` or `5xx`.", max_length=32)
     ] = []
-    bodies: Annotated[bool, Meta(description="With their bodies.")] = True
+    bodies: Annotated[bool, about("Keep the bodies, too.")] = True
 
 
 class ResponseView(msgspec.Struct):
-    """A response that is kept."""
+    """A captured response."""
 
-    number: int
-    url: str
-    method: str
-    status: int
-    status_text: str
-    type: str
-    mime_type: str
-    request_headers: dict[str, str]
-    response_headers: dict[str, str]
-    started_at: datetime.datetime
-    duration_ms: float | None
-    timing: Annotated[dict[str, Any], Meta(description="CDP's `ResourceTiming`.")]
-    protocol: str
-    remote_address: str
-    encoded_bytes: Annotated[int, Meta(description="As they came over the network.")]
-    body_bytes: Annotated[int, Meta(description="Null while there is no body.")] | None
-    body_error: Annotated[str, Meta(description="Why there will be none.")]
-    error: str
+    number: Annotated[int, about("Number of the response in its session.")]
+    url: Annotated[str, about("URL of the request.")]
+    method: Annotated[str, about("Method of the request.")]
+    status: Annotated[int, about("HTTP status.")]
+    status_text: Annotated[str, about("Reason phrase of the status.")]
+    type: Annotated[str, about("Resource type of CDP.")]
+    mime_type: Annotated[str, about("MIME type that Chrome found.")]
+    request_headers: Annotated[dict[str, str], about("Headers of the request.")]
+    response_headers: Annotated[dict[str, str], about("Headers of the response.")]
+    started_at: Annotated[datetime, about("Time of the request.")]
+    duration_ms: Annotated[float | None, about("Duration in milliseconds; null while it loads.")]
+    timing: Annotated[dict[str, Any], about("`ResourceTiming` of CDP.")]
+    protocol: Annotated[str, about("Protocol of the connection, such as `h2`.")]
+    remote_address: Annotated[str, about("Address and port of the server.")]
+    encoded_bytes: Annotated[int, about("Bytes received over the network.")]
+    body_bytes: Annotated[int | None, about("Bytes of the body; null without a body.")]
+    body_error: Annotated[str, about("Reason why there is no body.")]
+    error: Annotated[str, about("Network error, if the response failed.")]
 
 
 class ResponseList(msgspec.Struct):
-    """The oldest first."""
+    """Captured responses of a session."""
 
-    responses: list[ResponseView]
+    responses: Annotated[list[ResponseView], about("Responses, the oldest first.")]
     dropped: _Dropped
 
 
 class ConsoleView(msgspec.Struct):
-    """Something a page said."""
+    """A console message of a page."""
 
-    number: int
-    at: datetime.datetime
-    level: Annotated[str, Meta(description=_LEVELS)]
-    text: Annotated[str, Meta(description="Up to 8192 characters.")]
-    url: str
-    line: int | None
-    target_id: str
+    number: Annotated[int, about("Number of the message in its session.")]
+    at: Annotated[datetime, about("Time of the message.")]
+    level: Annotated[
+        str, about("`log`, `info`, `warning`, `error`, `debug`, or `exception` if uncaught.")
+    ]
+    text: Annotated[str, about("Text of the message, up to 8192 characters.")]
+    url: Annotated[str, about("URL of the script.")]
+    line: Annotated[int | None, about("Line in the script.")]
+    target_id: Annotated[str, about("Target id of the page, frame or worker.")]
 
 
 class ConsoleList(msgspec.Struct):
-    """The oldest first."""
+    """Console messages of a session."""
 
-    messages: list[ConsoleView]
+    messages: Annotated[list[ConsoleView], about("Messages, the oldest first.")]
     dropped: _Dropped
 
 
 class DownloadView(msgspec.Struct):
-    """A file that was downloaded."""
+    """A downloaded file."""
 
-    name: str
-    size: int
-    modified: Annotated[float, Meta(description="Seconds since 1970.")]
+    name: Annotated[str, about("Name of the file.")]
+    size: Annotated[int, about("Size in bytes.")]
+    modified: Annotated[float, about("Time of the last change, in seconds since 1970.")]
 
 
 class DownloadList(msgspec.Struct):
-    """The newest first."""
+    """Downloaded files of a session."""
 
-    downloads: list[DownloadView]
+    downloads: Annotated[list[DownloadView], about("Files, the newest first.")]
 
 
 def check_script_name(name: str) -> None:
-    """Raises :class:`InvalidRequest` for what is no name."""
-    if not re.search(NAME, name):
-        raise InvalidRequest("A script's name is letters, digits, dots and dashes; up to 64.")
+    """Raise :class:`InvalidRequest` unless a script may have this name."""
+    if not re.search(_NAME, name):
+        raise InvalidRequest(
+            f"{name[:64]!r} cannot be the name of a script.",
+            remedy="Use up to 64 letters, digits, dots, dashes and underscores.",
+        )

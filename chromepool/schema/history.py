@@ -1,67 +1,130 @@
-"""The JSON of the history."""
+"""The API's types for the history and for events."""
 
 from __future__ import annotations
 
-import datetime
-from typing import Annotated, Any
+import typing
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, UnsetType
 
-from chromepool.model import Reason
+from chromepool.schema.fields import about
 
 LOST = "lost"
-"""The reason of a session whose end nobody saw, beside those of ``Reason``."""
-REASONS = (*(str(reason) for reason in Reason), LOST)
-SINCE = r"^[0-9]{1,6}[smhd]$"
-OWNER = r"^[\x21-\x7e]{1,256}$"
-CURSOR = r"^[0-9]{1,15}$"
-MOST = 1000
-"""Sessions in one answer."""
+"""The reason of a session whose end was not seen, in addition to those of ``Reason``."""
+_Reason = Literal[
+    "deleted",
+    "client_closed",
+    "idle_timeout",
+    "max_age",
+    "crashed",
+    "out_of_memory",
+    "unhealthy",
+    "drained",
+    "start_failed",
+    "shutdown",
+    "lost",
+]
+REASONS: tuple[str, ...] = typing.get_args(_Reason)
+
+
+class HistoryParams(msgspec.Struct, frozen=True):
+    """Query of ``GET /v1/history``."""
+
+    since: Annotated[
+        str,
+        about(
+            "Age of the oldest end to show, such as `90s`, `15m`, `2h` or `7d`.",
+            pattern=r"^[0-9]{1,6}[smhd]$",
+            title="an age such as 90s, 15m, 2h or 7d",
+        ),
+    ] = ""
+    owner: Annotated[
+        str,
+        about(
+            "Owner of the sessions to show.",
+            pattern=r"^[\x21-\x7e]{1,256}$",
+            title="an owner such as uid:1000 or token:NAME",
+        ),
+    ] = ""
+    reason: Annotated[_Reason | UnsetType, about("Reason of the ends to show.")] = UNSET
+    limit: Annotated[
+        int,
+        about(
+            "Largest number of sessions in the answer; 100 without it.",
+            ge=1,
+            le=1000,
+            title="a whole number from 1 to 1000",
+        ),
+    ] = 100
+    after: Annotated[
+        str,
+        about(
+            "`next` of the page before.",
+            pattern=r"^[0-9]{1,15}$",
+            title="the `next` of an earlier answer",
+        ),
+    ] = ""
+
+
+class EventsParams(msgspec.Struct, frozen=True):
+    """Query of ``GET /v1/events``."""
+
+    after: Annotated[
+        str,
+        about(
+            "Number of the last event that the client has.",
+            pattern=r"^[0-9]{1,15}$",
+            title="the number of an event",
+        ),
+    ] = ""
 
 
 class JournalStatus(msgspec.Struct):
-    """How the journal is, in ``GET /v1/status``."""
+    """State of the journal, the database of the history."""
 
-    enabled: bool
-    error: Annotated[str, Meta(description="Why it is not written now; empty where it is.")] = ""
-    waiting: Annotated[int, Meta(description="Entries that wait to be written.")] = 0
-    dropped: Annotated[int, Meta(description="Given up since the gateway started.")] = 0
+    enabled: Annotated[bool, about("True if the setting `journal` is on.")]
+    error: Annotated[str, about("Error that stops the writing; empty without one.")] = ""
+    waiting: Annotated[int, about("Entries that wait to be written.")] = 0
+    dropped: Annotated[int, about("Entries given up since the gateway started.")] = 0
 
 
 class PastSession(msgspec.Struct):
-    """A session as the journal has it: one that is over, or runs."""
+    """A session in the history, ended or still running."""
 
-    id: str
-    owner: str
-    labels: dict[str, str]
-    created_at: datetime.datetime
-    ended_at: datetime.datetime | None
-    reason: str | None
-    detail: str
-    warm: bool
-    limits: dict[str, Any]
-    usage: Annotated[dict[str, Any], Meta(description="At its end; null while it runs.")] | None
-    exit: Annotated[dict[str, Any], Meta(description="Null where nobody saw the end.")] | None
+    id: Annotated[str, about("Id of the session.")]
+    owner: Annotated[str, about("Owner of the session.")]
+    labels: Annotated[dict[str, str], about("Labels given at creation.")]
+    created_at: Annotated[datetime, about("Time of creation.")]
+    ended_at: Annotated[datetime | None, about("Time of the end; null while it runs.")]
+    reason: Annotated[str | None, about("Reason of the end; null while it runs.")]
+    detail: Annotated[str, about("Reason in words.")]
+    warm: Annotated[bool, about("True if the session began with a warm Chrome.")]
+    limits: Annotated[dict[str, Any], about("Limits of the session.")]
+    usage: Annotated[dict[str, Any] | None, about("Usage at the end; null while it runs.")]
+    exit: Annotated[
+        dict[str, Any] | None, about("Exit of Chrome; null where the end was not seen.")
+    ]
 
 
 class PastEvent(msgspec.Struct):
     """An event of a session."""
 
-    number: int
-    at: datetime.datetime
-    name: str
-    fields: dict[str, Any]
+    number: Annotated[int, about("Number of the event.")]
+    at: Annotated[datetime, about("Time of the event.")]
+    name: Annotated[str, about("Name of the event, such as `session.created`.")]
+    fields: Annotated[dict[str, Any], about("Fields of the event.")]
 
 
 class HistoryPage(msgspec.Struct):
-    """``GET /v1/history``."""
+    """A page of the history."""
 
-    sessions: list[PastSession]
-    next: Annotated[str, Meta(description="`after` of the next page; null on the last.")] | None
+    sessions: Annotated[list[PastSession], about("Sessions, the newest first.")]
+    next: Annotated[str | None, about("`after` of the next page; null on the last page.")]
 
 
 class PastSessionWithEvents(PastSession):
-    """``GET /v1/history/{id}``."""
+    """A session in the history, with its events."""
 
-    events: list[PastEvent]
+    events: Annotated[list[PastEvent], about("Events of the session, the oldest first.")]

@@ -1,384 +1,203 @@
-"""The JSON of the API, as types that check what comes in, and make the OpenAPI document.
-
-Nothing here knows of HTTP, so the client uses the same types.
-"""
+"""The API's types for sessions: what a caller may ask for, and what the API shows."""
 
 from __future__ import annotations
 
-import datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from chromepool.chrome_options import MAX_FLAGS, PROFILE_NAME
-from chromepool.model import Host, Reason, State
-from chromepool.schema.admin import DrainView
+from chromepool.model import Reason, State
 from chromepool.schema.artifacts import AddScript, CaptureRequest
-from chromepool.schema.history import JournalStatus
+from chromepool.schema.fields import END, about
+from chromepool.schema.limits import LimitsRequest, LimitsView
+from chromepool.schema.parameters import Seconds
 
-
-def _told(meaning: str) -> Meta:
-    return Meta(description=meaning)
-
-
-Seconds = Annotated[float, Meta(gt=0, le=30 * 86400)]
-_Name = Annotated[str, Meta(min_length=1, max_length=63, description="Name of a label.")]
+_Age = Annotated[float, Meta(gt=0, le=30 * 86400)]
 _Labels = Annotated[
-    dict[_Name, Annotated[str, Meta(max_length=256)]],
-    Meta(max_length=32, description="Whatever helps to find the session again."),
+    dict[
+        Annotated[str, about("Name of a label.", min_length=1, max_length=63)],
+        Annotated[str, Meta(max_length=256)],
+    ],
+    about("Names and values by which to find the session.", max_length=32),
 ]
-_END = r"$(?!\n)"
-"""The end of a text: to Python, ``$`` alone is also before a line's end that ends it."""
-_PRINTABLE = r"^[\x20-\x7e]+" + _END
+_UserAgent = Annotated[str, Meta(max_length=1024, pattern=r"^[\x20-\x7e]+" + END)]
+_Locale = Annotated[
+    str, Meta(max_length=64, pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*" + END)
+]
+_Timezone = Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*" + END)]
+_Proxy = Annotated[str, Meta(max_length=256, pattern=r"^(https?|socks[45]|direct)://[^,\s]*" + END)]
+_Hosts = Annotated[str, Meta(max_length=1024)]
+_Flag = Annotated[str, Meta(max_length=1100, pattern=r"^--[a-z][a-z0-9-]*(=.*)?" + END)]
+_Profile = Annotated[str, Meta(pattern=f"^{PROFILE_NAME}{END}")]
 
 
-class LimitsRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Limits a session may ask for, up to the operator's. What is left out is the operator's."""
+# -- queries --
 
-    memory_bytes: (
-        Annotated[int, Meta(ge=64 * 1024 * 1024, le=1 << 62, description="Memory cap.")] | None
-    ) = None
-    heap_bytes: (
-        Annotated[
-            int, Meta(ge=16_000_000, le=1 << 62, description="JavaScript heap of each renderer.")
-        ]
-        | None
-    ) = None
-    pids: Annotated[int, Meta(ge=64, le=65536, description="Processes and threads.")] | None = None
-    files: (
-        Annotated[int, Meta(ge=256, le=1 << 20, description="Open files of each process.")] | None
-    ) = None
-    cpu_cores: Annotated[float, Meta(gt=0, le=4096, description="Cores.")] | None = None
-    cpu_weight: (
-        Annotated[int, Meta(ge=1, le=10_000, description="Share of the CPU beside other sessions.")]
-        | None
-    ) = None
+
+class CreateParams(msgspec.Struct, frozen=True):
+    """Query of ``POST /v1/sessions``."""
+
+    wait: Annotated[
+        Seconds, about("Longest wait for a slot, in seconds; up to the setting `queue_wait_s`.")
+    ] = "0"
+
+
+class CreateHeaders(msgspec.Struct, frozen=True):
+    """Headers of ``POST /v1/sessions``."""
+
+    prefer: Annotated[str | msgspec.UnsetType, about("`wait=30` for `?wait=30` (RFC 7240).")] = (
+        msgspec.field(default=msgspec.UNSET, name="Prefer")
+    )
+
+
+class ConnectParams(CreateParams, frozen=True):
+    """Parameters of a connect-and-go URL that are not options of the session."""
+
+    keepalive: Annotated[Seconds, about("Seconds that the session outlives its last client.")] = "0"
+
+
+class ListParams(msgspec.Struct, frozen=True):
+    """Query of ``GET /v1/sessions``."""
+
+    all: Annotated[
+        Literal["0", "1", "true", "false"],
+        about("`1` to include ended sessions and, for administrators, warm Chromes."),
+    ] = "0"
+
+
+# -- what a caller may ask for --
 
 
 class ViewportRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """Size of every page, in CSS pixels."""
 
-    width: Annotated[int, Meta(ge=1, le=10_000)]
-    height: Annotated[int, Meta(ge=1, le=10_000)]
+    width: Annotated[int, about("Width in CSS pixels.", ge=1, le=10_000)]
+    height: Annotated[int, about("Height in CSS pixels.", ge=1, le=10_000)]
     device_scale_factor: Annotated[
-        float, Meta(gt=0, le=8, description="Physical pixels per CSS pixel.")
+        float, about("Physical pixels for each CSS pixel.", gt=0, le=8)
     ] = 1.0
-    mobile: Annotated[bool, _told("As on a phone: the page's viewport meta tag counts.")] = False
+    mobile: Annotated[bool, about("Apply the viewport meta tag, as phones do.")] = False
 
 
 class CreateSession(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """Body of ``POST /v1/sessions``; it may be left out, and so may each of its fields."""
+    """Options of a new session; each has a default."""
 
     labels: _Labels = {}
     limits: LimitsRequest = msgspec.field(default_factory=LimitsRequest)
-    idle_timeout_s: (
-        Annotated[Seconds, Meta(description="Without a command; up to `longest_idle_timeout_s`.")]
-        | None
-    ) = None
-    max_age_s: (
-        Annotated[Seconds, Meta(description="Used or not; up to `max_age_s` of the operator.")]
-        | None
-    ) = None
+    idle_timeout_s: Annotated[
+        _Age | None,
+        about(
+            "Seconds without a CDP command after which the session ends; up to the setting "
+            "`longest_idle_timeout_s`."
+        ),
+    ] = None
+    max_age_s: Annotated[
+        _Age | None,
+        about("Seconds after which the session ends, used or not; up to the setting `max_age_s`."),
+    ] = None
     viewport: ViewportRequest | None = None
-    user_agent: (
-        Annotated[
-            str,
-            Meta(
-                max_length=1024,
-                pattern=_PRINTABLE,
-                description="What pages and servers are told; printable ASCII.",
-            ),
-        ]
-        | None
-    ) = None
-    locale: (
-        Annotated[
-            str,
-            Meta(
-                max_length=64,
-                pattern=r"^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*" + _END,
-                description="Such as `de-DE`: for pages' scripts, and as `Accept-Language`.",
-            ),
-        ]
-        | None
-    ) = None
-    timezone: (
-        Annotated[
-            str,
-            Meta(
-                max_length=64,
-                pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*" + _END,
-                description="Such as `Europe/Berlin`: for pages' scripts.",
-            ),
-        ]
-        | None
-    ) = None
-    proxy: (
-        Annotated[
-            str,
-            Meta(
-                max_length=256,
-                pattern=r"^(https?|socks[45]|direct)://[^,\s]*" + _END,
-                description="`scheme://host:port` for all of its traffic, or `direct://`.",
-            ),
-        ]
-        | None
-    ) = None
-    proxy_bypass: (
-        Annotated[
-            str,
-            Meta(
-                max_length=1024, description="Hosts reached without the proxy, separated by commas."
-            ),
-        ]
-        | None
-    ) = None
-    ignore_certificate_errors: Annotated[bool, _told("Pages with bad certificates load.")] = False
+    user_agent: Annotated[
+        _UserAgent | None, about("User agent that pages and servers see; printable ASCII.")
+    ] = None
+    locale: Annotated[
+        _Locale | None, about("Locale of scripts and of `Accept-Language`, such as `de-DE`.")
+    ] = None
+    timezone: Annotated[_Timezone | None, about("Time zone, such as `Europe/Berlin`.")] = None
+    proxy: Annotated[
+        _Proxy | None, about("Proxy of all traffic, `scheme://host:port`, or `direct://` for none.")
+    ] = None
+    proxy_bypass: Annotated[
+        _Hosts | None, about("Hosts without the proxy, separated by commas.")
+    ] = None
+    ignore_certificate_errors: Annotated[bool, about("Ignore invalid certificates.")] = False
     flags: Annotated[
-        list[Annotated[str, Meta(max_length=1100, pattern=r"^--[a-z][a-z0-9-]*(=.*)?" + _END)]],
-        Meta(max_length=MAX_FLAGS, description="More flags of Chrome."),
+        list[_Flag], about("More flags for Chrome, of the allowed ones.", max_length=MAX_FLAGS)
     ] = []
-    profile: (
-        Annotated[
-            str,
-            Meta(
-                pattern=f"^{PROFILE_NAME}{_END}",
-                description="One that is kept; up to 64 letters, digits, `.`, `_`, `-`.",
-            ),
-        ]
-        | None
-    ) = None
-    downloads: (
-        Annotated[
-            Literal["allow", "deny"], _told("Whether files are saved; without it as Chrome does.")
-        ]
-        | None
-    ) = None
+    profile: Annotated[
+        _Profile | None,
+        about("Name of a profile that is kept; up to 64 letters, digits, `.`, `_` and `-`."),
+    ] = None
+    downloads: Annotated[
+        Literal["allow", "deny"] | None,
+        about("`allow` saves downloads, `deny` refuses them; null is Chrome's default."),
+    ] = None
     scripts: Annotated[
         list[AddScript],
-        Meta(max_length=1000, description="Persistent scripts it has from its first document on."),
+        about("Persistent scripts that run from the first document on.", max_length=1000),
     ] = []
     capture: CaptureRequest | None = None
-    console: Annotated[bool, Meta(description="Keep what its pages say.")] = False
+    console: Annotated[bool, about("Keep the console messages of the session's pages.")] = False
 
 
-class LimitsView(msgspec.Struct):
-    """The limits of a session, and whether the kernel holds it to them."""
-
-    memory_bytes: Annotated[int, _told("Memory cap.")]
-    heap_bytes: Annotated[int, _told("JavaScript heap of each renderer.")]
-    pids: Annotated[int, _told("Processes and threads.")]
-    files: Annotated[int, _told("Open files of each process.")]
-    cpu_cores: Annotated[float, _told("Cores; 0 is no cap.")]
-    cpu_weight: Annotated[int, _told("Share of the CPU beside other sessions.")]
-    enforced: Annotated[bool, _told("Whether control groups hold it to memory and pids.")]
+# -- what the API shows --
 
 
 class UsageView(msgspec.Struct):
-    """What a session uses now, or had used when it ended; null where this machine cannot tell."""
+    """Resources used by a session; null where this machine does not measure one."""
 
-    memory_bytes: Annotated[int, _told("Charged to its control group.")] | None
-    memory_peak_bytes: Annotated[int, _told("The most that ever was.")] | None
-    cpu_s: Annotated[float, _told("CPU time of all its processes.")] | None
-    processes: Annotated[int, _told("That live now.")] | None
-    files: Annotated[int, _told("Open in all its processes.")] | None
-    oom_kills: Annotated[int, _told("Killed for its memory cap.")] | None
-    pids_refused: Annotated[int, _told("Forks that the cap of processes refused.")] | None
-    cpu_stall_s: Annotated[float, _told("Seconds for which some process waited for a CPU,")] | None
-    memory_stall_s: Annotated[float, _told("for memory,")] | None
-    io_stall_s: Annotated[float, _told("or for a disk (PSI, cgroup v2).")] | None
-    cdp_messages_in: Annotated[int, _told("What clients sent.")]
-    cdp_messages_out: Annotated[int, _told("To clients and the daemon.")]
-    cdp_bytes_in: Annotated[int, _told("What clients sent.")]
-    cdp_bytes_out: Annotated[int, _told("What Chrome said.")]
+    memory_bytes: Annotated[int | None, about("Memory charged to the session, in bytes.")]
+    memory_peak_bytes: Annotated[int | None, about("Peak memory of the session, in bytes.")]
+    cpu_s: Annotated[float | None, about("CPU time of all processes, in seconds.")]
+    processes: Annotated[int | None, about("Number of live processes.")]
+    files: Annotated[int | None, about("Open files of all processes.")]
+    oom_kills: Annotated[int | None, about("Processes killed at the memory limit.")]
+    pids_refused: Annotated[int | None, about("Forks refused at the process limit.")]
+    cpu_stall_s: Annotated[float | None, about("Seconds of waiting for a CPU (PSI).")]
+    memory_stall_s: Annotated[float | None, about("Seconds of waiting for memory (PSI).")]
+    io_stall_s: Annotated[float | None, about("Seconds of waiting for a disk (PSI).")]
+    cdp_messages_in: Annotated[int, about("CDP messages from clients.")]
+    cdp_messages_out: Annotated[int, about("CDP messages from Chrome.")]
+    cdp_bytes_in: Annotated[int, about("Bytes of CDP messages from clients.")]
+    cdp_bytes_out: Annotated[int, about("Bytes of CDP messages from Chrome.")]
 
 
 class CrashView(msgspec.Struct):
-    """A tab that crashed while its session went on."""
+    """A crashed tab of a session that continued."""
 
-    target_id: str
-    status: Annotated[str, _told("In Chrome's words.")]
-    reason: Annotated[Reason, _told("`crashed` or `out_of_memory`.")]
+    target_id: Annotated[str, about("Target id of the tab.")]
+    status: Annotated[str, about("Status reported by Chrome.")]
+    reason: Annotated[Reason, about("Cause of the crash: `crashed` or `out_of_memory`.")]
 
 
 class ExitView(msgspec.Struct, omit_defaults=True):
-    """How and why a session ended."""
+    """End of a session."""
 
     reason: Reason
-    detail: Annotated[str, _told("The reason in words.")]
-    code: Annotated[int, _told("Chrome's exit status.")] | None = None
-    signal: Annotated[str, _told("The signal that killed Chrome.")] | None = None
-    oom_kills: Annotated[int, _told("Killed for its memory cap.")] = 0
-    stderr: Annotated[str, _told("The last 8 KiB that Chrome wrote to stderr.")] = ""
+    detail: Annotated[str, about("Reason in words.")]
+    code: Annotated[int | None, about("Exit status of Chrome.")] = None
+    signal: Annotated[str | None, about("Signal that killed Chrome.")] = None
+    oom_kills: Annotated[int, about("Processes killed at the memory limit.")] = 0
+    stderr: Annotated[str, about("Last 8 KiB that Chrome wrote to stderr.")] = ""
 
 
 class SessionView(msgspec.Struct):
-    """A session as the API shows it."""
+    """A session."""
 
-    id: Annotated[str, _told("128 random bits in hex; the key to the session.")]
-    number: Annotated[int, _told("What the log calls it.")]
+    id: Annotated[str, about("128 random bits in hex; the key to the session.")]
+    number: Annotated[int, about("Number of the session in the daemon's log.")]
     state: State
-    webSocketDebuggerUrl: Annotated[str, _told("For clients.")]
-    devtools_url: Annotated[str, _told("Base of its `/json/...` and `/devtools/...`.")]
-    created_at: Annotated[datetime.datetime, _told("Asked for; of a warm Chrome: handed out.")]
-    last_active_at: Annotated[datetime.datetime, _told("The last command, or what counts as one.")]
-    expires_at: Annotated[datetime.datetime, _told("The first of its deadlines.")] | None
-    ended_at: Annotated[datetime.datetime, _told("When nothing of it was left.")] | None
-    labels: Annotated[dict[str, str], _told("As they were given.")]
-    owner: Annotated[str, _told("`uid:N`, `token:NAME`, `tcp:ADDRESS` or `pool`.")]
-    clients: Annotated[int, _told("WebSockets that are attached now.")]
-    pid: Annotated[int, _told("Chrome's main process.")]
-    warm: Annotated[bool, _told("Whether it began with a Chrome that was waiting.")]
+    webSocketDebuggerUrl: Annotated[str, about("URL of the browser's WebSocket.")]
+    devtools_url: Annotated[str, about("Base URL of `/json/...` and `/devtools/...`.")]
+    created_at: Annotated[datetime, about("Time of creation, or of handing out a warm Chrome.")]
+    last_active_at: Annotated[datetime, about("Time of the last activity, such as a CDP command.")]
+    expires_at: Annotated[datetime | None, about("Earliest deadline; null without one.")]
+    ended_at: Annotated[datetime | None, about("Time of the end; null before.")]
+    labels: Annotated[dict[str, str], about("Labels given at creation.")]
+    owner: Annotated[str, about("Owner: `uid:N`, `token:NAME`, `tcp:ADDRESS` or `pool`.")]
+    clients: Annotated[int, about("Number of attached WebSockets.")]
+    pid: Annotated[int, about("Process id of Chrome's main process.")]
+    warm: Annotated[bool, about("True if the session began with a warm Chrome.")]
     limits: LimitsView
     usage: UsageView
-    options: Annotated[dict[str, Any], _told("Asked for, without labels and limits.")]
-    crashes: Annotated[list[CrashView], _told("Tabs that crashed.")]
+    options: Annotated[dict[str, Any], about("Other options given at creation.")]
+    crashes: Annotated[list[CrashView], about("Crashed tabs.")]
     exit: ExitView | None
 
 
 class SessionList(msgspec.Struct):
-    """``GET /v1/sessions``."""
+    """Sessions of the caller."""
 
-    sessions: list[SessionView]
-
-
-class WaiterView(msgspec.Struct):
-    """A caller in the queue for a place."""
-
-    place: Annotated[int, _told("1 is the next.")]
-    owner: str
-    labels: dict[str, str]
-    waiting_s: Annotated[float, _told("Seconds it has waited.")]
-
-
-class QueueView(msgspec.Struct):
-    """``GET /v1/queue``."""
-
-    waiting: list[WaiterView]
-
-
-class PlacesView(msgspec.Struct):
-    """How full the pool is."""
-
-    now: int
-    max: int
-
-
-class SessionPlaces(msgspec.Struct, omit_defaults=True):
-    """Places for sessions; with ``dynamic_limits`` also how many are admitted now, and why."""
-
-    now: int
-    max: int
-    admitted: int | None = None
-    why: str = ""
-
-
-class AlertView(msgspec.Struct):
-    """Something an operator should look at."""
-
-    name: str
-    severity: Literal["warning", "critical"]
-    since: datetime.datetime
-    text: str
-
-
-class WarmView(msgspec.Struct):
-    """Chromes that wait for an owner."""
-
-    waiting: int
-    wanted: Annotated[int, _told("How many are wanted.")]
-    taken: Annotated[int, _told("Handed out since the gateway started.")]
-
-
-class BreakerView(msgspec.Struct):
-    """Whether Chrome keeps failing to start."""
-
-    open: bool
-    pause_s: Annotated[float, _told("Seconds until the next start may be tried.")]
-    failure: Annotated[str, _told("The last failure, in Chrome's words.")]
-
-
-class LimitsStatus(msgspec.Struct):
-    """What the kernel holds sessions to here."""
-
-    cgroup: str
-    enforced: list[str]
-
-
-class ClientsStatus(msgspec.Struct):
-    """WebSockets of all sessions."""
-
-    now: int
-    dropped_dead: int
-    """Closed since they did not answer pings."""
-    dropped_slow: int
-    """Closed since they did not read what was for them."""
-
-
-class HealthStatus(msgspec.Struct):
-    """Health checks since the gateway started."""
-
-    rounds: int
-    checks: int
-    failures: int
-
-
-class CanariesStatus(msgspec.Struct):
-    """Canaries on a schedule since the gateway started."""
-
-    passed: int
-    failed: int
-
-
-class GatewayStatus(msgspec.Struct):
-    """The gateway itself."""
-
-    tasks: Annotated[int, _told("What it has under way.")]
-    restarts: Annotated[int, _told("Gateways there were before, since the daemon started.")]
-    deaths: Annotated[int, _told("Those of them that died, or were ended because they hung.")]
-
-
-class MemoryStatus(msgspec.Struct):
-    """What there is for Chromes, in bytes; null where nothing can tell."""
-
-    left_bytes: Annotated[int, _told("For another one.")] | None
-    cap_bytes: Annotated[int, _told("The lowest cap of the control groups around them.")] | None
-
-
-class StatusView(msgspec.Struct):
-    """``GET /v1/status``."""
-
-    version: str
-    sessions: SessionPlaces
-    queue: PlacesView
-    warm: WarmView
-    breaker: BreakerView
-    limits: LimitsStatus
-    host: Host
-    stopping: Annotated[bool, _told("Whether the daemon stops.")]
-    drain: DrainView
-    gateway: GatewayStatus
-    clients: ClientsStatus
-    health: HealthStatus
-    canaries: CanariesStatus
-    journal: JournalStatus
-    alerts: list[AlertView]
-    memory: MemoryStatus
-
-
-class Health(msgspec.Struct):
-    """``GET /healthz`` and ``GET /readyz``."""
-
-    status: Literal["ok", "ready"]
-
-
-class Problem(msgspec.Struct, omit_defaults=True):
-    """The body of every error (RFC 9457)."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    remedy: str = ""
+    sessions: Annotated[list[SessionView], about("Sessions in the order of their creation.")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from pathlib import Path
 
 from chromepool.config import Settings
 from chromepool.logs import Log
@@ -15,17 +14,12 @@ _MODE = 0o700
 """Sessions' ids are in the journal, and who has one may drive its session: the gateway only."""
 
 
-def journal_folder(settings: Settings) -> Path:
-    """Where the journal lies."""
-    return Path(settings.state_dir) / "journal"
-
-
 def make_journal_folder(settings: Settings) -> None:
     """Makes it, or makes it the gateway's. A daemon without a journal is better than none: what
     goes wrong is only logged."""
     if not settings.journal:
         return
-    folder = journal_folder(settings)
+    folder = settings.history_dir
     try:
         folder.mkdir(mode=_MODE, exist_ok=True)
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

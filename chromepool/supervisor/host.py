@@ -10,13 +10,13 @@ from pathlib import Path
 from chromepool.config import Settings
 from chromepool.errors import HostError
 from chromepool.model import Host
+from chromepool.privileges import become
 from chromepool.supervisor.chrome import command_line as chrome
 from chromepool.supervisor.linux.cgroup import v1 as cgroup_v1
 from chromepool.supervisor.linux.cgroup import v2 as cgroup_v2
 from chromepool.supervisor.linux.cgroup.none import UncappedTree
 from chromepool.supervisor.linux.cgroup.tree import Tree
 from chromepool.supervisor.linux.namespaces import PrivateMounts, hides, sandbox_attempt, succeeds
-from chromepool.supervisor.linux.uids import become
 
 SANDBOX_REMEDY = (
     "Allow unprivileged user namespaces: sysctl user.max_user_namespaces=10000; on Ubuntu 23.10+ "

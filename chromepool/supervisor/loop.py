@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import selectors
 import signal
@@ -193,7 +192,7 @@ class Supervisor:
         news = [parcel for child in self._by_key.values() for parcel in told_late(child)]
         settings, tokens, secret = self._written
         hello = wire.Welcome(
-            dataclasses.asdict(settings),
+            settings.values(),
             self._host,
             tokens,
             secret,

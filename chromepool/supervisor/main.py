@@ -16,12 +16,12 @@ import prctl
 from chromepool import tokens
 from chromepool.config import Settings
 from chromepool.logs import Log, set_up_logging
+from chromepool.privileges import raise_file_limit
 from chromepool.supervisor import host as hosts
 from chromepool.supervisor import sockets
 from chromepool.supervisor.chrome.launcher import ChromeLauncher
 from chromepool.supervisor.history_folder import make_journal_folder
 from chromepool.supervisor.linux.cgroup.tree import Tree
-from chromepool.supervisor.linux.rlimits import raise_file_limit
 from chromepool.supervisor.loop import Supervisor, Written
 from chromepool.supervisor.reconcile import reconcile
 from chromepool.supervisor.systemd.fd_store import FdStore, StoredSession, find

@@ -1,70 +1,54 @@
-"""Boot: what an earlier life left is ended and removed before the first new session.
+"""Removal of what an earlier daemon left: at boot, and when none follows.
 
-The pool's locks are held, so whatever lies in its control groups and profile folder belongs to
-nobody that lives.
+The pool's locks are held meanwhile, so whatever lies in its control groups and its profiles'
+folder belongs to no daemon that runs.
 """
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from chromepool.config import Settings
 from chromepool.logs import Log
 from chromepool.supervisor.chrome.process import remove_argv
 from chromepool.supervisor.linux.cgroup import tree as cgroup
+from chromepool.supervisor.linux.cgroup.removal import groups_in, kill_and_remove
 from chromepool.supervisor.linux.cgroup.tree import Leaf, Tree
 
 log = Log("chromepool.supervisor")
 
+RECORD = "cgroups"
+"""File of the state folder that lists the groups the pool has made."""
 _TIMEOUT_S = 10.0
 
 
-def _end(leaf: Leaf, deadline: float) -> None:
-    while True:
-        leaf.kill()
-        if not leaf.pids():
-            with contextlib.suppress(OSError):
-                leaf.remove()
-                return
-        if time.monotonic() > deadline:
-            log.error("cgroup.left", error="it does not empty", pids=leaf.pids())
-            return
-        time.sleep(0.01)
-
-
-def _forget_old_parents(record: Path, tree: Tree) -> None:
-    """v1 parents lie below the daemon's own group, which may be another one in each life."""
-    current = [str(path) for path in tree.parents()]
-    for line in cgroup.read(record).splitlines():
-        folder = Path(line)
-        if line not in current and folder.name.startswith("chromepool-"):
-            _end_folder(folder)
-    record.write_text("\n".join(current))
-
-
-def _end_folder(folder: Path) -> None:
-    deadline = time.monotonic() + _TIMEOUT_S
-    while folder.is_dir() and time.monotonic() < deadline:
-        for child in folder.iterdir():
-            if child.is_dir():
-                cgroup.kill_pids(child)
-        with contextlib.suppress(OSError):
-            cgroup.remove_tree(folder)
-        time.sleep(0.01)
-
-
 def reconcile(settings: Settings, tree: Tree, kept: Collection[str] = ()) -> None:
-    """Ends leftover processes, then removes their groups and profiles, but for those of the
-    sessions of these names, which go on."""
-    _forget_old_parents(Path(settings.state_dir) / "cgroups", tree)
-    leaves = tree.leftovers(kept)
-    for leaf in leaves:
-        _end(leaf, time.monotonic() + _TIMEOUT_S)
-    found = list(settings.profiles_dir.iterdir())
+    """End what an earlier daemon left, but for the sessions of these names, which continue."""
+    # v1 parents lie below the daemon's own group, which may be another one at each start.
+    current = tree.parents()
+    old = [pool for pool in recorded_pools(settings) if pool not in current]
+    leaves = [*tree.leftovers(kept), *(group for pool in old for group in groups_in(pool))]
+    remove_leftovers(settings, leaves, kept)
+    (Path(settings.state_dir) / RECORD).write_text("\n".join(map(str, current)))
+
+
+def recorded_pools(settings: Settings) -> list[Path]:
+    """Return the pool's groups that an earlier daemon has recorded, as far as they exist."""
+    lines = cgroup.read(Path(settings.state_dir) / RECORD).splitlines()
+    pools = [Path(line) for line in lines]
+    return [pool for pool in pools if pool.name.startswith("chromepool-") and pool.is_dir()]
+
+
+def remove_leftovers(
+    settings: Settings, leaves: Sequence[Leaf], kept: Collection[str] = ()
+) -> None:
+    """End these groups, and remove all profile folders that go with a session but those kept."""
+    kill_and_remove(leaves, time.monotonic() + _TIMEOUT_S)
+    folder = settings.profiles_dir
+    found = list(folder.iterdir()) if folder.is_dir() else []
     profiles = [profile for profile in found if profile.name not in kept]
     if profiles:
         subprocess.run(remove_argv(profiles), check=False, stderr=subprocess.DEVNULL)

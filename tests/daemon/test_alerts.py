@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime
 import http.server
 import json
 import logging
@@ -17,18 +18,22 @@ import pytest
 
 from chromepool import config
 from chromepool.config import Settings
-from chromepool.gateway.history.database import AlertRow, EventRow
+from chromepool.gateway.alert import Alert
+from chromepool.gateway.event_stream import Event
 from chromepool.gateway.history.queries import AlertState
 from chromepool.gateway.monitor.alert_loop import AlertLoop, disk
 from chromepool.gateway.monitor.alerts import Alerts, Cleared, Raised, Recent, Rule, Snapshot, rules
+from chromepool.gateway.sessions.events import SessionEnding
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason
+from testing.clock import run
 from testing.daemon import Daemon, Misbehaving, wait_for
+from testing.fakes import LIMITS, fake_browser
+from testing.fakes import FakePool as Pool
 from tests.daemon.test_handover import HOWS, replace
-from tests.unit.gateway.capacity.test_admission import run
-from tests.unit.gateway.sessions.test_creation import LIMITS, FakeBrowser, Pool
 
 GB = 1_000_000_000
+LONG_AGO = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 CALM = Snapshot(sessions=0, max_sessions=10, memory=0.1, disk_free=90 * GB, disk_size=100 * GB)
 
 
@@ -36,7 +41,7 @@ class Told:
     """What an engine says, look after look, in short."""
 
     def __init__(self, **settings: Any) -> None:
-        self.alerts = Alerts(lambda: rules(Settings(**settings)))
+        self.alerts = Alerts(rules(Settings(**settings)))
         self.now = 0.0
 
     def step(self, after_s: float = 1.0, **changes: Any) -> list[str]:
@@ -135,7 +140,9 @@ def test_disk(told: Told, free: int, size: int, change: list[str]) -> None:
 
 def test_disk_is_not_low_any_more_at_fifteen_percent(told: Told) -> None:
     told.step(disk_free=GB, disk_size=100 * GB)
-    assert told.alerts.texts["disk_low"] == "1000 MB (1%) free where the profiles lie."
+    assert told.alerts.texts["disk_low"] == (
+        "Only 1000 MB (1%) of the disk with the profiles is free."
+    )
     assert told.step(disk_free=14_900_000_000, disk_size=100 * GB) == []
     assert told.step(disk_free=15_100_000_000, disk_size=100 * GB) == ["-disk_low"]
     told.step(disk_free=GB // 4, disk_size=GB)
@@ -166,11 +173,14 @@ def test_several_at_once_do_not_mind_each_other(told: Told) -> None:
 
 
 def test_thresholds_are_settings_that_can_change() -> None:
-    settings = Settings(alert_sessions_percent=50, alert_crashes=1)
-    alerts = Alerts(lambda: rules(settings))
+    """A change of settings starts another gateway, which takes over what is raised."""
+    alerts = Alerts(rules(Settings(alert_sessions_percent=50, alert_crashes=1)))
     at = dataclasses.replace(CALM, sessions=6, crashed=1)
     assert {change.rule.name for change in alerts.step(at, 0)} == {"sessions", "crash_loop"}
-    settings = Settings(alert_sessions_percent=90)
+    later = Alerts(rules(Settings(alert_sessions_percent=90)))
+    for name, text in alerts.texts.items():
+        later.resume(name, 0, text)
+    alerts = later
     assert {change.rule.name for change in alerts.step(at, 1)} == {"sessions", "crash_loop"}
     names = [name for name in config.FIELDS if name.startswith(("alert_", "webhook_"))]
     assert all(config.FIELDS[name].metadata["live"] for name in names)
@@ -187,7 +197,7 @@ def test_every_rule_can_be_cleared(percent: float) -> None:
 
 def test_how_long_it_lasted() -> None:
     rule = Rule("r", "warning", lambda at: at.sessions, 0, 1, "{value}")
-    alerts = Alerts(lambda: [rule])
+    alerts = Alerts([rule])
     assert alerts.step(Snapshot(sessions=2), 10) == [Raised(rule, "2")]
     alerts.step(Snapshot(sessions=3), 12)
     assert alerts.step(Snapshot(), 15) == [Cleared(rule, "3", 5)]
@@ -221,7 +231,18 @@ class Watched(Pool):
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
         super().__init__(monkeypatch, **settings)
         self.sent: list[dict[str, Any]] = []
-        self.watch = AlertLoop(self.manager, self.creator, self.sent.append)
+        self.remembered: list[Alert] = []
+        self.watch = AlertLoop(
+            self.runtime,
+            self.admission,
+            canary_failure=lambda: "",
+            send=self.sent.append,
+            remember=self._remember,
+        )
+        self.runtime.bus.subscribe(SessionEnding, self.watch.on_ending)
+
+    def _remember(self, rows: list[Alert]) -> None:
+        self.remembered = rows
 
     def told(self) -> list[tuple[str, str]]:
         return [(body["event"], body["alert"]["name"]) for body in self.sent]
@@ -230,26 +251,26 @@ class Watched(Pool):
 def test_a_crash_loop_is_counted_from_what_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         pool = Watched(monkeypatch, alert_crashes=3, max_sessions=100)
-        events = pool.manager.events.listen(0)
+        events = pool.runtime.events.listen(0)
         for reason in (Reason.CRASHED, Reason.OUT_OF_MEMORY, Reason.DELETED, Reason.CRASHED):
             pool.watch.step()
             assert pool.sent == []
-            session = await pool.creator.create(SessionSpec("a", LIMITS))
-            session.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
-            await pool.manager.end(session, reason, "")
+            session = await pool.creation.create(SessionSpec("a", LIMITS))
+            session.browser = fake_browser("Browser.close")
+            await pool.termination.end(session, reason, "")
         pool.watch.step()
         pool.watch.step()
         assert pool.told() == [("alert.raised", "crash_loop")]
-        assert list(pool.manager.alerts) == ["crash_loop"]
+        assert list(pool.watch.raised) == ["crash_loop"]
         pool.clock.now += 300
         pool.watch.step()
         assert pool.told()[1:] == [("alert.cleared", "crash_loop")]
         assert pool.sent[0]["alert"]["since"] == pool.sent[1]["alert"]["since"]
-        assert pool.manager.alerts == {}
-        assert pool.watch.alerts.raised_total["crash_loop"] == 1
-        assert pool.watch.cleared_total["crash_loop"] == 1
+        assert pool.watch.raised == {}
+        assert pool.watch._alerts.raised_total["crash_loop"] == 1
+        assert pool.watch._cleared_total["crash_loop"] == 1
         names: list[tuple[str, object]] = []
-        while len(names) < pool.manager.events.last:
+        while len(names) < pool.runtime.events.last:
             event = await events.next(1)
             assert event is not None
             names.append((event.name, event.fields.get("alert")))
@@ -262,15 +283,15 @@ def test_a_crash_loop_is_counted_from_what_happens(monkeypatch: pytest.MonkeyPat
 def test_an_unhealthy_chrome_and_an_open_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         pool = Watched(monkeypatch, breaker_failures=1, start_attempts=1)
-        session = await pool.creator.create(SessionSpec("a", LIMITS))
-        session.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
-        await pool.manager.end(session, Reason.UNHEALTHY, "")
+        session = await pool.creation.create(SessionSpec("a", LIMITS))
+        session.browser = fake_browser("Browser.close")
+        await pool.termination.end(session, Reason.UNHEALTHY, "")
         pool.start = pool.fail
         with pytest.raises(Exception, match="does not start"):
-            await pool.creator.create(SessionSpec("a", LIMITS))
+            await pool.creation.create(SessionSpec("a", LIMITS))
         pool.watch.step()
-        assert set(pool.manager.alerts) == {"unhealthy", "breaker_open"}
-        assert "does not start" in pool.manager.alerts["breaker_open"].text
+        assert set(pool.watch.raised) == {"unhealthy", "breaker_open"}
+        assert "does not start" in pool.watch.raised["breaker_open"].text
 
     run(main())
 
@@ -298,43 +319,31 @@ def test_a_look_that_fails_is_logged_and_is_not_the_last(
     assert "watch.failed" in caplog.text
 
 
-class Notebook:
-    """A journal, as far as alerts need one."""
-
-    def __init__(self) -> None:
-        self.standing: list[AlertRow] = []
-
-    def stand(self, alerts: list[AlertRow]) -> None:
-        self.standing = alerts
-
-
 def test_what_an_earlier_gateway_raised_is_not_raised_again_and_is_cleared(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def main() -> None:
         first = Watched(monkeypatch, max_sessions=1)
-        first.manager.journal = notebook = Notebook()  # type: ignore[assignment]
-        await first.creator.create(SessionSpec("a", LIMITS))
+        await first.creation.create(SessionSpec("a", LIMITS))
         first.watch.step()
         assert first.told() == [("alert.raised", "sessions")]
-        raised = first.manager.alerts["sessions"]
-        assert [one.name for one in notebook.standing] == ["sessions"]
+        raised = first.watch.raised["sessions"]
+        assert [one.name for one in first.remembered] == ["sessions"]
 
         second = Watched(monkeypatch, max_sessions=1)
-        second.manager.journal = notebook  # type: ignore[assignment]
-        session = await second.creator.create(SessionSpec("a", LIMITS))
-        past = AlertState([*notebook.standing, AlertRow("bygone", "warning", 0, "")], [])
+        session = await second.creation.create(SessionSpec("a", LIMITS))
+        past = AlertState([*first.remembered, Alert("bygone", "warning", LONG_AGO, "")], [])
         second.watch.resume(past, raised.since.timestamp() + 60)
-        assert second.manager.alerts == {"sessions": raised}, "before it has looked"
+        assert second.watch.raised == {"sessions": raised}, "before it has looked"
         second.watch.step()
         assert second.sent == []
-        session.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
-        await second.manager.end(session, Reason.DELETED, "")
+        session.browser = fake_browser("Browser.close")
+        await second.termination.end(session, Reason.DELETED, "")
         second.watch.step()
         second.watch.step()
         assert second.told() == [("alert.cleared", "sessions")]
         assert second.sent[0]["alert"]["since"] == raised.since
-        assert notebook.standing == []
+        assert second.remembered == []
 
     run(main())
 
@@ -342,8 +351,9 @@ def test_what_an_earlier_gateway_raised_is_not_raised_again_and_is_cleared(
 def test_ends_that_an_earlier_gateway_saw_count_for_as_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def end(ago_s: float, reason: str) -> EventRow:
-        return EventRow(1, 1000 - ago_s, "session.closing", fields={"reason": reason})
+    def end(ago_s: float, reason: str) -> Event:
+        at = datetime.datetime.fromtimestamp(1000 - ago_s, datetime.UTC)
+        return Event(1, at, "session.closing", fields={"reason": reason})
 
     async def main() -> None:
         pool = Watched(monkeypatch, alert_crashes=2)

@@ -105,7 +105,7 @@ def test_health_is_not_readiness(daemons: Daemons) -> None:
 def test_without_a_daemon_nothing_is_healthy(tmp_path: Path) -> None:
     done = _chromepool(tmp_path, "health")
     assert done.returncode == 1
-    assert "Nobody answers" in done.stderr
+    assert "No daemon answers" in done.stderr
     assert "--runtime-dir" in done.stderr
 
 
@@ -118,7 +118,7 @@ def test_what_is_no_daemon_is_not_healthy(tmp_path: Path) -> None:
         done = _chromepool(tmp_path, "health")
         thread.join()
     assert done.returncode == 1
-    assert "no daemon of ours" in done.stderr
+    assert "not that of a chromepool daemon" in done.stderr
     assert "--runtime-dir" in done.stderr
 
 

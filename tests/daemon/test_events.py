@@ -15,8 +15,8 @@ from typing import Any
 import aiohttp
 
 from chromepool.client import Client
+from chromepool.gateway.event_stream import EventStream
 from chromepool.gateway.http.events import MOST
-from chromepool.gateway.sessions.events import Events
 from testing.cdp import connect, run
 from testing.daemon import Daemon, Misbehaving, wait_for
 from testing.daemon_pool import Daemons
@@ -233,7 +233,7 @@ def test_a_caller_listens_so_often_and_no_more(shared_daemon: Daemon) -> None:
 
 def test_a_listener_that_falls_behind_is_ended_at_the_bound() -> None:
     async def scenario() -> None:
-        events = Events(time.monotonic)
+        events = EventStream(time.monotonic, lambda event: None)
         listener = events.listen(None)
         for _ in range(1000):
             events.emit("daemon.draining")

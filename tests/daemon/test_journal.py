@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
+import datetime
 import json
 import os
 import shutil
@@ -16,43 +16,32 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from chromepool.errors import ConfigError, HistoryUnavailable
-from chromepool.gateway.history import writer as journals
-from chromepool.gateway.history.database import (
-    LOST,
-    MIGRATIONS,
-    AlertRow,
-    Bounds,
-    EventRow,
-    JournalFile,
-    SessionRow,
-    put_aside,
-)
-from chromepool.gateway.history.queries import (
-    AlertState,
-    HistoryQuery,
-    read_life,
-    read_lives,
-    read_notes,
-    read_recollection,
-)
-from chromepool.gateway.history.recorder import HistoryRecorder
+from chromepool.gateway.alert import Alert
+from chromepool.gateway.event_stream import Event
+from chromepool.gateway.history import database as databases
+from chromepool.gateway.history import queries
+from chromepool.gateway.history import writer as writers
+from chromepool.gateway.history.database import MIGRATIONS, Database, put_aside
+from chromepool.gateway.history.queries import AlertState, HistoryQuery
 from chromepool.gateway.history.writer import HistoryWriter
+from chromepool.schema.history import LOST, PastEvent, PastSession
 from testing import ROOT
 from testing.daemon import Daemon, Misbehaving, wait_for
-from tests.unit.gateway.sessions.test_creation import Pool
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts, and other uids")
 DAY = 86400.0
 NOW = 1_800_000_000.0
-MANY = Bounds(1000, 30.0)
+NEWER = (*MIGRATIONS, "CREATE TABLE extra (a)")
 
 
 @pytest.fixture
@@ -64,32 +53,87 @@ def tmp_path() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def life(number: int, owner: str = "uid:1", **more: Any) -> SessionRow:
-    return SessionRow(
-        f"{number:032x}", owner, {"n": str(number)}, NOW + number, {"pids": 512}, **more
-    )
+class Clock:
+    """The time of day, as a test sets it."""
+
+    now = NOW
+
+    def __call__(self) -> float:
+        return self.now
 
 
-def over(number: int, owner: str = "uid:1", reason: str = "deleted", **more: Any) -> SessionRow:
-    ended = {"ended_at": NOW + number, "reason": reason, "usage": {}} | more
+def utc(seconds: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+
+
+def life(number: int, owner: str = "uid:1", **more: Any) -> PastSession:
+    values: dict[str, Any] = {
+        "id": f"{number:032x}",
+        "owner": owner,
+        "labels": {"n": str(number)},
+        "created_at": utc(NOW + number),
+        "ended_at": None,
+        "reason": None,
+        "detail": "",
+        "warm": False,
+        "limits": {"pids": 512},
+        "usage": None,
+        "exit": None,
+    }
+    return PastSession(**values | more)
+
+
+def over(number: int, owner: str = "uid:1", reason: str = "deleted", **more: Any) -> PastSession:
+    ended = {"ended_at": utc(NOW + number), "reason": reason, "usage": {}} | more
     return life(number, owner, **ended)
 
 
-def note(number: int, session: SessionRow | None = None) -> EventRow:
+def note(number: int, session: PastSession | None = None, name: str = "session.closed") -> Event:
     session_id = session.id if session else None
-    return EventRow(
-        number, NOW + number, "session.closed", session_id, "uid:1", {"reason": "deleted"}
-    )
+    return Event(number, utc(NOW + number), name, session_id, "uid:1", {"reason": "deleted"})
+
+
+@contextlib.contextmanager
+def opened(
+    path: Path,
+    sessions: int = 1000,
+    *,
+    clock: Callable[[], float] | None = None,
+    migrations: tuple[str, ...] = tuple(MIGRATIONS),
+) -> Iterator[Database]:
+    """The database as a gateway writes it that keeps thirty days."""
+    with (
+        mock.patch.object(databases, "MIGRATIONS", migrations),
+        closing(Database(path, sessions, 30.0, clock or Clock())) as database,
+    ):
+        yield database
+
+
+def ask(path: Path, query: Any, *values: Any) -> Any:
+    with closing(queries.connect(path)) as db:
+        return query(db, *values)
 
 
 def kept(path: Path, **asked: Any) -> list[int]:
     """The numbers of the sessions that are found, in the order in which they are."""
-    return [int(found.id, 16) for _, found in read_lives(path, HistoryQuery(**asked))]
+    page = ask(path, queries.find_sessions, HistoryQuery(**asked))
+    return [int(found.id, 16) for found in page.sessions]
 
 
 def events(path: Path) -> list[int]:
-    with contextlib.closing(sqlite3.connect(path)) as db:
+    with closing(sqlite3.connect(path)) as db:
         return [row[0] for row in db.execute("SELECT number FROM events ORDER BY seq")]
+
+
+def meta(path: Path) -> dict[str, int]:
+    with closing(sqlite3.connect(path)) as db:
+        return dict(db.execute("SELECT name, value FROM meta"))
+
+
+def version(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        found: int = db.execute("PRAGMA user_version").fetchone()[0]
+        return found
 
 
 @pytest.fixture
@@ -103,153 +147,184 @@ def path(tmp_path: Path) -> Path:
 def test_what_is_written_is_read(path: Path) -> None:
     usage, ending = {"cpu_s": 0.5, "memory_bytes": None}, {"code": 1, "stderr": "\ud800 bye"}
     ended = over(1, reason="crashed", detail="it \ud800 fell", usage=usage, exit=ending, warm=True)
-    with JournalFile(path) as file:
-        file.write([life(1, warm=True)], [], 0, MANY, NOW)
+    with opened(path) as file:
+        file.write([life(1, warm=True)])
         assert kept(path) == [1]
-        file.write([ended], [note(7, ended)], 7, MANY, NOW)
-        found = read_life(path, ended.id)
-        assert found is not None
-        assert found[0].reason == "crashed"
-        assert found[0].detail == "it ? fell"
-        assert (found[0].usage, found[0].exit, found[0].warm) == (usage, ending, True)
-        assert found[1] == [note(7, ended)]
+        file.write([ended], [note(7, ended)])
+        found = ask(path, queries.find_session, ended.id)
+        assert found.reason == "crashed"
+        assert found.detail == "it ? fell"
+        assert (found.usage, found.exit, found.warm) == (usage, ending, True)
+        assert (found.created_at, found.ended_at) == (ended.created_at, ended.ended_at)
+        assert (found.labels, found.limits) == (ended.labels, ended.limits)
+        event = PastEvent(7, utc(NOW + 7), "session.closed", {"reason": "deleted"})
+        assert found.events == [event]
+        assert ask(path, queries.events_between, 6, 8) == [note(7, ended)]
         assert kept(path) == [1]
-        assert read_life(path, "0") is None
-        assert file.meta("last_event") == 7
+        assert ask(path, queries.find_session, "0") is None
+        assert meta(path)["last_event"] == file.last == 7
 
 
 def test_an_older_schema_is_brought_up_and_keeps_what_it_has(path: Path) -> None:
-    with JournalFile(path, MIGRATIONS) as file:
-        file.write([over(1)], [], 0, MANY, NOW)
+    with opened(path) as file:
+        file.write([over(1)])
     newer = (*MIGRATIONS, "ALTER TABLE sessions ADD COLUMN colour TEXT", "CREATE TABLE extra (a)")
-    with JournalFile(path, newer) as file:
-        assert file.version == len(MIGRATIONS) + 2
-        file.write([over(2)], [], 0, MANY, NOW)
+    with opened(path, migrations=newer) as file:
+        file.write([over(2)])
+    assert version(path) == len(MIGRATIONS) + 2
     assert kept(path) == [2, 1]
-    with contextlib.closing(sqlite3.connect(path)) as db:
+    with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT colour FROM sessions").fetchall() == [(None,), (None,)]
 
 
 def test_a_step_that_fails_leaves_the_version_before_it(path: Path) -> None:
-    with JournalFile(path) as file:
-        file.write([over(1)], [], 0, MANY, NOW)
-    broken = (*MIGRATIONS, "CREATE TABLE extra (a)", "CREATE TABLE other (a); SELECT nonsense")
-    with pytest.raises(sqlite3.OperationalError, match="nonsense"):
-        JournalFile(path, broken)
-    with JournalFile(path, broken[:-1]) as file:
-        assert file.version == len(MIGRATIONS) + 1
-    with contextlib.closing(sqlite3.connect(path)) as db:
+    with opened(path) as file:
+        file.write([over(1)])
+    broken = (*NEWER, "CREATE TABLE other (a); SELECT nonsense")
+    with (
+        opened(path, migrations=broken) as file,
+        pytest.raises(sqlite3.OperationalError, match="nonsense"),
+    ):
+        file.write()
+    assert version(path) == len(MIGRATIONS) + 1
+    with closing(sqlite3.connect(path)) as db:
         names = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
     assert "extra" in names
     assert "other" not in names
+    with opened(path, migrations=NEWER) as file:
+        file.write([over(2)])
+    assert kept(path) == [2, 1]
 
 
 def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
-    with JournalFile(path, (*MIGRATIONS, "CREATE TABLE extra (a)")) as file:
-        file.write([over(1)], [], 0, MANY, NOW)
-    with pytest.raises(ConfigError, match=r"newer chromepool.*Install that version"):
-        JournalFile(path)
+    with opened(path, migrations=NEWER) as file:
+        file.write([over(1)])
+    with (
+        opened(path) as file,
+        pytest.raises(ConfigError, match=r"newer chromepool.*Install that version"),
+    ):
+        file.write([over(2)])
     assert kept(path) == [1]
 
 
 def test_rows_are_kept_up_to_the_bound(path: Path) -> None:
-    bounds = Bounds(3, 30.0)
-    with JournalFile(path) as file:
+    with opened(path, 3) as file:
         for number in (1, 2, 3):
-            file.write([over(number)], [], 0, bounds, NOW)
+            file.write([over(number)])
         assert kept(path) == [3, 2, 1]
-        file.write([over(4)], [], 0, bounds, NOW)
+        file.write([over(4)])
         assert kept(path) == [4, 3, 2]
-        file.write([], [note(n) for n in range(1, 31)], 0, bounds, NOW)
+        file.write([], [note(n) for n in range(1, 31)])
         assert events(path) == [*range(1, 31)]
-        file.write([], [note(31)], 0, bounds, NOW)
+        file.write([], [note(31)])
         assert events(path) == [*range(2, 32)]
-        file.write([], [], 0, Bounds(1, 30.0), NOW)  # the operator wants fewer
+    with opened(path, 1) as file:  # the operator wants fewer
+        file.write()
         assert kept(path) == [4]
         assert events(path) == [*range(22, 32)]
 
 
 def test_a_session_that_runs_is_not_let_go_of(path: Path) -> None:
-    bounds = Bounds(2, 30.0)
-    with JournalFile(path) as file:
-        file.write([life(1), over(2), over(3), over(4)], [], 0, bounds, NOW)
+    clock = Clock()
+    with opened(path, 2, clock=clock) as file:
+        file.write([life(1), over(2), over(3), over(4)])
         assert kept(path) == [4, 1]
-        file.write([], [], 0, bounds, NOW + 100 * DAY)
+        clock.now = NOW + 100 * DAY
+        file.write()
         assert kept(path) == [1]
-        file.write([over(1)], [], 0, bounds, NOW)
+        clock.now = NOW
+        file.write([over(1)])
         assert kept(path, reason="deleted") == [1]
 
 
 def test_what_is_too_old_goes_to_the_second(path: Path) -> None:
-    with JournalFile(path) as file:
-        file.write([over(0), over(1)], [note(0), note(1)], 1, MANY, NOW + 30 * DAY)
+    clock = Clock()
+    clock.now = NOW + 30 * DAY
+    with opened(path, clock=clock) as file:
+        file.write([over(0), over(1)], [note(0), note(1)])
         assert (kept(path), events(path)) == ([1, 0], [0, 1])
-        file.write([], [], 1, MANY, NOW + 30 * DAY + 0.5)
+        clock.now = NOW + 30 * DAY + 0.5
+        file.write()
         assert (kept(path), events(path)) == ([1], [1])
-        file.write([], [], 1, MANY, NOW + 30 * DAY + 1.5)
+        clock.now = NOW + 30 * DAY + 1.5
+        file.write()
         assert (kept(path), events(path)) == ([], [])
 
 
 def test_questions(path: Path) -> None:
-    with JournalFile(path) as file:
-        file.write(
-            [over(1), over(2, "uid:2"), over(3, reason="crashed"), life(4)], [], 0, MANY, NOW
-        )
+    with opened(path) as file:
+        file.write([over(1), over(2, "uid:2"), over(3, reason="crashed"), life(4)])
     assert kept(path) == [4, 3, 2, 1]
     assert kept(path, owner="uid:2") == [2]
     assert kept(path, reason="crashed") == [3]
     assert kept(path, since=NOW + 2) == [4, 3, 2]
     assert kept(path, since=NOW + 2.001) == [4, 3]
     assert kept(path, owner="' OR 1=1 --") == []
-    first = read_lives(path, HistoryQuery(limit=2))
-    assert [int(found.id, 16) for _, found in first] == [4, 3]
-    assert kept(path, after=first[-1][0]) == [2, 1]
+    first = ask(path, queries.find_sessions, HistoryQuery(limit=2))
+    assert [int(found.id, 16) for found in first.sessions] == [4, 3]
+    last = ask(path, queries.find_sessions, HistoryQuery(limit=2, after=int(first.next)))
+    assert [int(found.id, 16) for found in last.sessions] == [2, 1]
+    assert last.next is None
 
 
 def test_what_a_killed_daemon_left_open_is_lost(path: Path) -> None:
-    with JournalFile(path) as file:
-        assert file.begin(NOW) == 1
-        file.write([life(1), over(2)], [], 0, MANY, NOW)
-    with JournalFile(path) as file:
-        assert file.begin(NOW + 60) == 2
-    (_, ended), (_, lost) = read_lives(path, HistoryQuery())
-    assert (ended.reason, ended.ended_at) == ("deleted", NOW + 2)
-    assert (lost.reason, lost.ended_at) == (LOST, NOW + 60)
+    with opened(path) as file:
+        file.write([life(1), over(2), life(3)])
+        assert meta(path)["starts"] == 1
+    later = Clock()
+    later.now = NOW + 60
+    with opened(path, clock=later) as file:
+        file.write(running=[life(3).id])
+        file.write()
+        assert meta(path)["starts"] == 2
+    running, ended, lost = ask(path, queries.find_sessions, HistoryQuery()).sessions
+    assert running.ended_at is None
+    assert (ended.reason, ended.ended_at) == ("deleted", utc(NOW + 2))
+    assert (lost.reason, lost.ended_at) == (LOST, utc(NOW + 60))
     assert "killed" in lost.detail
 
 
 def test_alerts_are_kept_until_others_are_said_to_be_raised(path: Path) -> None:
-    low, full = (
-        AlertRow("disk_low", "critical", NOW, "1 MB"),
-        AlertRow("sessions", "warning", 1, ""),
-    )
-    with JournalFile(path) as file:
-        file.write([], [], 0, MANY, NOW, standing=[low, full])
-        assert read_recollection(path, 0).standing == [full, low]
-    with JournalFile(path) as file:
-        file.write([], [], 0, MANY, NOW)  # nobody has looked yet
-        assert read_recollection(path, 0).standing == [full, low]
-        file.write([], [], 0, MANY, NOW, standing=[low])
-        assert read_recollection(path, 0).standing == [low]
-        file.write([], [], 0, MANY, NOW, standing=[])
-        assert read_recollection(path, 0).standing == []
+    low = Alert("disk_low", "critical", utc(NOW), "1 MB")
+    full = Alert("sessions", "warning", utc(1), "")
+
+    def standing() -> list[Alert]:
+        found: AlertState = ask(path, queries.alert_state, 0)
+        return found.alerts
+
+    with opened(path) as file:
+        file.write(alerts=[low, full])
+        assert standing() == [full, low]
+    with opened(path) as file:
+        file.write()  # nobody has looked yet
+        assert standing() == [full, low]
+        file.write(alerts=[low])
+        assert standing() == [low]
+        file.write(alerts=[])
+        assert standing() == []
 
 
 def test_endings_are_recalled_and_events_read_by_their_numbers(path: Path) -> None:
-    notes = [dataclasses.replace(note(n), name="session.closing") for n in (1, 2, 3)]
-    with JournalFile(path) as file:
-        file.write([], [*notes, note(4), note(9)], 9, MANY, NOW)
-    assert [n.number for n in read_recollection(path, NOW + 2).endings] == [2, 3]
-    assert [n.number for n in read_notes(path, 2, 9)] == [3, 4]
-    assert [n.number for n in read_notes(path, 0, 100)] == [1, 2, 3, 4, 9]
-    assert read_notes(path, 9, 100) == []
+    endings = [note(n, name="session.closing") for n in (1, 2, 3)]
+    with opened(path) as file:
+        file.write([], [*endings, note(4), note(9)])
+
+    def between(after: int, before: int) -> list[int]:
+        return [event.number for event in ask(path, queries.events_between, after, before)]
+
+    assert ask(path, queries.alert_state, NOW + 2).endings == endings[1:]
+    assert between(2, 9) == [3, 4]
+    assert between(0, 100) == [1, 2, 3, 4, 9]
+    assert between(9, 100) == []
 
 
 def test_a_page_of_events_is_bounded(path: Path) -> None:
-    with JournalFile(path) as file:
-        file.write([], [note(n) for n in range(1, 1002)], 1001, MANY, NOW)
-    assert [n.number for n in read_notes(path, 0, 5000)] == [*range(1, 1001)]
-    assert [n.number for n in read_notes(path, 1000, 5000)] == [1001]
+    with opened(path) as file:
+        file.write([], [note(n) for n in range(1, 1002)])
+    first = ask(path, queries.events_between, 0, 5000)
+    assert [event.number for event in first] == [*range(1, 1001)]
+    rest = ask(path, queries.events_between, 1000, 5000)
+    assert [event.number for event in rest] == [1001]
 
 
 def test_files_put_aside_do_not_gather(path: Path) -> None:
@@ -262,72 +337,80 @@ def test_files_put_aside_do_not_gather(path: Path) -> None:
     assert names[-1] == last.name == "journal.db.corrupt-20270115T080005.000000"
 
 
-# -- the thread --
+# -- the task --
 
 
-Begin = Callable[..., HistoryWriter]
+def using(path: Path, work: Callable[[HistoryWriter], Awaitable[None]]) -> None:
+    """Runs a test with a writer, which is started before and closed after."""
+
+    async def main() -> None:
+        writer = HistoryWriter(Database(path, 1000, 30.0, Clock()))
+        await writer.start()
+        try:
+            await work(writer)
+        finally:
+            await writer.close(10)
+
+    asyncio.run(main())
 
 
-@pytest.fixture
-def begin(path: Path) -> Iterator[Begin]:
-    """Makes a journal that is closed after the test."""
-    made: list[HistoryWriter] = []
-
-    def make(bounds: Bounds = MANY, **given: Any) -> HistoryWriter:
-        journal = HistoryWriter(path, lambda: bounds, **{"clock": lambda: NOW, **given})
-        made.append(journal)
-        journal.start()
-        return journal
-
-    yield make
-    for journal in made:
-        journal.close(10)
+async def until(condition: Callable[[], object], why: str) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, why
+        await asyncio.sleep(0.01)
 
 
-def settled(journal: HistoryWriter) -> Callable[[], bool]:
-    return lambda: not journal.state.waiting and not journal.state.error
+def settled(writer: HistoryWriter) -> Callable[[], bool]:
+    return lambda: not writer.waiting and not writer.error
 
 
-def ask(journal: HistoryWriter, **asked: Any) -> list[int]:
-    async def find() -> list[int]:
-        return [int(found.id, 16) for _, found in await journal.find(HistoryQuery(**asked))]
-
-    return asyncio.run(find())
+async def found_by(writer: HistoryWriter, **asked: Any) -> list[int]:
+    page = await writer.read(queries.find_sessions, HistoryQuery(**asked))
+    return [int(found.id, 16) for found in page.sessions]
 
 
-def test_it_is_written_and_closed(path: Path, begin: Begin) -> None:
-    journal = begin()
-    for number in range(500):
-        journal.keep(over(number))
-        journal.note(note(number))
-    assert journal.close(10)
+def test_it_is_written_and_closed(path: Path) -> None:
+    async def work(writer: HistoryWriter) -> None:
+        for number in range(500):
+            writer.put_session(over(number))
+            writer.add_event(note(number))
+
+    using(path, work)
     assert len(kept(path, limit=1000)) == len(events(path)) == 500
 
 
-def test_events_are_numbered_on(path: Path, begin: Begin) -> None:
-    starts: list[int] = []
-    journal = begin(on_open=starts.append)
-    wait_for(lambda: starts, "it is open")
-    journal.note(note(41))
-    assert journal.close(10)
-    assert begin(on_open=starts.append).close(10)
-    assert starts == [0, 41]
-    with JournalFile(path) as file:  # killed: it may have told of events that it did not write
-        assert file.meta("starts") == 2
-    killed = begin(on_open=starts.append)
-    killed.note(note(50))
-    wait_for(settled(killed), "it is written")
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        rows = dict(db.execute("SELECT name, value FROM meta"))
-    assert rows["last_event"] >= 50 + journals._MOST_NOTES
+def test_events_are_numbered_on(path: Path) -> None:
+    async def main() -> None:
+        first = HistoryWriter(Database(path, 1000, 30.0, Clock()))
+        assert await first.start() == 0
+        first.add_event(note(41))
+        await first.close(10)
+        assert first.waiting == 0
+        second = HistoryWriter(Database(path, 1000, 30.0, Clock()))
+        assert await second.start() == 41
+        await second.close(10)
+        assert meta(path)["starts"] == 2
+        # killed: it may have told of events that it did not write
+        killed = HistoryWriter(Database(path, 1000, 30.0, Clock()))
+        assert await killed.start() == 41
+        killed.add_event(note(50))
+        await until(settled(killed), "it is written")
+        assert meta(path)["last_event"] >= 50 + writers._MAX_EVENTS
+        await killed.close(10)
+
+    asyncio.run(main())
 
 
-def test_garbage_is_put_aside(path: Path, begin: Begin, caplog: pytest.LogCaptureFixture) -> None:
+def test_garbage_is_put_aside(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path.write_bytes(b"this is no database, but long enough to be looked at" * 100)
-    journal = begin()
-    journal.keep(over(1))
-    wait_for(lambda: [*path.parent.glob("*.corrupt-*")], "it is put aside")
-    wait_for(settled(journal), "a new one is begun")
+
+    async def work(writer: HistoryWriter) -> None:
+        writer.put_session(over(1))
+        await until(lambda: [*path.parent.glob("*.corrupt-*")], "it is put aside")
+        await until(settled(writer), "a new one is begun")
+
+    using(path, work)
     assert kept(path) == [1]
     aside = [file for file in path.parent.iterdir() if ".corrupt-" in file.name]
     assert len(aside) == 1
@@ -337,7 +420,7 @@ def test_garbage_is_put_aside(path: Path, begin: Begin, caplog: pytest.LogCaptur
 
 def break_pages(path: Path) -> None:
     """All but the head of the file, and nothing in a log that would mend it."""
-    with contextlib.closing(sqlite3.connect(path)) as db:
+    with closing(sqlite3.connect(path)) as db:
         assert db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
     with path.open("r+b") as file:
         size = file.seek(0, os.SEEK_END)
@@ -345,116 +428,226 @@ def break_pages(path: Path) -> None:
         file.write(b"\xa5" * (size - 4096))
 
 
-def test_one_that_breaks_while_it_is_used_is_put_aside(path: Path, begin: Begin) -> None:
-    journal = begin()
-    for number in range(200):
-        journal.keep(over(number))
-    wait_for(settled(journal), "it is written")
-    break_pages(path)
-    with pytest.raises(HistoryUnavailable, match="cannot be read"):
-        ask(journal)
-    wait_for(lambda: [*path.parent.glob("*.corrupt-*")], "it is put aside")
-    journal.keep(over(1000))
-    wait_for(lambda: path.exists() and settled(journal)(), "a new one is begun")
-    assert ask(journal) == [1000]
+def test_one_that_breaks_while_it_is_used_is_put_aside(path: Path) -> None:
+    async def work(writer: HistoryWriter) -> None:
+        for number in range(200):
+            writer.put_session(over(number))
+        await until(settled(writer), "it is written")
+        break_pages(path)
+        with pytest.raises(HistoryUnavailable, match="cannot be read"):
+            await found_by(writer)
+        await until(lambda: [*path.parent.glob("*.corrupt-*")], "it is put aside")
+        writer.put_session(over(1000))
+        await until(lambda: path.exists() and settled(writer)(), "a new one is begun")
+        assert await found_by(writer) == [1000]
+
+    using(path, work)
 
 
-def test_a_newer_schema_turns_it_off(
-    path: Path, begin: Begin, caplog: pytest.LogCaptureFixture
-) -> None:
-    with JournalFile(path, (*MIGRATIONS, "CREATE TABLE extra (a)")):
-        pass
-    journal = begin()
-    wait_for(lambda: journal.state.error, "it has said so")
-    journal.keep(over(1))
-    assert journal.state.waiting == 0
-    assert caplog.text.count("journal.off") == 1
-    with pytest.raises(HistoryUnavailable, match="newer chromepool"):
-        ask(journal)
+def test_a_newer_schema_turns_it_off(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with opened(path, migrations=NEWER) as file:
+        file.write()
+
+    async def work(writer: HistoryWriter) -> None:
+        await until(lambda: writer.error, "it has said so")
+        writer.put_session(over(1))
+        assert writer.waiting == 0
+        assert caplog.text.count("journal.off") == 1
+        with pytest.raises(HistoryUnavailable, match="newer chromepool"):
+            await found_by(writer)
+
+    using(path, work)
 
 
 def test_a_lock_holds_up_nobody(
-    path: Path,
-    begin: Begin,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chromepool.gateway.history.database.BUSY_S", 0.05)
-    journal = begin()
-    wait_for(path.exists, "it is there")
-    wait_for(settled(journal), "it is open")
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("BEGIN EXCLUSIVE")
-        began = time.monotonic()
-        for number in range(journals._MOST_LIVES + 3):
-            journal.keep(over(number))
-        for number in range(journals._MOST_NOTES + 4):
-            journal.note(note(number))
-        assert time.monotonic() - began < 5
-        wait_for(lambda: "locked" in journal.state.error, "the error is said")
-        wait_for(
-            lambda: journal.state.waiting == journals._MOST_LIVES + journals._MOST_NOTES,
-            "what there is room for waits",
-        )
-        assert journal.state.dropped == 7
-        db.execute("ROLLBACK")
-    wait_for(settled(journal), "it is written")
-    assert ask(journal, limit=1)[0] == journals._MOST_LIVES + 2
-    assert events(path)[-1] == journals._MOST_NOTES + 3
+    monkeypatch.setattr(databases, "BUSY_S", 0.05)
+
+    async def work(writer: HistoryWriter) -> None:
+        await until(settled(writer), "it is open")
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute("BEGIN EXCLUSIVE")
+            began = time.monotonic()
+            for number in range(writers._MAX_SESSIONS + 3):
+                writer.put_session(over(number))
+            for number in range(writers._MAX_EVENTS + 4):
+                writer.add_event(note(number))
+            assert time.monotonic() - began < 5
+            await until(lambda: "locked" in writer.error, "the error is said")
+            assert writer.waiting == writers._MAX_SESSIONS + writers._MAX_EVENTS
+            assert writer.dropped == 7
+            db.execute("ROLLBACK")
+        await until(settled(writer), "it is written")
+        assert await found_by(writer, limit=1) == [writers._MAX_SESSIONS + 2]
+
+    using(path, work)
+    assert events(path)[-1] == writers._MAX_EVENTS + 3
     assert caplog.text.count("journal.unwritable") == 1
     assert caplog.text.count("journal.writable") == 1
 
 
-def test_a_fault_in_one_batch_is_not_the_end(path: Path, begin: Begin) -> None:
-    journal = begin()
-    journal.keep(life(1, owner=None))  # type: ignore[arg-type]
-    wait_for(lambda: journal.state.dropped == 1, "it is given up")
-    journal.keep(life(2))
-    wait_for(settled(journal), "it is written")
-    assert ask(journal) == [2]
+def test_a_fault_in_one_batch_is_not_the_end(path: Path) -> None:
+    async def work(writer: HistoryWriter) -> None:
+        writer.put_session(life(1, owner=None))  # type: ignore[arg-type]
+        await until(lambda: writer.dropped == 1, "it is given up")
+        writer.put_session(life(2))
+        await until(settled(writer), "it is written")
+        assert await found_by(writer) == [2]
+
+    using(path, work)
+
+
+class HangingDisk(Database):
+    """A database that is written when the test says so."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, 1000, 30.0, Clock())
+        self.asked = threading.Event()
+        self.goes_on = threading.Event()
+
+    def write(self, *args: Any, **named: Any) -> None:
+        self.asked.set()
+        self.goes_on.wait(60)
+        super().write(*args, **named)
 
 
 def test_closing_does_not_wait_for_a_disk_that_hangs(
-    begin: Begin, monkeypatch: pytest.MonkeyPatch
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hangs = threading.Event()
-    bounds_asked = threading.Event()
+    monkeypatch.setattr(writers, "_OPEN_S", 0.05)
 
-    def bounds() -> Bounds:
-        bounds_asked.set()
-        hangs.wait(60)
-        return MANY
+    async def main() -> None:
+        disk = HangingDisk(path)
+        writer = HistoryWriter(disk)
+        try:
+            assert await writer.start() == 0
+            assert "journal.late" in caplog.text
+            writer.put_session(life(1))
+            assert disk.asked.is_set()
+            await writer.close(0.05)
+            assert writer.waiting == 1
+            assert "journal.unfinished" in caplog.text
+        finally:
+            disk.goes_on.set()
+            await writer.close(10)
+        assert writer.waiting == 0
 
-    journal = HistoryWriter(Path(tempfile.mkdtemp()) / "journal.db", bounds)
+    asyncio.run(main())
+    assert kept(path) == [1]
+
+
+def test_what_was_given_up_while_it_was_written_is_not_counted(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "_OPEN_S", 0.05)
+    monkeypatch.setattr(writers, "_MAX_EVENTS", 3)
+
+    async def main() -> None:
+        disk = HangingDisk(path)
+        disk.goes_on.set()
+        writer = HistoryWriter(disk)
+        await writer.start()
+        disk.goes_on.clear()
+        disk.asked.clear()
+        for number in (1, 2, 3):
+            writer.add_event(note(number))
+        await until(disk.asked.is_set, "they are being written")
+        for number in (4, 5):
+            writer.add_event(note(number))
+        assert (writer.waiting, writer.dropped) == (3, 2)
+        disk.goes_on.set()
+        await until(settled(writer), "they are written")
+        assert writer.dropped == 0
+        await writer.close(10)
+
+    asyncio.run(main())
+    assert events(path) == [1, 2, 3, 4, 5]
+
+
+def test_the_process_does_not_wait_for_a_disk_that_hangs(path: Path) -> None:
+    program = f"""
+import asyncio, pathlib, time
+from chromepool.gateway.history import database, writer
+database.Database.write = lambda *_: time.sleep(60)
+writer._OPEN_S = 0.05
+async def main():
+    journal = writer.HistoryWriter(database.Database(pathlib.Path({str(path)!r}), 1, 1.0))
+    await journal.start()
     try:
-        journal.start()
-        journal.keep(life(1))
-        assert bounds_asked.wait(60)
-        assert not journal.close(0.05)
-    finally:
-        hangs.set()
-        assert journal.close(10)
-        shutil.rmtree(journal._path.parent)
+        async with asyncio.timeout(0.05):
+            await journal.read(lambda db: time.sleep(60))
+    except TimeoutError:
+        pass
+    await journal.close(0.05)
+path = pathlib.Path({str(path)!r})
+path.touch()
+asyncio.run(main())
+"""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=50)
+    assert time.monotonic() - began < 40
+
+
+def test_the_event_loop_goes_on_while_the_disk_is_slow(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(*_: object) -> dict[str, Any]:
+        time.sleep(0.5)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async def work(writer: HistoryWriter) -> None:
+        monkeypatch.setattr(Database, "write", slowly)
+        monkeypatch.setattr(queries, "connect", slowly)
+        longest = 0.0
+        reading = asyncio.gather(*(found_by(writer) for _ in range(3)), return_exceptions=True)
+        while not (writer.error and reading.done()):
+            began = time.monotonic()
+            writer.add_event(note(1))
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.monotonic() - began)
+        assert longest < 0.4
+        monkeypatch.undo()
+        await until(settled(writer), "it is written")
+
+    using(path, work)
+
+
+def test_only_so_many_ask_at_once(path: Path) -> None:
+    answers = threading.Event()
+
+    async def work(writer: HistoryWriter) -> None:
+        waiting = [
+            asyncio.create_task(writer.read(lambda _: answers.wait(60)))
+            for _ in range(writers._MAX_QUERIES)
+        ]
+        await until(lambda: not writer._queries._value, "they ask")
+        for task in waiting[:3]:  # their threads go on, and count
+            task.cancel()
+        with pytest.raises(HistoryUnavailable, match="busy"):
+            await found_by(writer)
+        answers.set()
+        assert await asyncio.gather(*waiting[3:]) == [True] * len(waiting[3:])
+        await until(lambda: writer._queries._value == len(waiting), "they have answers")
+        assert await found_by(writer) == []
+
+    using(path, work)
 
 
 def test_a_gateway_does_not_wait_for_what_a_disk_that_hangs_would_tell(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     hangs = threading.Event()
-    monkeypatch.setattr(journals, "read_recollection", lambda *_: hangs.wait(60))
-    monkeypatch.setattr("chromepool.gateway.history.recorder._RECALL_S", 0.05)
-    (tmp_path / "journal").mkdir()
+    monkeypatch.setattr(writers, "alert_state", lambda *_: hangs.wait(60))
+    monkeypatch.setattr(writers, "_RECALL_S", 0.05)
 
-    async def main() -> None:
-        chronicle = HistoryRecorder(Pool(monkeypatch, state_dir=str(tmp_path)).manager)
-        await chronicle.start()
+    async def work(writer: HistoryWriter) -> None:
         try:
-            assert await chronicle.recall(300) == AlertState([], [])
+            assert await writer.alert_state(NOW) == AlertState([], [])
         finally:
             hangs.set()
-            await chronicle.close(10)
 
-    asyncio.run(main())
+    using(path, work)
     assert "journal.not_recalled" in caplog.text
 
 
@@ -742,8 +935,8 @@ def test_a_newer_journal_is_left_alone(misbehaving: Misbehaving) -> None:
     daemon = misbehaving()
     folder = journal_file(daemon).parent
     folder.mkdir(parents=True)
-    with JournalFile(folder / "journal.db", (*MIGRATIONS, "CREATE TABLE extra (a)")) as file:
-        file.write([over(1)], [], 0, MANY, NOW)
+    with opened(folder / "journal.db", migrations=NEWER) as file:
+        file.write([over(1)])
     with daemon:
         assert daemon.delete(daemon.new()["id"]) == 204
         wait_for(lambda: "newer chromepool" in status(daemon)["error"], "it is said")

@@ -148,7 +148,7 @@ def test_bodies_up_to_their_bound_and_one_byte_more(tmp_path: Path, site: Site) 
             return [(r["body_bytes"], r["body_error"]) for r in _responses(daemon, session)]
 
         wait_for(lambda: len(found()) == 2 and all(any(each) for each in found()), "both are told")
-        assert found() == [(1000, ""), (None, "over 1000 bytes")]
+        assert found() == [(1000, ""), (None, "the body has over 1000 bytes")]
 
 
 def test_the_oldest_go_first_when_their_bodies_take_too_much(tmp_path: Path, site: Site) -> None:

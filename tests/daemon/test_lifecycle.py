@@ -174,7 +174,7 @@ def test_a_session_outlives_its_client_and_is_found_as_it_was(
 def test_usage_tells_of_messages_bytes_and_descriptors(
     shared_daemon: Daemon, session: dict[str, Any]
 ) -> None:
-    before = session["usage"]
+    before = shared_daemon.show(session["id"])["usage"]
     assert before["files"] > 20
     assert before["cdp_messages_in"] == 0
 

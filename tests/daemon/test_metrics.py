@@ -19,32 +19,42 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from chromepool import errors, wire
-from chromepool.gateway.browser.browser import Traffic
+from chromepool.gateway.browser.browser import Crash, Traffic
+from chromepool.gateway.bus import EventBus
 from chromepool.gateway.histogram import Histogram
-from chromepool.gateway.http import openapi, problems
+from chromepool.gateway.http import problems
+from chromepool.gateway.monitor.health import HealthChecker
 from chromepool.gateway.monitor.lag import Lag
-from chromepool.gateway.monitor.metric_table import BY_NAME, FAMILIES, LABEL_TEXTS, LABELS, REFUSALS
+from chromepool.gateway.monitor.metric_table import (
+    BY_NAME,
+    FAMILIES,
+    LABEL_TEXTS,
+    LABELS,
+    REFUSALS,
+    MetricsPage,
+)
 from chromepool.gateway.monitor.metrics import Metrics
-from chromepool.gateway.monitor.sheet import MetricsPage
 from chromepool.gateway.monitor.slots import Slots
+from chromepool.gateway.sessions.events import SessionGone, SessionReady, TabCrashed
 from chromepool.gateway.sessions.session import Session
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason, State, Usage
-from chromepool.supervisor.linux.cgroup.tree import read_stall_s
+from chromepool.psi import read_stall_s
+from chromepool.schema import routes
 from chromepool.supervisor.linux.cgroup.v2 import V2Leaf
 from testing import ROOT
 from testing.cdp import connect, run
+from testing.clock import settle
 from testing.daemon import Daemon, Misbehaving, wait_for
+from testing.fakes import HOST, LIMITS, FakeBrowser, FakeSupervisor
+from testing.fakes import FakePool as Pool
 from tests.daemon.test_handover import kill_gateway, reload
-from tests.unit.gateway.capacity.test_admission import settle
-from tests.unit.gateway.sessions.test_creation import LIMITS, FakeBrowser, FakeLink, Pool
 
 GENERATOR = runpy.run_path(str(ROOT / "docs/generate_metrics.py"))
 RULES: dict[str, Any] = yaml.safe_load((ROOT / "docs/monitoring/alerts.yaml").read_text())
 DASHBOARD: dict[str, Any] = json.loads(
     (ROOT / "docs/monitoring/chromepool-dashboard.json").read_text()
 )
-POST_SESSIONS = ("post", "/v1/sessions")
 TOKEN = "0123456789abcdef0123456789abcdef"
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -85,13 +95,13 @@ def test_durations_are_cumulative_and_a_bound_is_within_itself() -> None:
 def test_the_lowest_free_slot_is_taken_and_none_beyond_the_bound() -> None:
     slots = Slots()
     for key in (11, 12, 13, 12):
-        slots.seat(key, 2)
+        slots.assign(key, 2)
     assert [(label, slot.key) for label, slot in slots] == [("0", 11), ("1", 12)]
-    assert slots.of(13) is None
-    slots.leave(11, Usage())
-    slots.leave(13, Usage())
-    slots.leave(11, Usage())
-    slots.seat(13, 2)
+    assert slots.get(13) is None
+    slots.release(11, Usage())
+    slots.release(13, Usage())
+    slots.release(11, Usage())
+    slots.assign(13, 2)
     assert [(label, slot.key) for label, slot in slots] == [("0", 13), ("1", 12)]
 
 
@@ -99,15 +109,15 @@ def test_a_slot_counts_on_from_one_session_to_the_next() -> None:
     slots = Slots()
     told = []
     for key in (1, 2):
-        slots.seat(key, 1)
-        slot = slots.of(key)
+        slots.assign(key, 1)
+        slot = slots.get(key)
         assert slot is not None
         for cpu_s in (1.0, 3.0, 2.0):  # less than before: a process of it has ended
             slot.note(Usage(cpu_s=cpu_s))
             told.append(slot.counted("cpu_s"))
-        slots.leave(key, Usage(cpu_s=3.5))
+        slots.release(key, Usage(cpu_s=3.5))
         told.append(slot.counted("cpu_s"))
-        slots.leave(key, Usage(cpu_s=3.5))
+        slots.release(key, Usage(cpu_s=3.5))
     assert told == [1.0, 3.0, 3.0, 3.5, 4.5, 6.5, 6.5, 7.0]
     assert slot is not None
     assert slot.counted("io_stall_s") is None
@@ -137,11 +147,11 @@ def test_pressure_of_a_session_is_its_groups(tmp_path: Path) -> None:
 # -- the collector, with a pool that it can see and no Chrome --
 
 
-class Link(FakeLink):
+class Link(FakeSupervisor):
     """A supervisor that tells what it was given to tell."""
 
-    def __init__(self, manager: Any) -> None:
-        super().__init__(manager)
+    def __init__(self, bus: EventBus) -> None:
+        super().__init__(bus)
         self.usages: dict[int, Usage] = {}
         self.inspected = 0
         self.hangs = False
@@ -157,18 +167,29 @@ class Scraped:
     """A pool and its metrics."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
-        self.pool = Pool(monkeypatch, **settings)
-        self.link = Link(self.pool.manager)
-        self.pool.manager.link = cast(Any, self.link)
-        manager = self.pool.manager
-        self.metrics = Metrics(manager, self.pool.creator)
+        self.pool = Pool(monkeypatch, supervisor=Link, **settings)
+        self.link: Link = self.pool.supervisor
+        health = HealthChecker(
+            self.pool.runtime, lambda: self.pool.registry.chromes, self.pool.termination
+        )
+        welcome = wire.Welcome({}, HOST, {}, restarts=3, deaths=2)
+        self.more: list[Callable[[MetricsPage], None]] = []
+        self.metrics = Metrics(self.pool.parts, health, welcome, [self._write_more])
+        bus = self.pool.runtime.bus
+        bus.subscribe(SessionReady, self.metrics.on_ready)
+        bus.subscribe(SessionGone, self.metrics.on_gone)
+        bus.subscribe(TabCrashed, self.metrics.on_tab_crashed)
+
+    def _write_more(self, page: MetricsPage) -> None:
+        for write in self.more:
+            write(page)
 
     async def create(self, **spec: Any) -> Session:
-        return await self.pool.creator.create(SessionSpec("uid:1", LIMITS, **spec))
+        return await self.pool.creation.create(SessionSpec("uid:1", LIMITS, **spec))
 
     def end(self, session: Session, **usage: Any) -> None:
         session.begin_end(Reason.DELETED, "it was deleted")
-        self.pool.manager.gone(session.key, Usage(**usage))
+        self.pool.runtime.bus.publish(wire.Gone(session.key, Usage(**usage)))
 
     async def page(self) -> Samples:
         self.pool.clock.now += 1  # the supervisor is not asked again within a second
@@ -186,7 +207,7 @@ def scraped(
 
 def test_sessions_by_state_reason_and_start(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(it: Scraped) -> None:
-        it.pool.creator.warm.refill(0)
+        it.pool.warm_pool.refill(0)
         await settle()
         page = await it.page()
         assert at(page, "sessions", state="frozen") == 1
@@ -232,9 +253,9 @@ def test_every_refusal_of_the_document_is_counted_from_0_on(
 ) -> None:
     async def test(it: Scraped) -> None:
         page = await it.page()
-        (create,) = [o for o in openapi.OPERATIONS if (o.method, o.path) == POST_SESSIONS]
-        assert errors.Draining in create.refusals
-        for kind in create.refusals:
+        refusals = routes.CREATE_SESSION.refusals
+        assert errors.Draining in refusals
+        for kind in refusals:
             assert at(page, "creations_refused_total", code=kind.code) == 0
 
     scraped(monkeypatch, test)
@@ -244,7 +265,7 @@ def test_the_queue_and_its_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(it: Scraped) -> None:
         first = await it.create()
         spec = SessionSpec("uid:1", LIMITS)
-        second = asyncio.create_task(it.pool.creator.create(spec, 30))
+        second = asyncio.create_task(it.pool.creation.create(spec, 30))
         await settle()
         page = await it.page()
         assert at(page, "queue_length") == 1
@@ -268,7 +289,7 @@ def test_traffic_is_not_lost_with_its_session(monkeypatch: pytest.MonkeyPatch) -
         told = []
         for _ in range(3):
             session = await it.create()
-            browser = cast(FakeBrowser, session.browser)
+            browser = cast(FakeBrowser, cast(object, session.browser))
             browser.traffic = Traffic(1, 20, 300, 4000)
             told.append(await it.page())
             it.end(session)
@@ -346,7 +367,7 @@ def test_every_sample_has_the_declared_labels_and_values(monkeypatch: pytest.Mon
 
 def test_other_parts_add_samples_but_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(it: Scraped) -> None:
-        it.metrics.sources.append(lambda sheet: sheet.put("queue_max", None))
+        it.more.append(lambda page: page.put("queue_max", None))
         await it.page()
         with pytest.raises(KeyError):
             MetricsPage().put("nonsense", 1)
@@ -359,10 +380,9 @@ def test_other_parts_add_samples_but_no_names(monkeypatch: pytest.MonkeyPatch) -
 def test_a_tab_that_crashed_and_a_gateway_before(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(it: Scraped) -> None:
         session = await it.create()
-        fields = {"reason": Reason.OUT_OF_MEMORY, "status": "oom"}
-        it.pool.manager.events.emit("session.tab_crashed", session.id, "uid:1", **fields)
+        crash = Crash("target", "oom", Reason.OUT_OF_MEMORY)
+        it.pool.runtime.bus.publish(TabCrashed(session, crash))
         it.metrics.count_problem("unauthorized")
-        it.pool.manager.restarts, it.pool.manager.deaths = 3, 2
         page = await it.page()
         assert at(page, "tab_crashes_total", reason="out_of_memory") == 1
         assert at(page, "problems_total", code="unauthorized") == 1
@@ -387,7 +407,7 @@ def test_lag_is_measured() -> None:
 
 def assert_bounded(page: bytes, places: int) -> None:
     """Label sets are those declared: none grows with what sessions or callers do."""
-    codes = {kind.code for kind in problems.STATUSES} | set(problems._HTTP_CODES.values())
+    codes = {kind.code for kind in problems.STATUSES} | set(problems.HTTP_CODES.values())
     allowed: dict[str, set[str]] = {name: set(values) for name, values in LABELS.items()}
     allowed |= {"slot": {str(n) for n in range(places)}, "code": codes | {"internal", "http_error"}}
     for name, labels in read(page):

@@ -237,6 +237,6 @@ def test_a_tokens_file_that_everybody_can_read_is_refused_at_start(
 ) -> None:
     tokens = _write_tokens(folder / "tokens")
     tokens.chmod(0o644)
-    with pytest.raises(AssertionError, match="can be read or written by everybody") as refused:
+    with pytest.raises(AssertionError, match="can be read or written by every user") as refused:
         Daemon(folder, tokens_file=tokens).start()
     assert TOKENS["alice"] not in str(refused.value)

@@ -239,7 +239,7 @@ def test_without_a_client_it_waits_for_one_answer() -> None:
         assert said.gone == []
         await said.turn()
         assert said.gone == ["own"]
-        said.popups.let_go()
+        said.popups.close()
 
     run(scenario())
 

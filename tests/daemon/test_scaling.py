@@ -41,9 +41,10 @@ from chromepool.gateway.sessions.session import POOL
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason
 from testing import ROOT
+from testing.clock import run, settle
 from testing.daemon import Misbehaving, wait_for
-from tests.unit.gateway.capacity.test_admission import run, settle
-from tests.unit.gateway.sessions.test_creation import LIMITS, FakeBrowser, Pool
+from testing.fakes import LIMITS, fake_browser
+from testing.fakes import FakePool as Pool
 
 MIB = 1 << 20
 LOADS = ROOT / "tests/loads"
@@ -293,7 +294,7 @@ def test_the_slower_a_start_the_more_are_wanted() -> None:
 
 # -- in the pool --
 
-ON = {"dynamic_limits": True, "max_sessions": 4}
+ON: dict[str, Any] = {"dynamic_limits": True, "max_sessions": 4}
 FULL = Load(sessions=1, left_bytes=0)
 ROOMY = Load(sessions=0, left_bytes=1 << 40)
 
@@ -319,15 +320,15 @@ def test_settings_that_change_move_its_bounds_at_once() -> None:
 def test_whoever_is_refused_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         pool = Pool(monkeypatch, **ON)
-        session = await pool.creator.create(SessionSpec("a", LIMITS))
-        pool.creator.scaling.observe(FULL, pool.manager.settings, 0)
+        session = await pool.creation.create(SessionSpec("a", LIMITS))
+        pool.admission.autoscale.observe(FULL, pool.runtime.settings, 0)
         with pytest.raises(PoolFull) as refused:
-            await pool.creator.create(SessionSpec("b", LIMITS))
+            await pool.creation.create(SessionSpec("b", LIMITS))
         said = "1 of 4 sessions are admitted now, since 0 MiB of memory are left."
         assert refused.value.detail == said
-        session.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
-        await pool.manager.end(session, Reason.DELETED, "")
-        await pool.creator.create(SessionSpec("b", LIMITS))
+        session.browser = fake_browser("Browser.close")
+        await pool.termination.end(session, Reason.DELETED, "")
+        await pool.creation.create(SessionSpec("b", LIMITS))
 
     run(main())
 
@@ -336,13 +337,13 @@ def test_sessions_that_run_are_not_ended_by_a_lower_limit(monkeypatch: pytest.Mo
     async def main() -> None:
         pool = Pool(monkeypatch, **ON)
         for _ in range(3):
-            await pool.creator.create(SessionSpec("a", LIMITS))
-        pool.creator.scaling.observe(FULL, pool.manager.settings, 0)
-        pool.sweeper.sweep()
+            await pool.creation.create(SessionSpec("a", LIMITS))
+        pool.admission.autoscale.observe(FULL, pool.runtime.settings, 0)
+        pool.deadlines.sweep()
         await settle()
-        assert pool.creator.occupied == 3
+        assert pool.admission.occupied == 3
         with pytest.raises(PoolFull, match="1 of 4 sessions are admitted"):
-            pool.creator.check_room()
+            pool.admission.check_slot()
 
     run(main())
 
@@ -357,7 +358,13 @@ class Watched(Pool):
         monkeypatch.setattr(memory, "leaves", lambda group: ())
         monkeypatch.setattr(pressure, "memory", lambda group: self.pressed)
         monkeypatch.setattr(pressure, "cpu", lambda: 0.0)
-        self.watch = AlertLoop(self.manager, self.creator, lambda body: None)
+        self.watch = AlertLoop(
+            self.runtime,
+            self.admission,
+            canary_failure=lambda: "",
+            send=lambda body: None,
+            remember=lambda rows: None,
+        )
 
     async def look(self, seconds: float = EVERY_S) -> None:
         """Time passes, with a look every two seconds, and what came of it."""
@@ -365,27 +372,27 @@ class Watched(Pool):
             self.clock.now += EVERY_S
             await asyncio.sleep(EVERY_S)
             self.watch.step()
-            if self.sweeper._changed.is_set():
-                self.sweeper._changed.clear()
-                self.sweeper.sweep()
+            if self.deadlines._due.is_set():
+                self.deadlines._due.clear()
+                self.deadlines.sweep()
             await settle()
 
 
 def test_who_waits_gets_in_once_the_limit_rises(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         pool = Watched(monkeypatch, warm_sessions=0, **ON)
-        await pool.creator.create(SessionSpec("a", LIMITS))
+        await pool.creation.create(SessionSpec("a", LIMITS))
         pool.pressed = 0.5
         await pool.look()
-        assert pool.creator.places == 1
-        waiting = asyncio.create_task(pool.creator.create(SessionSpec("b", LIMITS), 60))
+        assert pool.admission.slots == 1
+        waiting = asyncio.create_task(pool.creation.create(SessionSpec("b", LIMITS), 60))
         await settle()
         pool.pressed = 0.0
         await pool.look(RISE_S - EVERY_S)
         assert not waiting.done()
         await pool.look(2 * EVERY_S)
         await waiting
-        assert pool.creator.places == 2
+        assert pool.admission.slots == 2
 
     run(main())
 
@@ -397,16 +404,16 @@ def test_a_burst_leaves_more_in_reserve_and_pressure_takes_them_back(
         given: dict[str, Any] = {"dynamic_limits": True, "max_sessions": 20, "warm_most": 3}
         pool = Watched(monkeypatch, warm_sessions=1, **given)
         await pool.look()
-        assert pool.creator.warm.wanted() == 1
-        sessions = [await pool.creator.create(SessionSpec("a", LIMITS)) for _ in range(6)]
+        assert pool.admission.warm_wanted == 1
+        sessions = [await pool.creation.create(SessionSpec("a", LIMITS)) for _ in range(6)]
         await pool.look()
-        assert pool.creator.warm.waiting == pool.creator.warm.wanted() == 3
-        for session in pool.manager.chromes:
-            session.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
+        assert pool.admission.warm_waiting == pool.admission.warm_wanted == 3
+        for session in pool.registry.chromes:
+            session.browser = fake_browser("Browser.close")
         pool.pressed = 0.5
         await pool.look()
-        assert pool.creator.warm.waiting == 0
-        assert [s.owner for s in pool.manager.chromes] == ["a"] * len(sessions)
+        assert pool.admission.warm_waiting == 0
+        assert [s.owner for s in pool.registry.chromes] == ["a"] * len(sessions)
 
     run(main())
 
@@ -416,13 +423,13 @@ def test_the_reserve_empties_when_nobody_comes(monkeypatch: pytest.MonkeyPatch) 
         given: dict[str, Any] = {"dynamic_limits": True, "max_sessions": 20, "warm_most": 3}
         pool = Watched(monkeypatch, warm_sessions=1, **given)
         for _ in range(6):
-            await pool.creator.create(SessionSpec("a", LIMITS))
+            await pool.creation.create(SessionSpec("a", LIMITS))
         await pool.look()
-        for session in pool.manager.chromes:
-            session.browser = FakeBrowser("Browser.close")  # type: ignore[assignment]
+        for session in pool.registry.chromes:
+            session.browser = fake_browser("Browser.close")
         await pool.look(602)
-        waiting = [s for s in pool.manager.chromes if s.owner == POOL]
-        assert len(waiting) == pool.creator.warm.waiting == 1
+        waiting = [s for s in pool.registry.chromes if s.owner == POOL]
+        assert len(waiting) == pool.admission.warm_waiting == 1
 
     run(main())
 

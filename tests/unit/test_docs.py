@@ -14,16 +14,13 @@ from aiohttp import web
 
 from chromepool import config, wire
 from chromepool.gateway.http import problems
-from chromepool.gateway.http.control import Control
-from chromepool.gateway.http.devtools import DevTools
 from chromepool.gateway.http.identity import by_credentials
-from chromepool.gateway.sessions.creation import Creator
-from chromepool.gateway.sessions.manager import Manager
-from chromepool.model import Host
+from chromepool.gateway.http.routes import control_app, devtools_app
 from testing import ROOT
+from testing.fakes import FakePool, fake_services
 from tests.unit.test_architecture import FLOORS
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 API = (ROOT / "docs/reference/api.md").read_text()
 GENERATOR = runpy.run_path(str(ROOT / "docs/generate_settings.py"))
 GENERATED: dict[str, Any] = runpy.run_path(str(ROOT / "docs/generate.py"))
@@ -45,8 +42,9 @@ def test_a_generated_page_is_what_the_code_says(name: str) -> None:
     assert (ROOT / f"docs/reference/{name}.md").read_text() == page(name), "run: make docs"
 
 
-def test_readme_tells_the_real_defaults() -> None:
-    rows = re.findall(r"^\| .+ \| `(\w+)` \| (.+) \|$", (ROOT / "README.md").read_text(), re.M)
+def test_the_table_of_limits_tells_the_real_defaults() -> None:
+    page = (ROOT / "docs/reference/limits.md").read_text()
+    rows = re.findall(r"^\| .+ \| `(\w+)` \| (.+) \|$", page, re.M)
     assert rows
     for name, told in rows:
         field = config.FIELDS[name]
@@ -64,24 +62,22 @@ def test_relative_links_resolve(page: Path) -> None:
         assert not anchor or anchor in _anchors(target), link
 
 
-def _apps() -> list[web.Application]:
-    host = Host(False, "none", (), private_mounts=False, sandbox=True, chrome="/chrome")
-    manager = Manager(config.Settings(), host)
-    creator = Creator(manager)
-    control = Control(manager, creator, by_credentials(manager), "127.0.0.1:9222")
-    return [control.app(), DevTools(manager, creator).app()]
+def _apps(monkeypatch: pytest.MonkeyPatch) -> list[web.Application]:
+    pool = FakePool(monkeypatch)
+    services = fake_services(pool)
+    control = control_app(services, by_credentials(pool.runtime), "127.0.0.1:9222")
+    return [control, devtools_app(services)]
 
 
-def test_every_route_is_described() -> None:
+def test_every_route_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     described = set(re.findall(r"^### `([A-Z]+ \S+)`$", API, re.MULTILINE))
     served = set()
-    for app in _apps():
+    for app in _apps(monkeypatch):
         for route in app.router.routes():
             assert route.resource is not None
             path = re.sub(r"\{(slash|list)\}$", "", route.resource.canonical)
-            method = {"*": "PUT"}.get(route.method, route.method)  # /json/new takes no other
-            if method != "HEAD":
-                served.add(f"{method} {path}")
+            if route.method != "HEAD":
+                served.add(f"{route.method} {path}")
     assert described == served
 
 
@@ -89,7 +85,7 @@ def test_every_problem_code_is_described() -> None:
     rows = re.findall(r"^\| (\d{3}) \| `(\w+)` \|", API, re.MULTILINE)
     described = {(int(status), code) for status, code in rows}
     expected = {(status, kind.code) for kind, status in problems.STATUSES.items()}
-    expected |= set((status, code) for status, code in problems._HTTP_CODES.items())
+    expected |= set((status, code) for status, code in problems.HTTP_CODES.items())
     expected.add((500, "internal"))
     assert described == expected
 
@@ -100,6 +96,14 @@ def test_every_message_of_the_wire_and_every_floor_is_described() -> None:
     told = set(re.findall(r"`(?:\w+/)*(\w+)(?:/|\.py)?`", first_cells))
     assert {kind.__name__ for kind in typing.get_args(wire.Message)} <= told
     assert {part.rpartition(".")[2] for parts in FLOORS for part in parts} <= told
+
+
+def test_every_folder_of_the_package_is_in_the_tree_of_contributing() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    listed = re.findall(r"^\| `(chromepool/(?:\w+/)+)` \|", page, re.MULTILINE)
+    folders = {path.parent for path in (ROOT / "chromepool").rglob("*.py")} - {ROOT / "chromepool"}
+    folders.add(ROOT / "chromepool/units")
+    assert sorted(listed) == sorted(f"{path.relative_to(ROOT)}/" for path in folders)
 
 
 def test_tests_that_are_pointed_at_exist() -> None:

@@ -74,7 +74,7 @@ def test_names(name: str) -> None:
 )
 def test_what_is_no_name(name: str) -> None:
     error = refused(f"{name} {ONE}")
-    assert "/etc/tokens:1: a line is a name" in error.detail
+    assert "/etc/tokens:1: the line is not a name" in error.detail
     assert ONE not in str(error)
 
 
@@ -123,14 +123,14 @@ def test_the_error_names_the_line_and_no_token(line: str, before: int) -> None:
 
 def test_a_name_is_there_once() -> None:
     error = refused(f"ci {ONE}\n#\nci {TWO}\n")
-    assert error.detail.startswith("/etc/tokens:3: this name, or this token")
+    assert error.detail.startswith("/etc/tokens:3: the name or the token")
     assert ONE not in str(error)
     assert TWO not in str(error)
 
 
 def test_a_token_belongs_to_one_name() -> None:
     error = refused(f"ci {ONE}\ndev {ONE}\n")
-    assert error.detail.startswith("/etc/tokens:2: this name, or this token")
+    assert error.detail.startswith("/etc/tokens:2: the name or the token")
     assert ONE not in str(error)
 
 
@@ -175,7 +175,7 @@ def test_a_file_of_its_readers_is_read(tmp_path: Path, mode: int) -> None:
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o666, 0o777])
 def test_a_file_that_everybody_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     path = _file(tmp_path, f"ci {ONE}\n".encode(), mode)
-    with pytest.raises(ConfigError, match="read or written by everybody") as caught:
+    with pytest.raises(ConfigError, match="read or written by every user") as caught:
         tokens.load(path)
     assert caught.value.remedy == f"chmod o= {path}"
     assert ONE not in str(caught.value)
@@ -199,7 +199,7 @@ def test_a_folder_is_an_error(tmp_path: Path) -> None:
 
 
 def test_what_is_not_text_is_an_error_that_keeps_the_tokens(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="it is not text") as caught:
+    with pytest.raises(ConfigError, match="the file is not text") as caught:
         tokens.load(_file(tmp_path, f"ci {ONE}\n".encode() + b"\xff\xfe\n"))
     assert ONE not in str(caught.value)
 
@@ -291,7 +291,7 @@ def test_a_file_that_everybody_can_write_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
     path.write_text(f"ci {GOOD}\n")
     path.chmod(0o602)
-    with pytest.raises(ConfigError, match="written by everybody"):
+    with pytest.raises(ConfigError, match="written by every user"):
         tokens.load(str(path))
 
 

@@ -23,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chromepool import wire
+from chromepool.channel import Channel
 from chromepool.config import Settings
 from chromepool.errors import StartFailed, WireError
 from chromepool.gateway.handover import snapshot as record
@@ -30,7 +31,6 @@ from chromepool.gateway.spec import SessionSpec
 from chromepool.model import ChromeOptions, Exit, File, Host, Limits, Usage
 from chromepool.supervisor.chrome import downloads
 from chromepool.supervisor.chrome.launcher import check_limits
-from chromepool.supervisor.gateway.channel import Channel
 
 Pair = tuple[socket.socket, socket.socket]
 KINDS: tuple[type[Any], ...] = typing.get_args(wire.Message)
@@ -74,7 +74,7 @@ ANY_MESSAGE = st.one_of([_messages(kind) for kind in KINDS])
 LIMITS = Limits(1, 2, 3, 4.0, 5, 6)
 HOST = Host(True, "v1", ("memory",), True, True, "/chrome", ("a", "b"))
 ONE_OF_EACH: list[wire.Message] = [
-    wire.Welcome(dataclasses.asdict(Settings()), HOST, {"ci": "0" * 64}),
+    wire.Welcome(Settings().values(), HOST, {"ci": "0" * 64}),
     wire.Welcome({}, HOST, {}, drain=wire.Drain(deadline=1.5, leave=True), adopting=2),
     wire.Adopt(1, 2, "/p"),
     wire.Remember(1),
@@ -124,7 +124,7 @@ def test_any_message_comes_out_as_it_went_in(message: wire.Message) -> None:
 def test_settings_survive_the_welcome() -> None:
     welcome = wire.decode(wire.encode(ONE_OF_EACH[0]))
     assert isinstance(welcome, wire.Welcome)
-    assert Settings(**welcome.settings) == Settings()
+    assert Settings.from_values(welcome.settings) == Settings()
 
 
 # -- what is no message --
@@ -452,7 +452,7 @@ def test_the_supervisors_end_queues_in_order_and_closes_what_it_sent(pair: Pair)
     left, right = pair
     end = Channel(left)
     total, fds = 0, []
-    while not end.lagging or total < 3000:
+    while not end.unsent or total < 3000:
         fd = os.open(os.devnull, os.O_RDONLY) if total % 500 == 0 else -1
         fds += [fd] if fd >= 0 else []
         end.send(wire.Inspect(total), (fd,) if fd >= 0 else ())
@@ -465,13 +465,13 @@ def test_the_supervisors_end_queues_in_order_and_closes_what_it_sent(pair: Pair)
         for fd in received[1]:
             os.close(fd)
         end.flush()
-    assert not end.lagging
+    assert not end.unsent
     assert not any(_is_open(fd) for fd in fds)
 
 
 def _fill(end: Channel) -> int:
     """Sends until it is refused; a descriptor that waits in the queue."""
-    while not end.lagging:
+    while not end.unsent:
         end.send(wire.Ready())
     fd = os.open(os.devnull, os.O_RDONLY)
     end.send(wire.Ready(), (fd,))
@@ -487,7 +487,7 @@ def test_the_supervisors_end_has_a_bound_and_closes_what_waits(pair: Pair) -> No
     fd = _fill(end)
     pair[1].close()
     end.close()
-    assert not end.lagging
+    assert not end.unsent
     assert not _is_open(fd)
 
 

@@ -1,10 +1,10 @@
-"""A client of the daemon's own in a session's Chrome, which meets every target before it runs.
+"""The daemon's own client in a session's Chrome: it is attached to every target before it runs.
 
-It attaches to the browser like any other client and asks to be attached to whatever opens, paused.
-Chrome holds a paused target until every client that asked for it has let it go, so Puppeteer's and
-Playwright's own preparations go on undisturbed beside it. Not so a popup that can reach its opener,
-which the attendant therefore lets go only after the clients. Sessions that ask for nothing have
-none.
+The client attaches to the browser like any other and asks to be attached to every new target, which
+is then paused (``Target.setAutoAttach``). Chrome keeps a target paused until every client that
+asked for the pause has released it, so Puppeteer and Playwright can make their own preparations
+meanwhile. A popup that can reach its opener is an exception: see
+:mod:`chromepool.gateway.browser.popups`. Sessions without options that need it have no such client.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import asyncio
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -40,97 +40,102 @@ _TARGETS = frozenset({b"Target.attachedToTarget", b"Target.detachedFromTarget"})
 
 @dataclasses.dataclass(eq=False, slots=True)
 class Target:
-    """Something that the attendant is attached to."""
+    """A page, frame or worker that the client is attached to."""
 
     session: str
-    """The CDP session on it."""
+    """The client's CDP session on the target."""
     id: str
     kind: str
     """``page``, ``iframe``, ``worker``, ``shared_worker`` or ``service_worker``."""
     paused: bool
-    """Whether it has not run yet when the attendant meets it."""
+    """True if the target had not run yet when the client was attached."""
 
 
-class TargetHook(Protocol):
-    """Something the attendant does for a session."""
+class TargetHook:
+    """Base class of what the client does with each target."""
 
-    events: frozenset[bytes]
-    """Methods of the events it hears; no other is even decoded for it."""
+    events: frozenset[bytes] = frozenset()
+    """Methods of the events for :meth:`on_event`. Others are not even decoded."""
 
     def commands(self, target: Target) -> list[Command]:
-        """What to tell a target; for one that opens, before it runs."""
+        """Return the commands for a target; a new one gets them before it runs."""
+        raise NotImplementedError
 
-    def answered(self, target: Target, method: str, answer: cdp.Incoming) -> str:
-        """What Chrome answered to one of those; an error in words, if it is one for the user."""
+    def on_answer(self, target: Target, method: str, answer: cdp.Incoming) -> str:
+        """Handle the answer to one of the commands; return an error that the user should see."""
+        return ""
 
-    def heard(self, target: Target, event: cdp.Incoming) -> None:
-        """An event of a target's."""
+    def on_event(self, target: Target, event: cdp.Incoming) -> None:
+        """Handle an event of a target."""
 
-    def gone(self, target: Target) -> None:
-        """A target is no more."""
+    def on_detached(self, target: Target) -> None:
+        """Forget a target that is gone."""
 
 
 class AutoAttacher:
-    """Implements ``cdp.mux.Port``."""
+    """Runs hooks on every target of a Chrome. Implements ``cdp.mux.Port``."""
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
         self._hooks: list[TargetHook] = []
-        self._heard = _TARGETS
+        self._events = _TARGETS
         self._targets: dict[str, Target] = {}
         self._ids = itertools.count(1)
-        self._asked: dict[int, tuple[Target | None, OnAnswer]] = {}
+        self._unanswered: dict[int, tuple[Target | None, OnAnswer]] = {}
         self._popups = WaitingPopups(
-            browser.paused_targets, self._is_own, self._ask_anything, self._run
+            browser.paused_targets, self._targets.__contains__, self._sync, self._run
         )
         self._batch: set[int] | None = None
+        self._failures: list[str] = []
         self._settled = asyncio.Event()
         self._lock = asyncio.Lock()
         self._started = False
         self.patience_s: float | None = None
-        """How long targets that hang are waited for in all: they take what they are told as soon as
-        they run again. None: a target that does not answer in time is an error."""
+        """Time to wait for targets that hang, all commands together; they follow the commands once
+        they run again. Without a value a target that does not answer in time is an error."""
 
     @property
     def targets(self) -> list[Target]:
-        """What it is attached to."""
+        """Targets that the client is attached to."""
         return list(self._targets.values())
 
     async def add_hook(self, hook: TargetHook) -> None:
-        """One more duty: for the targets that are open, and for all that open later before they
-        run. Raises :class:`CommandFailed` where Chrome takes none of it (no such locale, say),
-        :class:`NoAnswer`, :class:`BrowserGone`."""
+        """Run a hook on all open targets, and on later ones before they run.
+
+        Raises :class:`CommandFailed` where Chrome refuses a command (no such locale, for example),
+        :class:`NoAnswer`, :class:`BrowserGone`.
+        """
         async with self._lock:
             self._hooks.append(hook)
-            self._heard |= hook.events
+            self._events |= hook.events
             if self._started:
-                await self._settle(lambda: self._tell_all(hook))
+                await self._settle(lambda: self._send_to_all(hook))
                 return
             self._started = True
             await self._browser.join(self, None)
-            await self._settle(lambda: self.ask("Target.setAutoAttach", _AUTO_ATTACH))
+            await self._settle(lambda: self.send("Target.setAutoAttach", _AUTO_ATTACH))
 
-    async def tell(self, hook: TargetHook) -> None:
-        """Tells every target a duty's commands again; raises like :meth:`take_on`."""
+    async def resend(self, hook: TargetHook) -> None:
+        """Send a hook's commands to every target again; raises like :meth:`add_hook`."""
         async with self._lock:
-            await self._settle(lambda: self._tell_all(hook))
+            await self._settle(lambda: self._send_to_all(hook))
 
-    def tell_one(self, hook: TargetHook, target: Target) -> None:
-        """Tells one target a duty's commands again."""
+    def resend_to(self, hook: TargetHook, target: Target) -> None:
+        """Send a hook's commands to one target again."""
         if target.session in self._targets:
-            self._tell(hook, target)
+            self._send_commands(hook, target)
 
-    def let_go(self) -> None:
-        """Its Chrome is gone: holds nothing any more."""
+    def close(self) -> None:
+        """Drop hooks, targets and waiting commands, once Chrome is gone."""
         self._hooks.clear()
-        self._popups.let_go()
+        self._popups.close()
         self._targets.clear()
-        self._asked.clear()
+        self._unanswered.clear()
 
     async def _settle(self, begin: Callable[[], None]) -> None:
-        """Waits for the answers to everything that ``begin`` leads to."""
-        self._batch, failures = set(), list[str]()
-        self._failures = failures
+        """Call ``begin``, and wait for the answers to all commands that follow from it."""
+        self._batch = set()
+        self._failures = []
         self._settled.clear()
         begin()
         try:
@@ -143,47 +148,47 @@ class AutoAttacher:
             self._browser.log.warning("attendant.unanswered", commands=len(self._batch))
         finally:
             self._batch = None
-        if failures:
-            raise CommandFailed("; ".join(failures))
+        if self._failures:
+            raise CommandFailed("; ".join(self._failures))
 
-    def _tell_all(self, hook: TargetHook) -> None:
+    def _send_to_all(self, hook: TargetHook) -> None:
         for target in self._targets.values():
-            self._tell(hook, target)
+            self._send_commands(hook, target)
         if not self._batch:
             self._settled.set()
 
-    def _tell(self, hook: TargetHook, target: Target) -> None:
+    def _send_commands(self, hook: TargetHook, target: Target) -> None:
         for method, params in hook.commands(target):
-            self.ask(method, params, target, self._listener(hook, target, method))
+            self.send(method, params, target, self._listener(hook, target, method))
 
     def _listener(self, hook: TargetHook, target: Target, method: str) -> OnAnswer:
         def on_answer(answer: cdp.Incoming) -> None:
-            complaint = hook.answered(target, method, answer)
-            if complaint and self._batch is not None:
-                self._failures.append(f"{method}: {complaint}")
+            error = hook.on_answer(target, method, answer)
+            if error and self._batch is not None:
+                self._failures.append(f"{method}: {error}")
 
         return on_answer
 
-    def ask(
+    def send(
         self,
         method: str,
         params: dict[str, Any],
         target: Target | None = None,
         on_answer: OnAnswer = lambda answer: None,
     ) -> None:
-        """Sends a command to a target, or to the browser; ``on_answer`` gets what comes back."""
+        """Send a command to a target, or to the browser; ``on_answer`` gets Chrome's answer."""
         number = next(self._ids)
-        self._asked[number] = (target, on_answer)
+        self._unanswered[number] = (target, on_answer)
         if self._batch is not None:
             self._batch.add(number)
         session = None if target is None else target.session
         self._browser.speak(self, cdp.command(number, method, params, session)[:-1])
 
-    # -- what the mux calls --
+    # -- called by the mux --
 
     def deliver(self, head: bytes | memoryview, tail: bytes = b"") -> None:
-        """An answer or an event of Chrome's for it."""
-        if not self._concerned(head):
+        """Handle an answer or an event from Chrome."""
+        if not self._is_wanted(head):
             return
         try:
             incoming = cdp.decode(bytes(head) + tail)
@@ -193,78 +198,77 @@ class AutoAttacher:
         if incoming.id is not None:
             self._on_answer(incoming.id, incoming)
         elif incoming.method == "Target.attachedToTarget":
-            self._meet(incoming.params)
+            self._on_attached(incoming.params)
         elif incoming.method == "Target.detachedFromTarget":
-            self._part(str(incoming.params.get("sessionId")))
+            self._on_detached(str(incoming.params.get("sessionId")))
         else:
-            self._hear(incoming)
+            self._on_event(incoming)
 
-    def _concerned(self, head: bytes | memoryview) -> bool:
-        """Most events of a page that is listened to are for nobody, and a page waits for each."""
+    def _is_wanted(self, head: bytes | memoryview) -> bool:
+        """Tell by a message's beginning whether it has to be decoded: no hook wants most events,
+        and decoding each would slow the page down."""
         start = bytes(head[:_LONGEST_METHOD])
         if not start.startswith(_EVENT):
             return True
         end = start.find(b'"', len(_EVENT))
-        return end < 0 or start[len(_EVENT) : end] in self._heard
+        return end < 0 or start[len(_EVENT) : end] in self._events
 
-    def _hear(self, event: cdp.Incoming) -> None:
+    def _on_event(self, event: cdp.Incoming) -> None:
         target = self._targets.get(event.sessionId or "")
         if target is not None:
             method = event.method.encode()
             for hook in self._hooks:
                 if method in hook.events:
-                    hook.heard(target, event)
+                    hook.on_event(target, event)
 
     def detached(self) -> None:
-        """The browser's own target ends with Chrome."""
+        """Do nothing: the browser's own target ends with Chrome."""
 
     def asks_to_close(self) -> None:
-        """It never does."""
+        """Do nothing: this client never sends ``Browser.close``."""
 
     # -- targets --
 
-    def _meet(self, params: dict[str, Any]) -> None:
+    def _on_attached(self, params: dict[str, Any]) -> None:
         info = params["targetInfo"]
-        session, paused = str(params["sessionId"]), bool(params.get("waitingForDebugger"))
+        session = str(params["sessionId"])
+        paused = bool(params.get("waitingForDebugger"))
         target = Target(session, str(info["targetId"]), str(info["type"]), paused)
         self._targets[session] = target
         try:
             for hook in self._hooks:
-                self._tell(hook, target)
-        finally:  # whatever went wrong, it must not hang
-            self.ask("Target.setAutoAttach", _AUTO_ATTACH, target)
+                self._send_commands(hook, target)
+        finally:  # the target must not hang because of a fault in a hook
+            self.send("Target.setAutoAttach", _AUTO_ATTACH, target)
             if paused and info.get("canAccessOpener"):
                 self._popups.add(session, target.id)
-            elif paused:  # else it is not the attendant's to let go; nor what stands still with it
+            elif paused:  # a target that is not paused by this client is not its to release
                 self._run(session)
 
     def _run(self, session: str) -> None:
-        self.ask("Runtime.runIfWaitingForDebugger", {}, self._targets[session])
+        self.send("Runtime.runIfWaitingForDebugger", {}, self._targets[session])
 
-    def _is_own(self, session: str) -> bool:
-        return session in self._targets
+    def _sync(self, then: Callable[[], None]) -> None:
+        self.send("Browser.getVersion", {}, on_answer=lambda answer: then())
 
-    def _ask_anything(self, then: Callable[[], None]) -> None:
-        self.ask("Browser.getVersion", {}, on_answer=lambda answer: then())
-
-    def _part(self, session: str) -> None:
+    def _on_detached(self, session: str) -> None:
         target = self._targets.pop(session, None)
         self._popups.remove(session)
         if target is None:
             return
-        for number in [n for n, (of, _) in self._asked.items() if of is target]:
-            self._done(number)  # Chrome answers for no session that is gone
+        for number in [n for n, (of, _) in self._unanswered.items() if of is target]:
+            self._done(number)  # Chrome does not answer for a session that is gone
         for hook in self._hooks:
-            hook.gone(target)
+            hook.on_detached(target)
 
     def _on_answer(self, number: int, answer: cdp.Incoming) -> None:
-        _, on_answer = self._asked.get(number, (None, None))
+        _, on_answer = self._unanswered.get(number, (None, None))
         if on_answer is not None:
             on_answer(answer)
         self._done(number)
 
     def _done(self, number: int) -> None:
-        self._asked.pop(number, None)
+        self._unanswered.pop(number, None)
         if self._batch is not None:
             self._batch.discard(number)
             if not self._batch:

@@ -26,19 +26,19 @@ log = get_logger("chromepool.gateway.browser")
 
 _ANSWER_S = 30.0
 _RELEASE_S = 2.0
-"""Time for a page to be let go that somebody had paused; one that hangs keeps nobody waiting."""
+"""Time to resume a page that an earlier client had paused; a page that hangs delays nobody."""
 _CRASHES = 100
-"""Crashed tabs that are remembered for a session."""
+"""Crashed tabs that are recorded for a session at most."""
 
 
 @dataclasses.dataclass(slots=True)
 class Traffic:
-    """What clients and Chrome have said to each other."""
+    """Messages and bytes between clients and Chrome."""
 
     messages_in: int = 0
     """Commands of clients."""
     messages_out: int = 0
-    """Answers and events of Chrome's, those for the daemon itself among them."""
+    """Answers and events from Chrome, including those for the daemon itself."""
     bytes_in: int = 0
     bytes_out: int = 0
 
@@ -49,50 +49,66 @@ class Crash:
 
     target_id: str
     status: str
-    """Chrome's word for it, such as ``crashed``, ``killed``, ``oom``."""
+    """Chrome's own word: ``crashed``, ``killed``, ``oom`` and others."""
     reason: Reason = Reason.CRASHED
 
 
 class Client(Port, Protocol):
-    """A port with a connection that can be held and closed."""
+    """A mux port with a connection that can be flushed, held back and closed."""
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes waiting for the client to read them."""
+        """Bytes that the client has not read yet."""
 
     def flush(self) -> None:
-        """Sends what was delivered."""
+        """Send what was delivered."""
 
     def hold(self, held: bool) -> None:
-        """Stops taking messages from the client while Chrome is behind, or takes them again."""
+        """Stop reading from the client while Chrome is behind, or read again."""
 
-    def end(self, code: int, reason: str) -> None:
-        """Closes its WebSocket with a code and a reason."""
+    def session_ended(self, reason: Reason, detail: str) -> None:
+        """Close the connection: the session has begun to end."""
+
+    def gateway_replaced(self) -> None:
+        """Close the connection: the client may connect again, to the next gateway."""
+
+
+def _ignore(_: Any) -> None:
+    """Ignore a report that no caller asked for."""
 
 
 class Browser:
-    """Chrome behind its pipe."""
+    """A running Chrome behind its pipe: commands of the daemon, and clients that share it."""
 
     def __init__(
         self,
         commands: int,
         events: int,
-        on_end: Callable[[str], None],
-        delays: CdpLatency | None = None,
         *,
+        on_end: Callable[[str], None],
+        on_crash: Callable[[Crash], None] = _ignore,
+        on_download: Callable[[dict[str, Any]], None] = _ignore,
+        latency: CdpLatency | None = None,
+        traffic: Traffic | None = None,
         adopted: bool = False,
+        session: int = 0,
     ) -> None:
-        """Takes over both descriptors. ``on_end`` is called once, when Chrome closes its end, or
-        with words when the pipe is closed for what Chrome sent; ``delays`` takes the gateway's own
-        time, which browsers may share; ``adopted``: it had another gateway before, see
-        :meth:`take_over`."""
-        self._delays = delays or CdpLatency()
-        self._to_sample = self._from_sample = SAMPLED
-        self._mux = Mux()
-        self._mux.on_event = self._on_event
+        """Take over both descriptors of Chrome's pipe.
+
+        ``on_end`` is called once, when Chrome closes its end, or with a reason when the pipe is
+        closed for what Chrome sent; ``on_crash`` for each crashed tab, ``on_download`` with each
+        ``Browser.download...`` event. ``latency`` collects the gateway's own time and may be
+        shared. ``traffic`` is what earlier gateways counted; ``adopted`` says that there was one,
+        see :meth:`take_over`. ``session`` is the number for the log.
+        """
+        self.log = log.bind(session=session)
         self._on_end = on_end
-        self.log = log
-        """With the session's number bound, once it is one's."""
+        self._on_crash = on_crash
+        self._on_download = on_download
+        self._latency = latency or CdpLatency()
+        self._to_sample = SAMPLED
+        self._from_sample = SAMPLED
+        self._mux = Mux(self._on_event)
         self._waiting: set[asyncio.Future[cdp.Incoming]] = set()
         self._unflushed: list[Client] = []
         self._pipe = Pipe(
@@ -108,19 +124,16 @@ class Browser:
         self._former_base = ""
         self.clients: list[Client] = []
         self._full: set[Client] = set()
-        self._sent = self._sent_bytes = 0
-        self.before = Traffic()
-        """What was said under the gateways before."""
+        self._sent = 0
+        self._sent_bytes = 0
+        self._before = traffic or Traffic()
         self.crashes: list[Crash] = []
         self.pages: list[str] = []
-        """Target ids of its pages, the newest last."""
-        self.on_download: Callable[[dict[str, Any]], None] = lambda params: None
-        """Told how a download goes on, where the session may download."""
-        self.on_crash: Callable[[Crash], None] = lambda crash: None
+        """Target ids of the pages, the newest last."""
         self.version: dict[str, Any] = {}
-        """What it answered to the first ``Browser.getVersion``."""
+        """Chrome's answer to the first ``Browser.getVersion``."""
         self.asked_to_close = False
-        """Whether a client has sent ``Browser.close``."""
+        """True if a client has sent ``Browser.close``."""
 
     async def call(
         self,
@@ -130,10 +143,10 @@ class Browser:
         session: str | None = None,
         timeout_s: float = _ANSWER_S,
     ) -> dict[str, Any]:
-        """A command's result; ``session`` is a CDP session of the daemon's own.
+        """Send a command and return its result; ``session`` is a CDP session of the daemon.
 
-        Raises :class:`CommandFailed`, :class:`BrowserGone`, and in the end :class:`NoAnswer`:
-        Chrome hangs, or has much to say to an only client that does not read.
+        Raises :class:`CommandFailed`, :class:`BrowserGone`, and after ``timeout_s``
+        :class:`NoAnswer`: Chrome hangs, or waits for its only client to read.
         """
         answer = self._answer()
         self._pipe.write(self._mux.command(method, params or {}, _settle(answer), session))
@@ -141,8 +154,9 @@ class Browser:
 
     @property
     def traffic(self) -> Traffic:
-        """What was said so far."""
-        before, pipe = self.before, self._pipe
+        """Messages and bytes so far, earlier gateways included."""
+        before = self._before
+        pipe = self._pipe
         return Traffic(
             before.messages_in + self._sent,
             before.messages_out + pipe.read_messages,
@@ -152,13 +166,13 @@ class Browser:
 
     @property
     def base(self) -> str:
-        """The session below which all is attached; before :meth:`begin` that of the gateway before,
-        or ""."""
+        """The CDP session below which everything is attached; before :meth:`begin` that of the
+        earlier gateway, or an empty string."""
         return self._mux.base or self._former_base
 
     @property
     def paused_targets(self) -> PausedTargets:
-        """What its clients, and the daemon's own, hold paused."""
+        """Targets that clients, the daemon's own included, hold paused."""
         return self._mux.paused_targets
 
     @property
@@ -167,19 +181,19 @@ class Browser:
         return self._pipe.backlog_bytes
 
     async def begin(self, timeout_s: float = _ANSWER_S) -> None:
-        """Attaches the session below which all clients' are. Raises like :meth:`call`."""
+        """Attach the session that all clients are below. Raises like :meth:`call`."""
         answer = await self.call("Target.attachToBrowserTarget", timeout_s=timeout_s)
         self._mux.base = str(answer["sessionId"])
 
     async def take_over(self, base: str) -> None:
-        """Ends all that an earlier gateway had attached below ``base``, with what it had set there
-        (interceptions, emulation), and lets go what it had paused. Raises like :meth:`call`."""
+        """Detach everything that an earlier gateway attached below ``base``, with its settings
+        there (interceptions, emulation), and resume paused targets. Raises like :meth:`call`."""
         self._former_base = base
-        # It may have died in the middle of a message: this ends it, and Chrome answers at least
-        # with an error that has no id, so that there is something to be dropped in any case.
+        # The earlier gateway may have died in the middle of a message. One NUL ends it, and Chrome
+        # answers at least with an error without an id, so that there is always one to drop.
         self._pipe.write(b"\0")
         if base:
-            with contextlib.suppress(CommandFailed):  # it had ended it itself
+            with contextlib.suppress(CommandFailed):  # the earlier gateway had detached it
                 await self.call("Target.detachFromTarget", {"sessionId": base})
         targets = (await self.call("Target.getTargets", {"filter": [{}]}))["targetInfos"]
         self.pages = [info["targetId"] for info in targets if info["type"] == "page"]
@@ -188,7 +202,7 @@ class Browser:
         )
 
     async def _release(self, target: str) -> None:
-        """Chrome itself leaves a popup paused whose client vanished (measured)."""
+        """Resume a target: Chrome leaves a popup paused whose client vanished (measured)."""
         with contextlib.suppress(CommandFailed, NoAnswer):
             async with self.page(target) as session:
                 run = "Runtime.runIfWaitingForDebugger"
@@ -196,29 +210,31 @@ class Browser:
 
     @contextlib.asynccontextmanager
     async def page(self, target: str) -> AsyncIterator[str]:
-        """A CDP session of the daemon's own on a page, for :meth:`call`; raises what it raises."""
+        """Attach to a page for the block: a session for :meth:`call`. Raises like it."""
         params = {"targetId": target, "flatten": True}
         base = self._mux.base
         session = str((await self.call("Target.attachToTarget", params, session=base))["sessionId"])
         try:
             yield session
         finally:
-            with contextlib.suppress(CommandFailed, BrowserGone, NoAnswer):  # it went by itself
+            with contextlib.suppress(
+                CommandFailed, BrowserGone, NoAnswer
+            ):  # the page is gone already
                 detach = {"sessionId": session}
                 await self.call("Target.detachFromTarget", detach, session=base)
 
     @property
     def paused(self) -> bool:
-        """Whether Chrome has to wait, for a client that does not read."""
+        """True if Chrome has to wait for a client that does not read."""
         return self._pipe.paused
 
     @property
     def pressed(self) -> bool:
-        """Whether Chrome is far behind in reading, so that clients are to be held."""
+        """True if Chrome is far behind in reading, so that clients are held back."""
         return self._pipe.pressed
 
     async def attach(self, client: Client, target: str | None) -> None:
-        """Gives a client its root session: the browser's, or the target's."""
+        """Attach a client to the browser, or to a target, as its root session."""
         self.clients.append(client)
         try:
             await self.join(client, target)
@@ -227,12 +243,12 @@ class Browser:
             raise
 
     async def join(self, port: Port, target: str | None) -> None:
-        """Gives a port its root session, without counting it among the clients."""
+        """Attach a port without counting it among the clients."""
         answer, given_up = self._answer(), False
 
         def on_answer(incoming: cdp.Incoming) -> None:
             _settle(answer)(incoming)
-            if given_up:  # it hung up while Chrome was attaching it
+            if given_up:  # the client hung up while Chrome was attaching it
                 self._leave(port)
 
         try:
@@ -243,7 +259,7 @@ class Browser:
             raise
 
     def detach(self, client: Client) -> None:
-        """Ends all that a client had in Chrome. May be called twice."""
+        """End everything that a client had in Chrome. May be called twice."""
         if client in self.clients:
             self.clients.remove(client)
         self._full.discard(client)
@@ -256,16 +272,16 @@ class Browser:
         if command is not None:
             self._pipe.write(command)
         if by_tab:
-            popups.let_run(self._mux, self._pipe.write)
+            popups.release_orphaned(self._mux, self._pipe.write)
 
     def speak(self, port: Port, message: bytes) -> None:
-        """Passes on a message of a port of the daemon's own."""
+        """Send a message for one of the daemon's own ports."""
         routed = self._mux.from_client(port, message)
         if routed is not None:
             self._pipe.write(routed)
 
     def forward(self, client: Client, messages: list[bytes]) -> None:
-        """Passes a client's messages on, in one write."""
+        """Send a client's messages to Chrome in one write."""
         began = time.perf_counter()
         routed = [self._mux.from_client(client, message) for message in messages]
         data = b"".join(message for message in routed if message is not None)
@@ -276,15 +292,15 @@ class Browser:
         self._to_sample -= 1
         if not self._to_sample:
             self._to_sample = SAMPLED
-            self._delays.to_chrome.add(time.perf_counter() - began)
+            self._latency.to_chrome.add(time.perf_counter() - began)
         self.flush()
 
     def flush_later(self, client: Client) -> None:
-        """The client has something to send; it is told when no more is at hand."""
+        """Flush a client once no more messages are at hand."""
         self._unflushed.append(client)
 
     def flush(self) -> None:
-        """Lets the clients send what was delivered: one write for all the messages of one read."""
+        """Flush clients that have messages: one write for all the messages of one read."""
         while self._unflushed:
             self._unflushed.pop().flush()
 
@@ -293,10 +309,10 @@ class Browser:
         self._from_sample -= 1
         if not self._from_sample:
             self._from_sample = SAMPLED
-            self._delays.to_client.add(time.perf_counter() - self._pipe.read_at)
+            self._latency.to_client.add(time.perf_counter() - self._pipe.read_at)
 
     def throttle(self, client: Client, *, full: bool) -> None:
-        """A client reads too slowly (``full``), or has caught up."""
+        """Notes that a client reads too slowly (``full``) or has caught up."""
         if full:
             self._full.add(client)
         else:
@@ -304,10 +320,10 @@ class Browser:
         self._balance()
 
     def _balance(self) -> None:
-        """Makes Chrome wait for a slow client while nobody else wants to hear from it.
+        """Make Chrome wait for a slow client while no other client is attached.
 
-        Others must not wait for it: then it has its buffer, and its port ends it when that
-        overflows.
+        Others must not wait for a slow one: its messages are buffered then, and its connection is
+        closed when the buffer overflows.
         """
         if self._full and len(self.clients) == 1:
             self._pipe.pause()
@@ -315,20 +331,17 @@ class Browser:
             self._pipe.resume()
 
     def close(self, why: str) -> None:
-        """Closes the pipe and fails every waiting call with ``why``. May be called twice."""
+        """Close the pipe and fail every waiting call with ``why``. May be called twice."""
         self._gone = why
         self._pipe.close()
         for answer in list(self._waiting):
             if not answer.done():
                 answer.set_exception(BrowserGone(why))
 
-    def let_go(self) -> None:
-        """After :meth:`close`: holds nothing any more, and is held by nothing of its own. What was
-        kept of a session can be megabytes, and the next search for cycles may be far away."""
+    def release(self) -> None:
+        """Break the reference cycles through mux and pipe; to be called after :meth:`close`."""
         self._mux = Mux()
-        self._pipe.let_go()
-        self.on_crash = lambda crash: None
-        self.on_download = lambda params: None
+        self._pipe.drop_callbacks()
 
     def _answer(self) -> asyncio.Future[cdp.Incoming]:
         if self._pipe.closed:
@@ -369,9 +382,9 @@ class Browser:
             target, status = event.params.get("targetId", ""), event.params.get("status", "")
             crash = Crash(str(target), str(status))
             self.crashes.append(crash)
-            self.on_crash(crash)
+            self._on_crash(crash)
         elif event.method in ("Browser.downloadWillBegin", "Browser.downloadProgress"):
-            self.on_download(event.params)
+            self._on_download(event.params)
 
     def _on_pressure(self, pressed: bool) -> None:
         for client in self.clients:

@@ -12,18 +12,18 @@ from collections.abc import Callable
 from chromepool.errors import ChromepoolError
 from chromepool.gateway.cdp.framing import Splitter
 
-# One buffer for every pipe: it is empty again before anything else runs. os.read would map and
+# All pipes share one buffer, which is empty again before anything else runs. os.read would map and
 # unmap a megabyte for each answer of a hundred bytes.
 _buffers = [bytearray(1 << 20)]
 _view = memoryview(_buffers[0])
 HIGH_WATER_BYTES = 4 << 20
 LOW_WATER_BYTES = 1 << 20
 _PIECES = 256
-"""Buffers given to one writev; the kernel takes 1024 (IOV_MAX)."""
+"""Buffers passed to one writev at most; the kernel takes 1024 (IOV_MAX)."""
 
 
 class Pipe:
-    """Two descriptors: commands go into one, events come out of the other."""
+    """Two descriptors: commands are written to one, events are read from the other."""
 
     def __init__(
         self,
@@ -36,21 +36,25 @@ class Pipe:
         on_pause: Callable[[], None] = lambda: None,
         adopted: bool = False,
     ) -> None:
-        """``on_pause`` is called when no more messages are at hand. ``on_end`` is called once, when
-        Chrome's end is closed; with words where it is closed here, for what Chrome sent.
-        ``on_pressure`` is told True when Chrome is far behind in reading, and False once it has
-        caught up. ``adopted``: another process used it before, and may have died in the middle of
-        a message, so reading begins after the first NUL."""
+        """``on_pause`` is called after the last message of each read. ``on_end`` is called once,
+        when Chrome closes its end, or with a reason when the pipe is closed because of what Chrome
+        sent. ``on_pressure`` gets True when Chrome is far behind in reading, and False once it has
+        caught up. ``adopted`` means that another process used the pipe before and may have died
+        within a message, so that reading begins after the first NUL."""
         self._loop = asyncio.get_running_loop()
-        self._commands, self._events = commands, events
-        self._on_message, self._on_end, self._on_pressure = on_message, on_end, on_pressure
+        self._commands = commands
+        self._events = events
+        self._on_message = on_message
+        self._on_end = on_end
+        self._on_pressure = on_pressure
         self._on_pause = on_pause
         self._splitter = Splitter(amid=adopted)
         self._backlog: collections.deque[memoryview] = collections.deque()
         self._backlog_bytes = 0
-        self.read_messages = self.read_bytes = 0
+        self.read_messages = 0
+        self.read_bytes = 0
         self.read_at = 0.0
-        """When the last was read (``time.perf_counter``)."""
+        """Time of the last read (``time.perf_counter``)."""
         self._pressed = False
         self._reading = False
         self._closed = False
@@ -60,26 +64,26 @@ class Pipe:
 
     @property
     def backlog_bytes(self) -> int:
-        """Bytes that Chrome has not taken yet."""
+        """Bytes that Chrome has not read yet."""
         return self._backlog_bytes
 
     @property
     def pressed(self) -> bool:
-        """Whether Chrome is far behind in reading."""
+        """True while Chrome is far behind in reading."""
         return self._pressed
 
     @property
     def paused(self) -> bool:
-        """Whether nothing is read."""
+        """True while nothing is read."""
         return not self._reading
 
     @property
     def closed(self) -> bool:
-        """Whether the pipe is no more."""
+        """True after the end."""
         return self._closed
 
     def write(self, data: bytes) -> None:
-        """Writes, or keeps what the pipe does not take. After the end it does nothing."""
+        """Write, and keep what the pipe does not take. Do nothing after the end."""
         if self._closed:
             return
         if not self._backlog:
@@ -95,7 +99,7 @@ class Pipe:
             self._loop.add_writer(self._commands, self._flush)
         else:
             sent = 0
-        # A view: Chrome takes 64 KiB at a time, and to copy the rest each time is quadratic.
+        # A view, because Chrome reads 64 KiB at a time: copying the rest each time is quadratic.
         self._backlog.append(memoryview(data)[sent:])
         self._backlog_bytes += len(data) - sent
         if self._backlog_bytes > HIGH_WATER_BYTES and not self._pressed:
@@ -125,20 +129,20 @@ class Pipe:
             self._backlog[0] = self._backlog[0][sent:]
 
     def pause(self) -> None:
-        """Stops reading, so that Chrome has to keep what it says."""
+        """Stop reading; Chrome keeps its messages until :meth:`resume`."""
         if self._reading:
             self._reading = False
             self._loop.remove_reader(self._events)
 
     def resume(self) -> None:
-        """Reads again."""
+        """Continue to read."""
         if not self._reading and not self._closed:
             self._reading = True
             self._loop.add_reader(self._events, self._read)
 
     def _read(self) -> None:
-        # Chrome writes its messages one by one. On a busy machine it gets to write some more before
-        # they are read, so that reads are fewer; on an idle one this costs nothing.
+        # Chrome writes its messages one by one. On a busy machine it can write more of them before
+        # this read, so that fewer reads are needed; on an idle one the call costs nothing.
         os.sched_yield()
         try:
             count = os.readv(self._events, _buffers)
@@ -156,12 +160,12 @@ class Pipe:
         self.read_messages += len(messages)
         self.read_bytes += count
         for message in messages:
-            if not self._closed:  # by what an earlier one led to
+            if not self._closed:  # an earlier message may have led to that
                 self._on_message(message)
         self._on_pause()
 
-    def let_go(self) -> None:
-        """After :meth:`close`: forgets who was to be told."""
+    def drop_callbacks(self) -> None:
+        """Break the reference cycles through the callbacks, after :meth:`close`."""
         self._on_message = lambda message: None
         self._on_pressure = lambda pressed: None
         self._on_end = lambda why: None
@@ -173,8 +177,8 @@ class Pipe:
             self._on_end(why)
 
     def close(self) -> None:
-        """Closes both descriptors; the supervisor has duplicates, so Chrome goes on. May be called
-        twice."""
+        """Close both descriptors. Chrome keeps running, because the supervisor has duplicates. May
+        be called again."""
         if self._closed:
             return
         self.pause()

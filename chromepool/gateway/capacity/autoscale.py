@@ -1,6 +1,6 @@
-"""How many sessions the machine can carry now, and how many Chromes are worth starting ahead.
+"""The number of sessions that the machine can carry now, and of warm Chromes worth keeping.
 
-What decides is pure: snapshots and times come in, numbers go out. A limit may fall at once; it
+The deciding functions are pure: snapshots and times in, numbers out. A limit may fall at once; it
 rises by one at a time, and only after there was room for more all the while.
 """
 
@@ -14,17 +14,17 @@ from collections.abc import Sequence
 from chromepool.config import Settings
 
 RISE_S = 10.0
-"""There must be room for so long before one more is admitted,"""
+"""Seconds of room before one more session is admitted."""
 LONGEST_RISE_S = 640.0
-"""and up to so long after rises that had to be taken back: each doubles it, and a rise after a rise
-that stood halves it again."""
+"""The most seconds of room before a rise. A rise that had to be taken back doubles the wait, and a
+rise after one that stood halves it again."""
 _MIB = 1 << 20
 _RECORD_S = 600.0
-"""How long a burst of creations keeps Chromes in reserve."""
+"""Seconds for which a burst of creations keeps warm Chromes in reserve."""
 _RECORD = 1000
 _STARTS = 20
 _PAUSE_S = 0.5
-"""From a Chrome that was taken until the start of the one in its place."""
+"""Seconds from taking a warm Chrome until the start of the next one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,14 +37,14 @@ class Load:
     uses: tuple[int, ...] = ()
     """Memory of each Chrome."""
     memory_pressure: float = 0.0
-    """Share of the time in which something waited for memory,"""
+    """Share of the time in which something waited for memory."""
     cpu_pressure: float = 0.0
-    """and for a CPU."""
+    """Share of the time in which something waited for a CPU."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bounds:
-    """Between what the limit may move, and what one more Chrome needs at least."""
+    """Bounds of the limit, and the least that one more Chrome needs."""
 
     floor: int
     most: int
@@ -53,10 +53,10 @@ class Bounds:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Edge:
-    """What counts as full. To rise takes more room than not to fall: or the limit would tremble."""
+    """A mark of fullness. Rising takes more room than staying, or the limit would tremble."""
 
     slack: float
-    """Times what a session needs."""
+    """Factor on the memory that a session needs."""
     memory: float
     cpu: float
 
@@ -66,13 +66,16 @@ RISE = Edge(slack=1.25, memory=0.05, cpu=0.60)
 
 
 def percentile(values: Sequence[int], share: float) -> int:
-    """The value that so many are not above; 0 of none."""
+    """The value that this share of the values does not exceed; 0 for no values."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)] if values else 0
 
 
 def by_memory(load: Load, bounds: Bounds, slack: float) -> int:
-    """Chromes there is memory for: one more takes what they take on average, and one of those that
-    are there may grow until it is as large as the largest."""
+    """Number of Chromes that the memory carries.
+
+    One more takes as much as they take on average, and one of those that run may grow until it is
+    as large as the largest.
+    """
     if load.left_bytes is None:
         return bounds.most
     mean = sum(load.uses) // len(load.uses) if load.uses else 0
@@ -84,7 +87,7 @@ def by_memory(load: Load, bounds: Bounds, slack: float) -> int:
 
 
 def fitting(load: Load, bounds: Bounds, edge: Edge) -> tuple[int, str]:
-    """Sessions that fit at this moment, and what keeps it from being more; pure."""
+    """Number of sessions that fit at this moment, and the reason why not more; pure."""
     found = [(bounds.most, "")]
     carried = by_memory(load, bounds, edge.slack)
     if load.left_bytes is not None:
@@ -101,15 +104,15 @@ def fitting(load: Load, bounds: Bounds, edge: Edge) -> tuple[int, str]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limit:
-    """How many are admitted, and what is remembered of how it came to that."""
+    """The number of sessions admitted, and how it came to that."""
 
     admitted: int
     why: str = ""
     since: float = 0.0
-    """Since when there has been room for more without a break."""
+    """The time since which there has been room for more without a break."""
     pause_s: float = RISE_S
     rose: bool = False
-    """Whether it has risen since it last fell."""
+    """Set if the limit has risen since it last fell."""
 
 
 def follow(limit: Limit, load: Load, bounds: Bounds, now: float) -> Limit:
@@ -133,8 +136,11 @@ def follow(limit: Limit, load: Load, bounds: Bounds, now: float) -> Limit:
 def warm_size(
     created: Sequence[float], start_s: float, now: float, *, least: int, most: int
 ) -> int:
-    """Chromes to have in reserve: the most that were wanted, in the last ten minutes, within the
-    time that it takes to replace one; pure. ``created`` are times in order."""
+    """Number of warm Chromes to keep; pure.
+
+    The peak of the last ten minutes counts: the most creations within the time that it takes to
+    replace one Chrome. ``created`` are the times of creations in order.
+    """
     recent = [at for at in created if now - at <= _RECORD_S]
     window_s, first, peak = start_s + _PAUSE_S, 0, 0
     for last, at in enumerate(recent):
@@ -145,7 +151,7 @@ def warm_size(
 
 
 class Autoscale:
-    """The limit and the reserve of now. Off, it says what the settings say."""
+    """The limit and the reserve now; without ``dynamic_limits``, those of the settings."""
 
     def __init__(self) -> None:
         self._limit: Limit | None = None
@@ -153,16 +159,18 @@ class Autoscale:
         self._starts_s: collections.deque[float] = collections.deque(maxlen=_STARTS)
 
     def note_creation(self, now: float) -> None:
-        """Somebody was admitted."""
+        """Note that a caller was admitted."""
         self._created.append(now)
 
     def note_start(self, took_s: float) -> None:
-        """A Chrome took so long until it was ready."""
+        """Note the seconds that a Chrome took until it was ready."""
         self._starts_s.append(took_s)
 
     def observe(self, load: Load | None, settings: Settings, now: float) -> bool:
-        """Takes a look at the machine into account, None where the limit is not to move; whether
-        the limit has changed."""
+        """Move the limit after a look at the machine; True if it has changed.
+
+        ``load`` is None where the limit must not move.
+        """
         before = self._limit.admitted if self._limit else settings.max_sessions
         if load is None:
             self._limit = None
@@ -173,18 +181,18 @@ class Autoscale:
         return self._limit.admitted != before
 
     def admitted(self, settings: Settings) -> int:
-        """Sessions admitted now."""
+        """Number of sessions admitted now."""
         if self._limit is None or not settings.dynamic_limits:
             return settings.max_sessions
         return min(self._limit.admitted, settings.max_sessions)
 
     @property
     def why(self) -> str:
-        """What keeps it from being more; empty where nothing does."""
+        """Reason why not more are admitted; empty where there is none."""
         return self._limit.why if self._limit else ""
 
     def reserve(self, occupied: int, settings: Settings, now: float) -> int:
-        """Chromes to have in reserve now: none that could not become anybody's."""
+        """Number of warm Chromes to keep now; never more than there are free slots."""
         if not settings.dynamic_limits:
             return settings.warm_sessions
         start_s = sum(self._starts_s) / len(self._starts_s) if self._starts_s else 1.0

@@ -1,4 +1,4 @@
-"""A circuit breaker for starts: when Chrome keeps failing, callers are told at once."""
+"""A circuit breaker for starts: when Chrome keeps failing, callers are refused at once."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import dataclasses
 
 @dataclasses.dataclass(eq=False, slots=True)
 class Attempt:
-    """A start under way, all its tries together."""
+    """A start under way, with all its attempts."""
 
 
 class Breaker:
-    """Closed: starts are tried. Open: they are not, until a pause is over. Then one is tried, and
-    its outcome closes the circuit or opens it again."""
+    """Lets starts through while closed, and refuses them while open.
+
+    After a pause one start is let through, and its outcome closes the circuit or opens it again.
+    """
 
     def __init__(self) -> None:
         self._failures = 0
@@ -31,31 +33,34 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether starts have been failing."""
+        """True while starts keep failing."""
         return self._open_until is not None
 
     def begin(self) -> Attempt:
-        """A start is tried, after :meth:`pause_s` has said 0."""
+        """Begin a start, after :meth:`pause_s` was 0."""
         attempt = Attempt()
         if self.is_open:
             self._trial = attempt
         return attempt
 
     def cancel(self, attempt: Attempt) -> None:
-        """A start was given up before it could tell anything."""
+        """Forget a start that was given up before its outcome was known."""
         if attempt is self._trial:
             self._trial = None
 
     def succeed(self) -> None:
-        """One worked, whichever."""
-        self._failures, self._open_until, self._trial, self.words = 0, None, None, ""
+        """Close the circuit: a start succeeded."""
+        self._failures = 0
+        self._open_until = None
+        self._trial = None
+        self.words = ""
 
     def fail(
         self, attempt: Attempt, now: float, words: str, *, failures: int, pause_s: float
     ) -> None:
-        """One did not; from ``failures`` in a row on, the circuit is open for ``pause_s``."""
+        """Count a failed start; ``failures`` in a row open the circuit for ``pause_s`` seconds."""
         if self.is_open and attempt is not self._trial:
-            return  # begun before it opened: it says nothing new
+            return  # begun before the circuit opened: the failure is no news
         self._failures += 1
         self.words, self._trial = words, None
         if self._failures >= failures:

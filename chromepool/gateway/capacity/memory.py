@@ -1,4 +1,4 @@
-"""How much memory is left for another Chrome, before the kernel has to say no."""
+"""Memory left for another Chrome, before the kernel has to refuse it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _UNLIMITED = 1 << 60
-"""v1 writes "no limit" as a number near 2^63."""
+"""Bytes from which on a cap counts as none: cgroup v1 writes "no limit" as nearly 2^63."""
 
 
 def _number(path: Path) -> int | None:
@@ -28,7 +28,7 @@ def _keys(path: Path) -> dict[str, int]:
 
 
 def group_use(group: Path) -> int | None:
-    """Bytes that a group uses, what can be dropped at once (page cache) not counted.
+    """Bytes that a group uses, without page cache that can be dropped at once.
 
     The files of v2 and of v1 have different names.
     """
@@ -41,7 +41,7 @@ def group_use(group: Path) -> int | None:
 
 
 def group_cap(group: Path) -> int | None:
-    """The most it may use; None where it has no cap."""
+    """Bytes that a group may use; None where it has no cap."""
     v2 = (group / "memory.current").exists()
     cap = _number(group / ("memory.max" if v2 else "memory.limit_in_bytes"))
     return None if cap is None or cap >= _UNLIMITED else cap
@@ -54,13 +54,13 @@ def group_left(group: Path) -> int | None:
 
 
 def share(group: str) -> float | None:
-    """How much of its cap a group uses, 1 is all; None where nothing can tell."""
+    """Share of its cap that a group uses, 1 is all; None where nothing can tell."""
     cap, used = group_cap(Path(group)), group_use(Path(group))
     return used / cap if group and cap and used is not None else None
 
 
 def leaves(group: str) -> tuple[int, ...]:
-    """Bytes that each group in a group uses: each Chrome of the pool's."""
+    """Bytes used by each group inside a group: one for each Chrome of the pool."""
     try:
         folders = [entry for entry in Path(group).iterdir() if entry.is_dir()] if group else []
     except OSError:

@@ -1,4 +1,4 @@
-"""How much waits for memory and for a CPU, as the kernel tells: PSI, or the load average."""
+"""Pressure on memory and CPU as the kernel measures it: PSI, or the load average."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The DevTools protocol without I/O: envelopes, framing, and the multiplexer."""
+"""The Chrome DevTools Protocol (CDP) without I/O: envelopes, framing and the multiplexer."""

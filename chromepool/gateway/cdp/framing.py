@@ -1,24 +1,28 @@
-"""Messages on Chrome's pipe: JSON texts, each ended by one NUL (``--remote-debugging-pipe``)."""
+"""Messages on Chrome's pipe: JSON texts, each followed by a NUL (``--remote-debugging-pipe``).
+
+https://source.chromium.org/chromium/chromium/src/+/main:content/browser/devtools/devtools_pipe_handler.cc
+"""
 
 from __future__ import annotations
 
 from chromepool.errors import BrowserGone
 
 LONGEST_BYTES = 256 * 1024 * 1024
-"""A message beyond this ends the session: Chrome itself sends nothing near it."""
+"""Limit of one message; a longer one ends the session. Chrome sends nothing close to it."""
 
 
 class Splitter:
-    """Cuts what is read from the pipe into messages."""
+    """Cuts the bytes that are read from the pipe into messages."""
 
     def __init__(self, *, amid: bool = False) -> None:
-        """``amid``: it may begin in the middle of a message; all up to the first NUL is dropped."""
+        """``amid`` drops everything up to the first NUL: reading may begin within a message."""
         self._parts: list[bytes] = []
         self._held = 0
         self._amid = amid
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The messages that ``data`` completes; raises :class:`BrowserGone` for an endless one."""
+        """Return the messages that ``data`` completes; raises :class:`BrowserGone` for one that is
+        too long."""
         *whole, rest = data.split(b"\0")
         if whole and self._parts:
             self._parts.append(whole[0])

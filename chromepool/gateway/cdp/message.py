@@ -1,8 +1,8 @@
-"""CDP envelopes: reading only as much of a message as its routing needs.
+"""CDP envelopes, read only as far as routing needs.
 
-Chrome writes the top-level ``sessionId`` last in every message, so on the way out the owner is
-found in the message's tail. A quote inside a JSON string is always escaped, so the tail's bytes
-cannot come from a page's text; and a nested object would end in two braces.
+Chrome writes the top-level ``sessionId`` last in every message, so the owner of a message from
+Chrome is found in its tail. The bytes of the tail cannot come from a page's text, because a quote
+within a JSON string is always escaped; nor from a nested object, which would end in two braces.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ _KEY = b',"sessionId":"'
 _TAIL = 32 + len(_KEY) + 2
 """Length of ``,"sessionId":"<32 hex digits>"}``."""
 _ID = slice(-34, -2)
-
-
 _Number = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
-"""Chrome's ids are of 32 bits."""
-
-
+"""Message ids, which have 32 bits in Chrome."""
 _SMALL_BYTES = 4096
-"""Up to here a copy is cheaper than a view."""
+"""Length up to which a copy is cheaper than a view."""
 _SLOW_BYTES = 1 << 16
-"""Longer messages are not read a second time: the loop has others to serve."""
+"""Length up to which a message that msgspec refuses is read again by ``json``. Longer ones would
+hold up the event loop."""
 
 
 class _Params(msgspec.Struct):
-    """Any object; what is in it is checked as JSON and skipped."""
+    """Any object; its members are checked as JSON and skipped."""
 
 
 class Envelope(msgspec.Struct, forbid_unknown_fields=True):
-    """The head of a client's message, as strict as Chrome is: what Chrome itself refuses it
-    refuses without a sessionId, and such an answer would find no way back to the client."""
+    """Head of a client's message, read as strictly as Chrome reads it.
+
+    Chrome answers a message that it refuses without a ``sessionId``, so that such an answer could
+    not be routed back to the client.
+    """
 
     id: _Number
     method: str
@@ -45,14 +45,14 @@ class Envelope(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Failure(msgspec.Struct):
-    """A CDP error."""
+    """An error in a CDP answer."""
 
     code: int = 0
     message: str = ""
 
 
 class Incoming(msgspec.Struct):
-    """A message of Chrome's that is for the daemon itself, decoded whole."""
+    """A message from Chrome to the daemon itself, decoded whole."""
 
     id: int | None = None
     method: str = ""
@@ -77,33 +77,33 @@ SESSION_NOT_FOUND = -32001
 
 
 def session_of(message: bytes) -> bytes | None:
-    """The session a message of Chrome's is for, None when it is for the pipe's own root."""
+    """Return the session that a message from Chrome belongs to, None for the pipe's root."""
     if message[-_TAIL : -_TAIL + len(_KEY)] == _KEY and message[-2:] == b'"}':
         return message[_ID]
     if b'"sessionId"' not in message[-200:]:
         return None
-    session = decode(message).sessionId  # an id of another length than today's 32
+    session = decode(message).sessionId  # its id does not have today's 32 digits
     return None if session is None else session.encode()
 
 
 def without_session(message: bytes, session: bytes) -> tuple[bytes | memoryview, bytes]:
-    """A message less its ``sessionId``, in two parts so that a megabyte is not copied."""
+    """Return a message without its ``sessionId``, in two parts, to avoid copying megabytes."""
     end = len(message) - len(_KEY) - len(session) - 2
     return (message[:end] if end < _SMALL_BYTES else memoryview(message)[:end]), b"}"
 
 
 def decode(message: bytes) -> Incoming:
-    """A whole message of Chrome's; raises :class:`msgspec.DecodeError`."""
+    """Decode a whole message from Chrome; raises :class:`msgspec.DecodeError`."""
     return _read(_incoming, message)
 
 
 def read_envelope(message: bytes) -> Envelope:
-    """The envelope of a client's message; raises :class:`msgspec.DecodeError`."""
+    """Read the envelope of a client's message; raises :class:`msgspec.DecodeError`."""
     return _read(_envelope, message)
 
 
 def _read(decoder: msgspec.json.Decoder[T], message: bytes) -> T:
-    """Raises nothing but :class:`msgspec.DecodeError`; msgspec lets two of Python's own through."""
+    """Decode a message; raises :class:`msgspec.DecodeError` only, msgspec itself two more."""
     try:
         return decoder.decode(message)
     except msgspec.ValidationError:
@@ -115,8 +115,8 @@ def _read(decoder: msgspec.json.Decoder[T], message: bytes) -> T:
 
 
 def _read_slowly(decoder: msgspec.json.Decoder[T], message: bytes) -> T:
-    """As Python reads JSON: it takes half a surrogate pair, which msgspec does not take and which
-    JavaScript's JSON.stringify writes for half an emoji."""
+    """Decode a message with ``json``, which accepts a lone surrogate: ``JSON.stringify`` writes one
+    for half an emoji, and msgspec refuses it."""
     try:
         body = json.loads(message.decode(), parse_constant=_refuse_constant)
         return msgspec.convert(body, decoder.type)
@@ -129,12 +129,12 @@ def _refuse_constant(name: str) -> None:
 
 
 def tail_for(session: bytes) -> bytes:
-    """What takes the place of a message's closing brace to address it, the pipe's NUL included."""
+    """Return the bytes that replace a message's closing brace to address it, with the NUL."""
     return _KEY + session + b'"}\0'
 
 
 def command(number: int, method: str, params: dict[str, Any], session: str | None = None) -> bytes:
-    """A command of the daemon's own, framed."""
+    """Return a framed command, as the daemon itself sends them."""
     body: dict[str, Any] = {"id": number, "method": method, "params": params}
     if session is not None:
         body["sessionId"] = session
@@ -142,7 +142,7 @@ def command(number: int, method: str, params: dict[str, Any], session: str | Non
 
 
 def error(code: int, text: str, number: int | None = None, session: str | None = None) -> bytes:
-    """An error such as Chrome itself would answer."""
+    """Return an error answer in the form of Chrome's."""
     body: dict[str, Any] = {} if number is None else {"id": number}
     body["error"] = {"code": code, "message": text}
     if session is not None:
@@ -151,7 +151,7 @@ def error(code: int, text: str, number: int | None = None, session: str | None =
 
 
 def refusal(message: bytes) -> bytes:
-    """The answer to a message that has no envelope: what is wrong with it."""
+    """Return the error answer to a message without a valid envelope."""
     try:
         number = _read(_id, message).id
     except msgspec.ValidationError:

@@ -1,12 +1,12 @@
-"""Many clients on the one connection that Chrome's pipe is.
+"""The multiplexer: many clients share the one connection that Chrome's pipe is.
 
 Each client has a root session in Chrome (``Target.attachToBrowserTarget``, or
-``Target.attachToTarget`` for a page endpoint). All of them are below one base session, so that
-whoever takes over from a daemon that died can end all it had attached by ending that one. On the
-way in, a message without ``sessionId`` gets
-the client's root id; on the way out the root id is taken off, and any other is looked up in the
-table of owners. Message ids need no rewriting: Chrome answers with (id, sessionId), and session ids
-are unique. The pipe's own root, without a session, is the daemon's.
+``Target.attachToTarget`` for a page endpoint). All roots are children of one base session: a
+gateway that takes over from a dead one detaches that session, and with it everything that was
+attached. A client's message without ``sessionId`` gets the id of its root. In the other direction
+the root's id is removed, and any other id is looked up in the table of owners. Message ids need no
+rewriting: Chrome answers with (id, sessionId), and session ids are unique. The daemon itself uses
+the pipe's root, which has no session.
 """
 
 from __future__ import annotations
@@ -21,65 +21,65 @@ from chromepool.gateway.cdp import message as cdp
 from chromepool.gateway.cdp.paused_targets import PausedTargets
 
 _FIRST_ID = 1 << 30
-"""The daemon's own commands count from here, which is out of most clients' way."""
+"""Lowest id of the daemon's own commands, out of the way of most clients."""
 _FIRST_IDS = 1 << 29
-"""Or from one of so many above: an answer for a gateway that died must not be taken for ours."""
+"""Range of the random first id: an answer for a gateway that died must not match a command of this
+one."""
 _NOT_OURS = (cdp.PARSE_ERROR, cdp.INVALID_REQUEST, cdp.SESSION_NOT_FOUND)
-"""What Chrome answers without a sessionId to a client's message: to a session that has just ended,
-or to an envelope it does not like. Never to ours; so, whatever its id, it must not be taken for
-the answer to one of them."""
+"""Errors that Chrome answers without a ``sessionId`` to a client's message, because its session has
+just ended or its envelope is invalid. The daemon's commands never cause them, so an answer with one
+belongs to none of them, whatever its id."""
 _TARGET_EVENT = b'{"method":"Target.'
 
 OnAnswer = Callable[[cdp.Incoming], None]
 
 
 class Port(Protocol):
-    """A client, as the mux knows it."""
+    """A client of the mux."""
 
     def deliver(self, head: bytes | memoryview, tail: bytes = b"") -> None:
-        """Takes one message, in one or two parts. Must not block."""
+        """Accept one message, in one or two parts. Must not block."""
 
     def detached(self) -> None:
-        """Its root session has ended: the page it was attached to is gone."""
+        """Note the end of the root session: the page of this port is gone."""
 
     def asks_to_close(self) -> None:
-        """It has sent ``Browser.close``; the command is on its way to Chrome."""
+        """Note that the client sent ``Browser.close``; Chrome gets the command next."""
 
 
 class Mux:
-    """Routes one Chrome's messages. Bytes in, bytes out."""
+    """Routes the messages of one Chrome. Bytes in, bytes out."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_event: OnAnswer = lambda event: None) -> None:
+        """``on_event`` gets the events of the pipe's root."""
+        self._on_event = on_event
         self._owners: dict[bytes, Port] = {}
         self._parents: dict[bytes, bytes] = {}
         self._children: dict[bytes, set[bytes]] = {}
         self._roots: dict[Port, bytes] = {}
         self._tails: dict[Port, bytes] = {}
         self._paused_tabs: set[bytes] = set()
-        """Sessions of tabs that waited for their client when it met them."""
+        """Sessions of tabs that were paused for their client when it was attached."""
         self.paused_targets = PausedTargets()
-        """What ports hold paused now."""
-        self._held = (
-            self.paused_targets.targets
-        )  # a glance at it must cost a message next to nothing
+        """Targets that ports keep paused."""
+        # An alias, because the hot path checks it for each message.
+        self._paused = self.paused_targets.targets
         self._answers: dict[tuple[bytes | None, int], OnAnswer] = {}
         self._last_id = _FIRST_ID + secrets.randbelow(_FIRST_IDS)
         self.base: str | None = None
-        """The session that clients' roots are attached from; None: the pipe's own root."""
-        self.on_event: OnAnswer = lambda event: None
-        """Events of the pipe's own root."""
+        """The session that clients' roots are attached from; None is the pipe's root."""
 
     @property
     def ports(self) -> list[Port]:
-        """The clients that are attached."""
+        """Clients that are attached."""
         return list(self._roots)
 
     def sessions_of(self, port: Port) -> set[bytes]:
-        """The CDP sessions a client owns, its root included."""
+        """Return the CDP sessions that a client owns, its root included."""
         return {session for session, owner in self._owners.items() if owner is port}
 
     def has_paused_tabs(self, port: Port) -> bool:
-        """Whether a client may hold popups by their tabs."""
+        """Return whether a client may keep popups paused through their tabs."""
         return any(self._owners.get(session) is port for session in self._paused_tabs)
 
     # -- the daemon's own commands --
@@ -87,16 +87,16 @@ class Mux:
     def command(
         self, method: str, params: dict[str, Any], answer: OnAnswer, session: str | None = None
     ) -> bytes:
-        """A command to write to Chrome; ``answer`` gets what comes back."""
+        """Return a command to write to Chrome; ``answer`` gets Chrome's answer."""
         self._last_id += 1
         owner = None if session is None else session.encode()
         self._answers[owner, self._last_id] = answer
         return cdp.command(self._last_id, method, params, session)
 
     def attach(self, port: Port, target: str | None, answer: OnAnswer) -> bytes:
-        """The command that gives ``port`` a root: the browser's, or the target's.
+        """Return the command that gives ``port`` a root session on the browser or on a target.
 
-        The port is in the table before ``answer`` is called, and before any later message.
+        The port is in the table before ``answer`` is called and before any later message is routed.
         """
 
         def on_answer(incoming: cdp.Incoming) -> None:
@@ -114,10 +114,10 @@ class Mux:
         return self.command("Target.attachToTarget", params, on_answer, self.base)
 
     def detach(self, port: Port) -> bytes | None:
-        """The commands that end all a client had in Chrome, None when it had nothing (any more).
+        """Return the commands that end a client's sessions, None if it has none.
 
-        What it has paused is let go first: Chrome itself leaves a popup paused that was opened
-        while its client waited for it (measured).
+        Its paused targets are released first: Chrome leaves a popup paused when the client that
+        paused it detaches (measured).
         """
         root = self._roots.get(port)
         if root is None:
@@ -128,20 +128,20 @@ class Mux:
         return released + self.end(root.decode())
 
     def end(self, session: str) -> bytes:
-        """The command that ends a session which was attached from the base."""
+        """Return the command that ends a session which was attached from the base."""
         params = {"sessionId": session}
         return self.command("Target.detachFromTarget", params, lambda incoming: None, self.base)
 
     def release(self, session: str) -> bytes:
-        """The command that lets a paused target run. Nobody waits for the answer: its session may
-        be gone before there is one."""
+        """Return the command that lets a paused target run. Its answer is ignored: the session may
+        end before it comes."""
         self._last_id += 1
         return cdp.command(self._last_id, "Runtime.runIfWaitingForDebugger", {}, session)
 
     # -- the hot paths --
 
     def from_client(self, port: Port, message: bytes) -> bytes | None:
-        """What to write to Chrome for a client's message; None when the client was answered."""
+        """Return the bytes for Chrome for a client's message, None if the client was answered."""
         try:
             envelope = cdp.read_envelope(message)
         except msgspec.DecodeError:
@@ -158,14 +158,14 @@ class Mux:
             return None
         if envelope.method == "Browser.close":
             port.asks_to_close()
-        if self._held and envelope.method == "Runtime.runIfWaitingForDebugger":
+        if self._paused and envelope.method == "Runtime.runIfWaitingForDebugger":
             self.paused_targets.remove(session)
         if tail is None:
             return message + b"\0"
         return message[: message.rindex(b"}")] + tail
 
     def from_chrome(self, message: bytes) -> None:
-        """Hands a message of Chrome's to the client it is for."""
+        """Deliver a message from Chrome to the client that it belongs to."""
         session = cdp.session_of(message)
         if session is None:
             self._from_root(message)
@@ -184,12 +184,13 @@ class Mux:
     # -- the table of owners --
 
     def _follow(self, port: Port, session: bytes, message: bytes) -> None:
-        """Grows and shrinks the table by what Chrome says of the sessions below ``session``."""
+        """Update the table when Chrome reports a child of ``session`` attached or detached."""
         if message.startswith(b'{"method":"Target.attachedToTarget"'):
             params = cdp.decode(message).params
             child = params["sessionId"].encode()
             waits, info = params.get("waitingForDebugger"), params.get("targetInfo", {})
-            if waits or session in self._paused_tabs:  # a page waits by its tab, and is not said to
+            # Chrome does not report a page as waiting that is paused through its tab.
+            if waits or session in self._paused_tabs:
                 self.paused_targets.add(child, info)
             if waits and info.get("type") == "tab":
                 self._paused_tabs.add(child)
@@ -200,7 +201,7 @@ class Mux:
             self._drop(cdp.decode(message).params["sessionId"].encode())
 
     def _drop(self, session: bytes) -> Port | None:
-        """Forgets a session and all below it; the port whose root it was, if it was one."""
+        """Remove a session and its descendants; return the port of which it was the root."""
         parent = self._parents.pop(session, None)
         if parent is not None and parent in self._children:
             self._children[parent].discard(session)
@@ -208,7 +209,7 @@ class Mux:
         self._paused_tabs.discard(session)
         self.paused_targets.remove(session)
         below = list(self._children.pop(session, ()))
-        while below:  # no recursion: a client may nest as deeply as it likes
+        while below:  # no recursion: clients may nest sessions to any depth
             child = below.pop()
             self._owners.pop(child, None)
             self._parents.pop(child, None)
@@ -228,7 +229,7 @@ class Mux:
         elif incoming.method == "Target.detachedFromTarget":
             self._on_detached(incoming)
         else:
-            self.on_event(incoming)
+            self._on_event(incoming)
 
     def _on_detached(self, event: cdp.Incoming) -> None:
         port = self._drop(event.params["sessionId"].encode())
@@ -236,8 +237,8 @@ class Mux:
             port.detached()
 
     def _from_own_session(self, session: bytes, message: bytes) -> None:
-        """For a session of the daemon's own, or of a client that is gone: its answers are none of
-        ours, although it may have used an id that is."""
+        """Handle a message of a session that is the daemon's or a detached client's. The key
+        (session, id) keeps the latter's answers from the daemon's commands."""
         incoming = cdp.decode(message)
         if incoming.method == "Target.detachedFromTarget" and session.decode() == self.base:
             self._on_detached(incoming)

@@ -1,4 +1,4 @@
-"""Which targets clients have paused, as far as the daemon sees it."""
+"""Targets that clients keep paused, as far as the daemon can see."""
 
 from __future__ import annotations
 
@@ -7,32 +7,40 @@ from typing import Any
 
 
 class PausedTargets:
-    """The CDP sessions whose targets wait for them. Empty where nobody pauses anything."""
+    """CDP sessions whose targets wait for them (``waitForDebuggerOnStart``). Mostly empty."""
 
     def __init__(self) -> None:
         self.targets: dict[bytes, str] = {}
         """Target ids by session."""
         self._tabs: set[bytes] = set()
-        self.on_release: Callable[[], None] = lambda: None
-        """Told that a session holds its target no more; what that leads to may not be written to
-        Chrome yet."""
+        self._listeners: list[Callable[[], None]] = []
+
+    def subscribe(self, on_release: Callable[[], None]) -> None:
+        """Have ``on_release`` called when a session no longer keeps its target paused. The command
+        that caused it may still have to be written to Chrome."""
+        self._listeners.append(on_release)
+
+    def unsubscribe(self, on_release: Callable[[], None]) -> None:
+        """Undo :meth:`subscribe`."""
+        self._listeners.remove(on_release)
 
     def add(self, session: bytes, info: dict[str, Any]) -> None:
-        """A target (CDP's ``TargetInfo``) waits for this session."""
+        """Note that a target (CDP's ``TargetInfo``) waits for this session."""
         self.targets[session] = str(info.get("targetId"))
         if info.get("type") == "tab":
             self._tabs.add(session)
 
     def remove(self, session: bytes) -> None:
-        """It has let its target go, or is no more."""
+        """Note that a session has released its target, or has ended."""
         if self.targets.pop(session, None) is not None:
             self._tabs.discard(session)
-            self.on_release()
+            for on_release in self._listeners:
+                on_release()
 
     def of(self, target: str) -> set[bytes]:
-        """The sessions that hold a target."""
-        return {session for session, held in self.targets.items() if held == target}
+        """Return the sessions that keep a target paused."""
+        return {session for session, paused in self.targets.items() if paused == target}
 
     def of_tabs(self) -> set[bytes]:
-        """The sessions that hold tabs. Nothing that Chrome says of a tab tells its page."""
+        """Return the sessions that keep tabs paused. CDP does not name the page of a tab."""
         return set(self._tabs)

@@ -1,4 +1,4 @@
-"""Taking over the sessions of the gateway before, which may have died in the middle of anything."""
+"""Adopting the sessions of the gateway before, which may have died in the middle of anything."""
 
 from __future__ import annotations
 
@@ -7,104 +7,122 @@ import os
 
 import msgspec
 
-from chromepool import wire
 from chromepool.errors import BrowserGone, ChromepoolError, InvalidRequest, NoAnswer
-from chromepool.gateway.handover import snapshot as records
+from chromepool.gateway.browser.browser import Browser
+from chromepool.gateway.handover import snapshot as snapshots
 from chromepool.gateway.handover.snapshot import SessionSnapshot
 from chromepool.gateway.log import get_logger
+from chromepool.gateway.runtime import Runtime
 from chromepool.gateway.sessions import handshake
-from chromepool.gateway.sessions.creation import Creator
-from chromepool.gateway.sessions.manager import Manager
+from chromepool.gateway.sessions.connection import Connector
+from chromepool.gateway.sessions.events import SessionChanged
+from chromepool.gateway.sessions.registry import SessionRegistry
 from chromepool.gateway.sessions.session import POOL, Session
+from chromepool.gateway.sessions.termination import Termination
+from chromepool.gateway.sessions.warm_pool import WarmPool
+from chromepool.gateway.supervisor import SessionOffered
 from chromepool.model import Reason, State
 
 log = get_logger("chromepool.gateway.sessions")
 
 _TAB_S = 2.0
-"""How long its tabs are waited for."""
-_FILE = 2
-"""Which of an :class:`wire.Adopt`'s descriptors is the record."""
+"""Seconds that the tabs of a session have to take its options."""
 
 
 class Adopter:
-    """Makes sessions of what the supervisor has kept, and gets their Chromes ready for clients."""
+    """Makes sessions of what the supervisor has kept, and readies their Chromes for clients."""
 
-    def __init__(self, manager: Manager, creator: Creator) -> None:
-        self._manager, self._creator = manager, creator
-        manager.on_adopt = self._adopt
+    def __init__(
+        self,
+        runtime: Runtime,
+        registry: SessionRegistry,
+        connector: Connector,
+        termination: Termination,
+        warm_pool: WarmPool,
+    ) -> None:
+        self._runtime = runtime
+        self._registry = registry
+        self._connector = connector
+        self._termination = termination
+        self._warm_pool = warm_pool
         self._work: list[asyncio.Task[None]] = []
         self.ids: list[str] = []
-        """Of the sessions that were adopted."""
+        """Ids of the sessions that were adopted."""
 
-    def _adopt(self, message: wire.Adopt, fds: list[int]) -> None:
+    def on_offered(self, offered: SessionOffered) -> None:
+        """Adopt a session in the background; take its descriptors."""
         try:
-            record = records.read(fds[_FILE])
+            snapshot = snapshots.read(offered.snapshot)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-            log.error("session.not_adopted", session=message.key, error=error)
-            os.close(fds[0])
-            os.close(fds[1])
-            self._manager.link.stop(message.key, self._manager.settings.term_timeout_s)
+            log.error("session.not_adopted", session=offered.key, error=error)
+            os.close(offered.commands)
+            os.close(offered.events)
+            term_s = self._runtime.settings.term_timeout_s
+            self._runtime.supervisor.stop(offered.key, term_s)
             return
         finally:
-            os.close(fds[_FILE])
-        session = self._enter(message, record)
+            os.close(offered.snapshot)
+        session = self._enter(offered, snapshot)
         self.ids.append(session.id)
-        browser = self._manager.watch(session, fds[0], fds[1], adopted=True)
-        browser.before = record.traffic
-        self._work.append(asyncio.create_task(self._resume(session, record)))
-
-    def _enter(self, message: wire.Adopt, record: SessionSnapshot) -> Session:
-        session = Session(
-            message.key,
-            record.spec,
-            self._manager.clock,
-            id=record.id,
-            guid=record.guid,
-            created_at=record.created_at,
-            pid=message.pid,
-            profile=message.profile,
-            oom_kills_seen=record.oom_kills_seen,
-            warm=record.warm,
+        browser = self._connector.connect(
+            session, offered.commands, offered.events, adopted=snapshot.traffic
         )
-        session.resume(record.began, record.last_active, record.left)
-        return self._manager.enter(session)
+        self._work.append(asyncio.create_task(self._resume(session, browser, snapshot)))
+
+    def _enter(self, offered: SessionOffered, snapshot: SessionSnapshot) -> Session:
+        session = Session(
+            offered.key,
+            snapshot.spec,
+            self._runtime.clock,
+            self._registry.on_move,
+            id=snapshot.id,
+            guid=snapshot.guid,
+            created_at=snapshot.created_at,
+            pid=offered.pid,
+            profile=offered.profile,
+            oom_kills_seen=snapshot.oom_kills_seen,
+            warm=snapshot.warm,
+        )
+        self._registry.enter(session)
+        session.resume(snapshot.began, snapshot.last_active, snapshot.left)
+        return session
 
     async def settle(self, timeout_s: float) -> None:
-        """Waits until all can be driven, or for so long: one that hangs keeps nobody waiting."""
+        """Wait until all can be driven, or for ``timeout_s``: one that hangs delays nobody."""
         if self._work:
             await asyncio.wait(self._work, timeout=timeout_s)
 
-    async def _resume(self, session: Session, record: SessionSnapshot) -> None:
-        manager = self._manager
-        if record.reason is not None:  # it was on its way out
-            await manager.end(session, record.reason, record.detail)
+    async def _resume(self, session: Session, browser: Browser, snapshot: SessionSnapshot) -> None:
+        if snapshot.reason is not None:  # the session was ending already
+            await self._termination.end(session, snapshot.reason, snapshot.detail)
             return
         try:
-            await self._take_over(session, record)
+            await self._take_over(session, browser, snapshot)
         except BrowserGone:
-            await session.is_gone.wait()  # Exited tells of what
+            await session.is_gone.wait()  # ``Exited`` gives the reason
         except ChromepoolError as error:
-            kind = Reason.UNHEALTHY if isinstance(error, NoAnswer) else Reason.CRASHED
+            reason = Reason.UNHEALTHY if isinstance(error, NoAnswer) else Reason.CRASHED
             why = f"it did not take to the new gateway: {error.detail}"
-            await manager.end(session, kind, why)
+            await self._termination.end(session, reason, why)
 
-    async def _take_over(self, session: Session, record: SessionSnapshot) -> None:
-        browser = session.browser
-        assert browser is not None
-        if record.frozen:
-            self._manager.link.thaw(session.key, session.limits)
-        await browser.take_over(record.base)
-        await handshake.greet(browser, self._manager.settings)
-        self._manager.recorder.note(session)  # of the new base, before anything hangs below it
+    async def _take_over(
+        self, session: Session, browser: Browser, snapshot: SessionSnapshot
+    ) -> None:
+        if snapshot.frozen:
+            self._runtime.supervisor.thaw(session.key, session.limits)
+        await browser.take_over(snapshot.base)
+        await handshake.initialize(browser, self._runtime.settings)
+        # The next gateway must know the new base before anything is attached below it.
+        self._runtime.bus.publish(SessionChanged(session))
         auto_attacher = session.auto_attacher()
         auto_attacher.patience_s = _TAB_S  # a tab that hangs is no reason to end a session
         try:
-            await handshake.dress(session, browser, session.spec)
-        except InvalidRequest as error:  # it was taken once: the session is worth more
-            log.error("session.not_dressed", session=session.key, error=error)
+            await handshake.apply_options(session, browser, session.spec)
+        except InvalidRequest as error:  # the option was accepted once: the session is worth more
+            log.error("session.options_refused", session=session.key, error=error)
         finally:
             auto_attacher.patience_s = None
         if session.state is State.RESUMING:
             session.move(State.READY)
             if session.owner == POOL:
-                self._creator.warm.adopt(session)
+                self._warm_pool.add(session)

@@ -1,7 +1,7 @@
-"""What the next gateway has to know of a session, kept by the supervisor in a file in memory.
+"""The snapshot of a session that the next gateway needs, kept by the supervisor in memory.
 
-Not on disk, so that a full one costs nobody a session, and whole or not at all: each version is a
-file of its own, sealed before anybody else sees it.
+The file is not on disk, so that a full disk costs nobody a session, and it is whole or not there at
+all: each version is a file of its own, sealed before anybody else sees it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,18 @@ import dataclasses
 import datetime
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from chromepool.gateway.browser.browser import Traffic
 from chromepool.gateway.log import get_logger
+from chromepool.gateway.sessions.events import (
+    SessionChanged,
+    SessionEnding,
+    SessionGone,
+    SessionReady,
+)
 from chromepool.gateway.sessions.session import Session
 from chromepool.gateway.spec import SessionSpec
 from chromepool.gateway.supervisor import SupervisorClient
@@ -24,20 +30,21 @@ from chromepool.model import Reason, State
 
 log = get_logger("chromepool.gateway.sessions")
 
-_EVERY_S = 2.0
-"""How often it is written down who was active: so much of an idle timeout may be counted twice."""
+EVERY_S = 2.0
+"""Seconds between snapshots of sessions in use: an idle timeout may be too long by as much."""
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
+# The names in the encoded form are those of 0.1: a new gateway reads what an older one wrote.
 class SessionSnapshot(msgspec.Struct, omit_defaults=True, rename={"spec": "order"}):
-    """One session. Only added to, with defaults: a newer gateway reads what an older one wrote."""
+    """The state of one session. Fields are only ever added, with defaults."""
 
     id: str
     guid: str
     spec: SessionSpec
     created_at: datetime.datetime
     began: float
-    """Like the next two in seconds of CLOCK_MONOTONIC, the same in every process."""
+    """Seconds of CLOCK_MONOTONIC, which is the same in every process, like the next two."""
     last_active: float
     left: float | None = None
     frozen: bool = False
@@ -45,20 +52,20 @@ class SessionSnapshot(msgspec.Struct, omit_defaults=True, rename={"spec": "order
     base: str = ""
     """The CDP session that all others are below."""
     reason: Reason | None = None
-    """Why it was ending, if it was."""
+    """Reason of its end; None: the session was not ending."""
     detail: str = ""
     oom_kills_seen: int = 0
     traffic: Traffic = msgspec.field(default_factory=Traffic)
 
 
 def snapshot_of(session: Session) -> SessionSnapshot:
-    """A session as it is now."""
-    spec, browser = session.spec, session.browser
-    if session.artifacts is not None and session.state is not State.RESUMING:  # it has none yet
-        capture_options = dataclasses.replace(
-            spec.capture_options, scripts=tuple(session.artifacts.scripts())
-        )
-        spec = msgspec.structs.replace(spec, capture_options=capture_options)
+    """The session as it is now."""
+    spec = session.spec
+    browser = session.browser
+    if session.artifacts is not None and session.state is not State.RESUMING:  # none yet
+        scripts = tuple(session.artifacts.scripts())
+        options = dataclasses.replace(spec.capture_options, scripts=scripts)
+        spec = msgspec.structs.replace(spec, capture_options=options)
     return SessionSnapshot(
         id=session.id,
         guid=session.guid,
@@ -77,12 +84,12 @@ def snapshot_of(session: Session) -> SessionSnapshot:
     )
 
 
-def write(record: SessionSnapshot) -> int:
-    """A sealed file with it, the caller's to close. Raises OSError."""
+def write(snapshot: SessionSnapshot) -> int:
+    """A sealed file in memory, the caller's to close. Raises OSError."""
     fd = os.memfd_create("chromepool-session", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         with open(fd, "wb", closefd=False) as file:
-            file.write(msgspec.json.encode(record))
+            file.write(msgspec.json.encode(snapshot))
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
     except BaseException:
         os.close(fd)
@@ -91,60 +98,72 @@ def write(record: SessionSnapshot) -> int:
 
 
 def read(fd: int) -> SessionSnapshot:
-    """What is in such a file. Raises OSError, :class:`msgspec.DecodeError`,
-    UnicodeDecodeError."""
+    """The snapshot in such a file.
+
+    Raises OSError, :class:`msgspec.DecodeError`, UnicodeDecodeError.
+    """
     return msgspec.json.decode(os.pread(fd, os.fstat(fd).st_size, 0), type=SessionSnapshot)
 
 
 class SnapshotWriter:
-    """Has the supervisor remember each session as it is."""
+    """Leaves a snapshot of each session with the supervisor whenever something of it changes."""
 
-    def __init__(self, link: Callable[[], SupervisorClient]) -> None:
-        self._link = link
+    def __init__(self, supervisor: SupervisorClient) -> None:
+        self._supervisor = supervisor
         self._active: dict[int, float] = {}
-        """When each was last active, as far as it is written down."""
+        """Times when each session was last active, as its snapshot has it."""
         self._gone: list[int] = []
         self._buried: list[int] = []
 
-    def note(self, session: Session) -> None:
-        """Something of it has changed. Where that cannot be written it stays as it was. One that is
-        only starting is nobody's, and not worth remembering."""
+    def on_change(self, event: SessionReady | SessionEnding | SessionChanged) -> None:
+        """Replace the snapshot of the event's session."""
+        self.write(event.session)
+
+    def on_gone(self, event: SessionGone) -> None:
+        """Forget a session of which nothing is left.
+
+        The supervisor keeps the snapshot a little longer: an end that was reported just before the
+        gateway died may not be in the history yet.
+        """
+        self._active.pop(event.session.key, None)
+        self._gone.append(event.session.key)
+
+    def write(self, session: Session) -> None:
+        """Replace a session's snapshot; where that fails, the one before stays.
+
+        A session that is only starting is nobody's, and has none.
+        """
         if session.state is State.STARTING:
             return
         try:
             fd = write(snapshot_of(session))
         except OSError as error:
-            log.error("session.not_recorded", session=session.key, error=error)
+            log.error("snapshot.failed", session=session.key, error=error)
             return
         self._active[session.key] = session.last_active
-        self._link().remember(session.key, fd)
-
-    def forget(self, session: Session) -> None:
-        """Nothing of it is left. The supervisor has it for a while still: what a gateway was told
-        just before it died, nobody may have written down."""
-        self._active.pop(session.key, None)
-        self._gone.append(session.key)
+        self._supervisor.remember(session.key, fd)
 
     def bury(self) -> None:
-        """Has the supervisor forget those that were gone at the last call: by now the journal has
-        them."""
+        """Has the supervisor forget the sessions that were gone at the last call: the history has
+        them by now."""
         for key in self._buried:
-            self._link().buried(key)
-        self._gone, self._buried = [], self._gone
+            self._supervisor.buried(key)
+        self._buried = self._gone
+        self._gone = []
 
-    def note_active(self, sessions: list[Session]) -> None:
-        """Writes down those that were driven since."""
+    def write_active(self, sessions: Sequence[Session]) -> None:
+        """Replace the snapshots of sessions that were driven since."""
         for session in sessions:
             known = self._active.get(session.key)
             if session.state is State.READY and known != session.last_active:
-                self.note(session)
+                self.write(session)
 
-    async def run(self, sessions: Callable[[], list[Session]]) -> None:
-        """Does so every two seconds, for as long as the gateway lives."""
+    async def run(self, sessions: Callable[[], Sequence[Session]]) -> None:
+        """Does both every two seconds, until the gateway ends."""
         while True:
-            await asyncio.sleep(_EVERY_S)
+            await asyncio.sleep(EVERY_S)
             try:
-                self.note_active(sessions())
+                self.write_active(sessions())
                 self.bury()
             except Exception:  # or no deadline would be right any more after the next handover
-                log.exception("record.failed")
+                log.exception("snapshots.failed")

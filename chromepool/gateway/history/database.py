@@ -1,21 +1,28 @@
-"""The journal's file: an SQLite database, its schema, and what is written to and read from it.
+"""The history's database: an SQLite file, its schema, and the one connection that writes to it.
 
-Everything here blocks, and so belongs into a thread: see
-:mod:`chromepool.gateway.history.writer`.
+All of this waits for the disk, so :mod:`chromepool.gateway.history.writer` calls it in threads.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from chromepool.errors import ConfigError
+from chromepool.gateway.alert import Alert
+from chromepool.gateway.event_stream import Event
+from chromepool.gateway.log import get_logger
+from chromepool.schema.history import LOST, PastSession
+
+log = get_logger("chromepool.journal")
+
+T = TypeVar("T")
 
 MIGRATIONS: Sequence[str] = (
     """
@@ -57,266 +64,197 @@ MIGRATIONS: Sequence[str] = (
     CREATE INDEX events_number ON events (number);
     """,
 )
-"""From each version of the schema to the next; never changed once released, only added to."""
-LOST = "lost"
-"""The reason of a session whose end nobody saw; known to the journal alone."""
-_LOST_DETAIL = "the daemon was killed while it ran; this is when it was found out"
-_EVENTS_PER_SESSION = 10
-"""Events that are kept for each session that may be kept."""
+"""Scripts from each version of the schema to the next. A released script never changes."""
 BUSY_S = 2.0
-"""How long somebody else's lock is waited for."""
-_WAL_BYTES = 4 << 20
-_CACHE_KIB = 512
-"""It is written at its end and seldom read; SQLite's own 2 MiB fill up over days for nothing."""
+"""Seconds to wait for another process's lock on the file."""
+_EVENTS_PER_SESSION = 10
 _DAY_S = 86400.0
-_ASIDE = 3
-"""Files put aside that are kept, the newest: a disk that is going bad must not fill itself."""
-
-
-class Damaged(sqlite3.DatabaseError):
-    """The file is a database, and broken."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Bounds:
-    """How much is kept."""
-
-    sessions: int
-    days: float
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SessionRow:
-    """A session; times in seconds since 1970."""
-
-    # The id is a capability while the session runs. It is kept because people ask by it, and only
-    # the gateway can read the file: its folder is 0700.
-    id: str
-    owner: str
-    labels: Mapping[str, str]
-    created_at: float
-    limits: Mapping[str, Any]
-    warm: bool = False
-    ended_at: float | None = None
-    reason: str | None = None
-    detail: str = ""
-    usage: Mapping[str, Any] | None = None
-    """At its end."""
-    exit: Mapping[str, Any] | None = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class EventRow:
-    """An event."""
-
-    number: int
-    at: float
-    name: str
-    session_id: str | None = None
-    owner: str | None = None
-    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class AlertRow:
-    """An alert that is raised; ``since`` in seconds since 1970."""
-
-    name: str
-    severity: str
-    since: float
-    text: str
+# A disk that is going bad must not be filled with damaged files.
+_MAX_DAMAGED_FILES = 3
+_LOST_DETAIL = "the daemon was killed while the session ran; the next start noticed its end"
+_MARK_LOST = """
+UPDATE sessions SET ended_at = ?, reason = ?, detail = ?
+WHERE ended_at IS NULL AND id NOT IN (SELECT value FROM json_each(?))
+"""
+_OR_UPDATE = """
+ON CONFLICT (id) DO UPDATE SET ended_at = excluded.ended_at, reason = excluded.reason,
+    detail = excluded.detail, usage = excluded.usage, exit = excluded.exit
+"""
+_PUT_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
+# Running sessions have no ended_at, and stay.
+_TRIM = (
+    "DELETE FROM sessions WHERE ended_at < :oldest",
+    "DELETE FROM events WHERE at < :oldest",
+    """
+    DELETE FROM sessions WHERE seq IN (SELECT seq FROM sessions WHERE ended_at IS NOT NULL
+        ORDER BY seq LIMIT max(0, (SELECT count(*) FROM sessions) - :sessions))
+    """,
+    """
+    DELETE FROM events WHERE seq IN (SELECT seq FROM events
+        ORDER BY seq LIMIT max(0, (SELECT count(*) FROM events) - :events))
+    """,
+)
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether the file itself is broken, and not just the moment."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of it is detail
-    return isinstance(error, Damaged) or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    """Tell a file that is damaged, or no database, from errors that may pass.
+
+    Python raises the base class for SQLITE_CORRUPT and SQLITE_NOTADB, and subclasses for the rest.
+    """
+    return type(error) is sqlite3.DatabaseError
 
 
 def put_aside(path: Path, now: float) -> Path:
-    """Renames a broken file, and what belongs to it; its new name. Raises OSError."""
+    """Rename a damaged file and return its new name. Raises OSError."""
     when = datetime.datetime.fromtimestamp(now, datetime.UTC).strftime("%Y%m%dT%H%M%S.%f")
-    aside = path.with_name(f"{path.name}.corrupt-{when}")
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):  # left behind they would be played into the new file
+    aside = path.rename(f"{path}.corrupt-{when}")
+    for suffix in ("-wal", "-shm"):  # SQLite would apply them to the new file
         Path(f"{path}{suffix}").unlink(missing_ok=True)
-    for old in sorted(path.parent.glob(f"{path.name}.corrupt-*"))[:-_ASIDE]:
+    for old in sorted(path.parent.glob(f"{path.name}.corrupt-*"))[:-_MAX_DAMAGED_FILES]:
         old.unlink(missing_ok=True)
     return aside
 
 
-def _text(value: str | None) -> str | None:
-    """As UTF-8 can have it: a lone surrogate would be refused, and hold up all that follows."""
-    return value if value is None else value.encode(errors="replace").decode()
+def _encode(value: Any) -> Any:
+    if isinstance(value, str):  # SQLite refuses a lone surrogate, and the whole batch with it
+        return value.encode(errors="replace").decode()
+    if isinstance(value, datetime.datetime):
+        return value.timestamp()
+    if isinstance(value, dict):
+        return json.dumps(value, separators=(",", ":"), default=str)
+    return value
 
 
-def _json(value: object) -> str | None:
-    return None if value is None else json.dumps(value, separators=(",", ":"), default=str)
+def _insert(
+    db: sqlite3.Connection, table: str, kind: type[T], rows: Collection[T], conflict: str = ""
+) -> None:
+    names = list(kind.__annotations__)  # fields have the names of columns
+    marks = ", ".join("?" * len(names))
+    sql = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks}) {conflict}"  # noqa: S608
+    db.executemany(sql, ([_encode(getattr(row, name)) for name in names] for row in rows))
 
 
-def _life_row(life: SessionRow) -> dict[str, Any]:
-    row = {field.name: getattr(life, field.name) for field in dataclasses.fields(life)}
-    for name in ("labels", "limits", "usage", "exit"):
-        row[name] = _json(row[name])
-    for name in ("owner", "reason", "detail"):
-        row[name] = _text(row[name])
-    return row
+class Database:
+    """The file as one gateway writes it. An error closes it, and the next write opens it again."""
 
-
-def _note_row(note: EventRow) -> dict[str, Any]:
-    row = {field.name: getattr(note, field.name) for field in dataclasses.fields(note)}
-    return row | {"fields": _json(note.fields), "owner": _text(note.owner)}
-
-
-_WRITE_LIFE = """
-INSERT INTO sessions (id, owner, labels, created_at, ended_at, reason, detail, warm, limits, usage,
-    exit)
-VALUES (:id, :owner, :labels, :created_at, :ended_at, :reason, :detail, :warm, :limits, :usage,
-    :exit)
-ON CONFLICT (id) DO UPDATE SET ended_at = excluded.ended_at, reason = excluded.reason,
-    detail = excluded.detail, usage = excluded.usage, exit = excluded.exit
-"""
-_WRITE_NOTE = """
-INSERT INTO events (number, at, name, session_id, owner, fields)
-VALUES (:number, :at, :name, :session_id, :owner, :fields)
-"""
-_WRITE_ALERT = """
-INSERT INTO alerts (name, severity, since, text) VALUES (:name, :severity, :since, :text)
-"""
-_WRITE_META = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
-
-
-class JournalFile:
-    """The file, open for writing. Every method may raise :class:`sqlite3.Error`."""
-
-    def __init__(self, path: Path, migrations: Sequence[str] = MIGRATIONS) -> None:
-        """Opens it, made or brought to the newest schema if need be.
-
-        Raises :class:`ConfigError` for one that a newer chromepool has written.
-        """
+    def __init__(
+        self,
+        path: Path,
+        max_sessions: int,
+        max_days: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``clock`` gives seconds since 1970."""
         self.path = path
-        self._standing: Sequence[AlertRow] | None = None
-        self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-        try:
-            self._prepare(migrations)
-        except BaseException:
-            self._db.close()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self.last = 0
+        """Number of the last event, also of the gateway before; 0 until the first write."""
+        self.is_suspect = False
+        """Set to check the file before the next write."""
+        self._max_sessions = max_sessions
+        self._max_days = max_days
+        self._clock = clock
+        self._db: sqlite3.Connection | None = None
+        self._begun = False
 
     def close(self) -> None:
-        """May be called twice."""
-        self._db.close()
-
-    def _prepare(self, migrations: Sequence[str]) -> None:
-        version = self.version
-        if version > len(migrations):
-            raise ConfigError(
-                f"{self.path} was written by a newer chromepool: its schema is {version}, and this"
-                f" one knows {len(migrations)}.",
-                remedy="Install that version again, or move the file away.",
-            )
-        self._db.execute("PRAGMA journal_mode = WAL")
-        # In WAL mode this cannot break the file; what a power cut takes is the last moments.
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES}")
-        self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise Damaged(found)
-        for number, script in enumerate(migrations[version:], version + 1):
-            self._migrate(script, number)
-
-    def _migrate(self, script: str, number: int) -> None:
-        """One step, done or not done at all."""
-        try:
-            self._db.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
-
-    def _roll_back(self) -> None:
-        """After some errors SQLite has done so itself."""
-        with contextlib.suppress(sqlite3.Error):
-            self._db.execute("ROLLBACK")
-
-    @property
-    def version(self) -> int:
-        """The schema's."""
-        found: int = self._db.execute("PRAGMA user_version").fetchone()[0]
-        return found
-
-    def _count(self, table: str) -> int:
-        found: int = self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
-        return found
-
-    def meta(self, name: str) -> int:
-        """A number that outlives the daemon; 0 where there is none."""
-        row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return int(row[0]) if row else 0
-
-    def begin(self, now: float, running: Sequence[str] = ()) -> int:
-        """A new life of the daemon: what the one before left open is lost, but for those that are
-        ``running`` (ids). How many there were."""
-        with self._transaction():
-            starts = self.meta("starts") + 1
-            self._db.execute(_WRITE_META, ("starts", starts))
-            self._db.execute(
-                "UPDATE sessions SET ended_at = ?, reason = ?, detail = ? WHERE ended_at IS NULL"
-                " AND id NOT IN (SELECT value FROM json_each(?))",
-                (now, LOST, _LOST_DETAIL, json.dumps(list(running))),
-            )
-        return starts
+        """Close the file if it is open."""
+        if self._db is not None:
+            self._db.close()
+        self._db = None
 
     def write(
         self,
-        lives: Sequence[SessionRow],
-        notes: Sequence[EventRow],
-        last: int,
-        bounds: Bounds,
-        now: float,
-        *,
-        standing: Sequence[AlertRow] | None = None,
+        sessions: Collection[PastSession] = (),
+        events: Collection[Event] = (),
+        alerts: Collection[Alert] | None = None,
+        running: Collection[str] = (),
+        gap: int = 0,
     ) -> None:
-        """All of it or nothing; then as much is let go as ``bounds`` demands. ``last``: the number
-        that the events of a next life come after. ``standing``: all alerts that are raised; None:
-        nothing is known of them yet, and those that are written stay."""
-        with self._transaction():
-            if standing is not None and standing != self._standing:
-                self._db.execute("DELETE FROM alerts")
-                self._db.executemany(_WRITE_ALERT, map(dataclasses.asdict, standing))
-            self._db.executemany(_WRITE_LIFE, map(_life_row, lives))
-            self._db.executemany(_WRITE_NOTE, map(_note_row, notes))
-            self._db.execute(_WRITE_META, ("last_event", last))
-            self._trim(bounds, now)
-        self._standing = standing
+        """Write all of it or nothing, and delete the oldest rows beyond the limits.
+
+        ``alerts`` replaces the raised alerts; None leaves them. The first write marks unfinished
+        sessions as lost, except those whose ids are in ``running``. The next gateway numbers its
+        events from :attr:`last` plus ``gap``.
+
+        Raises :class:`ConfigError` for a file that a newer chromepool has written, OSError and
+        :class:`sqlite3.OperationalError` where another try may succeed, and other exceptions for
+        rows that are refused.
+        """
+        with self._transaction() as db:
+            if not self._begun:
+                self._begin(db, running)
+            self.last = max([self.last, *(event.number for event in events)])
+            _insert(db, "sessions", PastSession, sessions, _OR_UPDATE)
+            _insert(db, "events", Event, events)
+            if alerts is not None:
+                db.execute("DELETE FROM alerts")
+                _insert(db, "alerts", Alert, alerts)
+            db.execute(_PUT_META, ("last_event", self.last + gap))
+            self._trim(db)
+        self._begun = True
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
+            with self._open() as db:
+                db.execute("BEGIN IMMEDIATE")
+                yield db
+        except Exception as error:
+            self.close()
+            if not is_damage(error):
+                raise
+            try:
+                log.error("journal.put_aside", path=put_aside(self.path, self._clock()))
+            except OSError as failure:
+                log.error("journal.not_put_aside", error=failure)
+            raise sqlite3.OperationalError(str(error)) from error
 
-    def _trim(self, bounds: Bounds, now: float) -> None:
-        """Sessions that run stay in any case."""
-        oldest = now - bounds.days * _DAY_S
-        self._db.execute("DELETE FROM sessions WHERE ended_at < ?", (oldest,))
-        self._db.execute("DELETE FROM events WHERE at < ?", (oldest,))
-        self._db.execute(
-            "DELETE FROM sessions WHERE seq IN (SELECT seq FROM sessions"
-            " WHERE ended_at IS NOT NULL ORDER BY seq LIMIT ?)",
-            (max(0, self._count("sessions") - bounds.sessions),),
+    def _open(self) -> sqlite3.Connection:
+        if self.is_suspect:
+            self.close()
+        if self._db is None:
+            self.path.parent.stat()  # for an error that says more than SQLite's
+            # Each write comes from a thread of its own, one after another.
+            self._db = sqlite3.connect(
+                self.path, BUSY_S, isolation_level=None, check_same_thread=False
+            )
+            self._prepare(self._db)
+            self.is_suspect = False
+        return self._db
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > len(MIGRATIONS):
+            raise ConfigError(
+                f"{self.path} was written by a newer chromepool: its schema has version {version},"
+                f" and this chromepool knows versions up to {len(MIGRATIONS)}.",
+                remedy="Install that version again, or move the file away.",
+            )
+        # A power cut loses the last moments and does not damage the file. The cache is smaller (in
+        # KiB) than SQLite's own, which would fill up over days for a file that is seldom read.
+        db.executescript(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
+            "PRAGMA journal_size_limit = 4194304; PRAGMA cache_size = -512"
         )
-        self._db.execute(
-            "DELETE FROM events WHERE seq IN (SELECT seq FROM events ORDER BY seq LIMIT ?)",
-            (max(0, self._count("events") - bounds.sessions * _EVENTS_PER_SESSION),),
-        )
+        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
+        for number, script in enumerate(MIGRATIONS[version:], version + 1):
+            with db:
+                db.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT")
+
+    def _begin(self, db: sqlite3.Connection, running: Collection[str]) -> None:
+        meta = dict(db.execute("SELECT name, value FROM meta"))
+        self.last = max(self.last, meta.get("last_event", 0))
+        db.execute(_PUT_META, ("starts", meta.get("starts", 0) + 1))
+        ids = json.dumps(list(running))
+        db.execute(_MARK_LOST, (self._clock(), LOST, _LOST_DETAIL, ids))
+
+    def _trim(self, db: sqlite3.Connection) -> None:
+        values = {
+            "oldest": self._clock() - self._max_days * _DAY_S,
+            "sessions": self._max_sessions,
+            "events": self._max_sessions * _EVENTS_PER_SESSION,
+        }
+        for statement in _TRIM:
+            db.execute(statement, values)

@@ -1,106 +1,117 @@
-"""Questions to the journal's file, on connections that cannot write.
+"""Queries to the history's database, on connections that cannot write.
 
-Everything here blocks, and so belongs into a thread: see
-:mod:`chromepool.gateway.history.writer`.
+All of this waits for the disk, so :mod:`chromepool.gateway.history.writer` calls it in threads.
+All queries may raise :class:`sqlite3.Error`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import datetime
 import json
 import sqlite3
 import urllib.parse
 from pathlib import Path
+from typing import Any, TypeVar
 
-from chromepool.gateway.history.database import BUSY_S, AlertRow, EventRow, SessionRow
+from chromepool.gateway.alert import Alert
+from chromepool.gateway.event_stream import Event
+from chromepool.gateway.history.database import BUSY_S
+from chromepool.schema.history import HistoryPage, PastEvent, PastSession, PastSessionWithEvents
 
-EVENTS_SHOWN = 1000
-"""Events in one answer at most."""
+T = TypeVar("T")
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class HistoryQuery:
-    """Which sessions are asked for; None: every one."""
-
-    owner: str | None = None
-    since: float | None = None
-    """Those that ended at that time or later, or run."""
-    reason: str | None = None
-    after: int | None = None
-    """The cursor of the last one that was read."""
-    limit: int = 100
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    quoted = urllib.parse.quote(str(path))
-    db = sqlite3.connect(f"file:{quoted}?mode=ro", uri=True, timeout=BUSY_S)
-    db.row_factory = sqlite3.Row
-    return db
-
-
-def _life(row: sqlite3.Row) -> SessionRow:
-    values = {field.name: row[field.name] for field in dataclasses.fields(SessionRow)}
-    for name in ("labels", "limits", "usage", "exit"):
-        values[name] = None if values[name] is None else json.loads(values[name])
-    return SessionRow(**values | {"warm": bool(values["warm"])})
-
-
-def _notes(db: sqlite3.Connection, which: str, *values: object) -> list[EventRow]:
-    rows = db.execute(
-        f"SELECT number, at, name, session_id, owner, fields FROM events WHERE {which} LIMIT ?",  # noqa: S608
-        (*values, EVENTS_SHOWN),
-    )
-    return [EventRow(**{**dict(row), "fields": json.loads(row["fields"])}) for row in rows]
-
-
-_SELECT = """
+MAX_EVENTS = 1000
+"""Events in one answer."""
+_FIND_SESSIONS = """
 SELECT * FROM sessions
 WHERE (:owner IS NULL OR owner = :owner)
     AND (:reason IS NULL OR reason = :reason)
     AND (:after IS NULL OR seq < :after)
     AND (:since IS NULL OR ended_at IS NULL OR ended_at >= :since)
-ORDER BY seq DESC LIMIT :limit
+ORDER BY seq DESC LIMIT :limit + 1
 """
 
 
-def read_lives(path: Path, question: HistoryQuery) -> list[tuple[int, SessionRow]]:
-    """The sessions and their cursors, the newest first. Raises :class:`sqlite3.Error`."""
-    with contextlib.closing(_connect(path)) as db:
-        rows = db.execute(_SELECT, dataclasses.asdict(question)).fetchall()
-    return [(row["seq"], _life(row)) for row in rows]
+@dataclasses.dataclass(frozen=True, slots=True)
+class HistoryQuery:
+    """Filters for sessions; None does not filter."""
 
-
-def read_life(path: Path, session_id: str) -> tuple[SessionRow, list[EventRow]] | None:
-    """One session and its events, the oldest first. Raises :class:`sqlite3.Error`."""
-    with contextlib.closing(_connect(path)) as db:
-        row = db.execute("SELECT * FROM sessions WHERE id = ?", (session_id,)).fetchone()
-        if row is None:
-            return None
-        return _life(row), _notes(db, "session_id = ? ORDER BY seq", session_id)
-
-
-def read_notes(path: Path, after: int, before: int) -> list[EventRow]:
-    """The first :data:`EVENTS_SHOWN` events of numbers between these two, by number. Raises
-    :class:`sqlite3.Error`."""
-    with contextlib.closing(_connect(path)) as db:
-        return _notes(db, "number > ? AND number < ? ORDER BY number", after, before)
+    owner: str | None = None
+    since: float | None = None
+    """Seconds since 1970, for sessions that ended then or later and for running ones."""
+    reason: str | None = None
+    after: int | None = None
+    """The ``next`` of the page before."""
+    limit: int = 100
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AlertState:
-    """What the daemon needs to know of its life before."""
+    """The past that alerts continue from."""
 
-    standing: list[AlertRow]
-    """Alerts that are raised."""
-    endings: list[EventRow]
-    """The last events that tell why a session ended, in order."""
+    alerts: list[Alert]
+    """Raised alerts."""
+    endings: list[Event]
+    """The latest ``session.closing`` events, the oldest first."""
 
 
-def read_recollection(path: Path, since: float) -> AlertState:
-    """With the endings since that time (seconds since 1970). Raises :class:`sqlite3.Error`."""
-    with contextlib.closing(_connect(path)) as db:
-        rows = db.execute("SELECT name, severity, since, text FROM alerts ORDER BY since")
-        standing = [AlertRow(**row) for row in rows]
-        endings = _notes(db, "at >= ? AND name = 'session.closing' ORDER BY at DESC", since)
-    return AlertState(standing, endings[::-1])
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the database read-only."""
+    uri = f"file:{urllib.parse.quote(str(path))}?mode=ro"
+    db = sqlite3.connect(uri, BUSY_S, uri=True)
+    db.row_factory = sqlite3.Row
+    return db
+
+
+def _time(seconds: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+
+
+_DECODERS: dict[str, Any] = {
+    **dict.fromkeys(("labels", "limits", "usage", "exit", "fields"), json.loads),
+    **dict.fromkeys(("created_at", "ended_at", "at", "since"), _time),
+    "warm": bool,
+}
+
+
+def _decode(name: str, value: Any) -> Any:
+    return value if value is None or name not in _DECODERS else _DECODERS[name](value)
+
+
+def _values(kind: type[object], row: sqlite3.Row) -> dict[str, Any]:
+    return {name: _decode(name, row[name]) for name in kind.__annotations__}
+
+
+def _events(db: sqlite3.Connection, kind: type[T], which: str, *values: object) -> list[T]:
+    sql = f"SELECT * FROM events WHERE {which} LIMIT ?"  # noqa: S608
+    return [kind(**_values(kind, row)) for row in db.execute(sql, (*values, MAX_EVENTS))]
+
+
+def find_sessions(db: sqlite3.Connection, query: HistoryQuery) -> HistoryPage:
+    """Return sessions, the newest first."""
+    rows = db.execute(_FIND_SESSIONS, dataclasses.asdict(query)).fetchall()
+    cursor = str(rows[query.limit - 1]["seq"]) if len(rows) > query.limit else None
+    sessions = [PastSession(**_values(PastSession, row)) for row in rows[: query.limit]]
+    return HistoryPage(sessions, cursor)
+
+
+def find_session(db: sqlite3.Connection, session_id: str) -> PastSessionWithEvents | None:
+    """Return a session and its first :data:`MAX_EVENTS` events; None if it is not kept."""
+    row = db.execute("SELECT * FROM sessions WHERE id = ?", (session_id,)).fetchone()
+    if row is None:
+        return None
+    events = _events(db, PastEvent, "session_id = ? ORDER BY seq", session_id)
+    return PastSessionWithEvents(**_values(PastSession, row), events=events)
+
+
+def events_between(db: sqlite3.Connection, after: int, before: int) -> list[Event]:
+    """Return the first :data:`MAX_EVENTS` events with numbers between these two."""
+    return _events(db, Event, "number > ? AND number < ? ORDER BY number", after, before)
+
+
+def alert_state(db: sqlite3.Connection, since: float) -> AlertState:
+    """Return the raised alerts, and the last :data:`MAX_EVENTS` endings since then."""
+    rows = db.execute("SELECT * FROM alerts ORDER BY since")
+    endings = _events(db, Event, "at >= ? AND name = 'session.closing' ORDER BY at DESC", since)
+    return AlertState([Alert(**_values(Alert, row)) for row in rows], endings[::-1])

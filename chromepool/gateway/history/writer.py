@@ -1,8 +1,9 @@
-"""The journal: what became of sessions, kept across the daemon's restarts.
+"""Rows on their way to the history's database, and queries to it.
 
-One thread writes, in batches, and nobody ever waits for it. When it cannot write (the disk is full,
-the file is damaged or locked, the folder cannot be written to) sessions go on, the error is said
-once, what is to be written waits, as far as there is room, and writing is tried again.
+The event loop never waits for the disk: every call to SQLite runs in a daemon thread, for which
+the end of the process does not wait either. Sessions go on while the database cannot be written
+(the disk is full or hangs, the file is damaged or locked, the folder is read-only): the error is
+logged once, rows wait up to a limit, and writing is tried again.
 """
 
 from __future__ import annotations
@@ -10,279 +11,227 @@ from __future__ import annotations
 import asyncio
 import collections
 import concurrent.futures
-import dataclasses
+import contextlib
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar, TypeVarTuple
 
 from chromepool.errors import ConfigError, HistoryUnavailable
-from chromepool.gateway.history.database import (
-    AlertRow,
-    Bounds,
-    EventRow,
-    JournalFile,
-    SessionRow,
-    is_damage,
-    put_aside,
-)
-from chromepool.gateway.history.queries import (
-    AlertState,
-    HistoryQuery,
-    read_life,
-    read_lives,
-    read_notes,
-    read_recollection,
-)
+from chromepool.gateway.alert import Alert
+from chromepool.gateway.event_stream import Event
+from chromepool.gateway.history.database import Database, is_damage
+from chromepool.gateway.history.queries import AlertState, alert_state, connect
 from chromepool.gateway.log import get_logger
+from chromepool.schema.history import PastSession
 
 log = get_logger("chromepool.journal")
 
 T = TypeVar("T")
-_MOST_LIVES, _MOST_NOTES = 2000, 10_000
-"""What waits at most; beyond that the oldest are given up."""
-_GAP = 2 * _MOST_NOTES
-"""By how much events of the next life are numbered higher: more than a killed daemon can have told
-and not yet written."""
+Ts = TypeVarTuple("Ts")
+
+# Rows that wait to be written, at most.
+_MAX_SESSIONS = 2000
+_MAX_EVENTS = 10_000
+# A gateway that is killed has published fewer events than this without writing them.
+_GAP = 2 * _MAX_EVENTS
+# A batch gathers for so long; without rows, old ones are deleted every minute.
 _LINGER_S = 0.05
-"""Time for a batch to gather."""
 _TRIM_S = 60.0
-"""How often what is too old is looked for, when there is nothing to write."""
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
-_RETRY_S = 5.0
-_MOST_READERS = 16
-"""Questions at once: each may have to wait for whoever has locked the file."""
+_FIRST_RETRY_S = 0.5
+_LAST_RETRY_S = 10.0
+# A disk that is slower does not delay the start of the gateway.
+_OPEN_S = 5.0
+_RECALL_S = 2.0
+# Each query may wait for a lock on the file, in a thread of its own.
+_MAX_QUERIES = 16
+_RETRY_AFTER_S = 5.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class JournalState:
-    """How the journal is."""
+async def _in_thread(function: Callable[[*Ts], T], *values: *Ts) -> T:
+    """Call a function in a daemon thread, since the process waits for those of an executor."""
+    future: concurrent.futures.Future[T] = concurrent.futures.Future()
+    future.set_running_or_notify_cancel()  # a function that runs cannot be cancelled
 
-    error: str = ""
-    """Why it is not written now; empty when it is."""
-    waiting: int = 0
-    """Sessions and events that wait to be written."""
-    dropped: int = 0
-    """Those that were given up since the gateway started."""
+    def work() -> None:
+        try:
+            future.set_result(function(*values))
+        except Exception as error:
+            future.set_exception(error)
+
+    try:
+        threading.Thread(target=work, name="history", daemon=True).start()
+    except RuntimeError as error:  # the system has no thread left, which may pass
+        raise OSError(str(error)) from error
+    return await asyncio.wrap_future(future)
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), timeout_s)
+    return event.is_set()
+
+
+def _remove(batch: dict[Any, T], rows: dict[Any, T]) -> int:
+    """Remove a batch, except for rows that were replaced; return how many were dropped before."""
+    missing = batch.keys() - rows.keys()
+    for key, row in batch.items():
+        if rows.get(key) is row:
+            del rows[key]
+    return len(missing)
 
 
 class HistoryWriter:
-    """Takes what is to be kept, at once, and answers questions about it."""
+    """Takes rows at once, writes them in batches, and runs queries."""
 
-    def __init__(
-        self,
-        path: Path,
-        bounds: Callable[[], Bounds],
-        clock: Callable[[], float] = time.time,
-        on_open: Callable[[int], None] = lambda last: None,
-    ) -> None:
-        """``clock`` gives seconds since 1970. ``on_open`` is called in the journal's thread, once,
-        with the number that this life's events are to come after."""
-        self._path, self._bounds, self._clock, self._on_open = path, bounds, clock, on_open
-        self._lock = threading.Lock()  # held for moments only, never during I/O
-        self._lives: dict[str, SessionRow] = {}
-        self._notes: collections.deque[EventRow] = collections.deque()
-        self._standing: Sequence[AlertRow] | None = None
-        self._last = 0
-        self._error, self._dropped, self._writing = "", 0, 0
-        self._running: Sequence[str] = ()
-        self._file: JournalFile | None = None
-        self._begun = self._off = self._suspect = False
-        self._readers = 0
-        self._something, self._closing = threading.Event(), threading.Event()
-        self.tried: concurrent.futures.Future[None] = concurrent.futures.Future()
-        """Done when the file is open, or could not be opened at once."""
-        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
-        self._reader = concurrent.futures.ThreadPoolExecutor(1, "journal-reader")
+    def __init__(self, database: Database) -> None:
+        self.error = ""
+        """Reason why rows cannot be written; empty if they can."""
+        self.dropped = 0
+        """Number of rows that were given up since the gateway started."""
+        self._database = database
+        self._sessions: collections.OrderedDict[str, PastSession] = collections.OrderedDict()
+        self._events: collections.OrderedDict[int, Event] = collections.OrderedDict()
+        self._alerts: Collection[Alert] | None = None
+        self._off = False
+        self._wake = asyncio.Event()
+        self._tried = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._queries = threading.BoundedSemaphore(_MAX_QUERIES)
 
-    def start(self, running: Sequence[str] = ()) -> None:
-        """Begins to write; ``on_open`` follows when the file is open. ``running``: ids of sessions
-        that are not over, although nobody has written of late."""
-        self._running = running
-        self._thread.start()
+    async def start(self, running: Collection[str] = ()) -> int:
+        """Open the database, and return the number of the last event in it; 0 if that takes long.
 
-    def close(self, timeout_s: float) -> bool:
-        """Writes what waits, for so long at most; whether all is written. It blocks."""
+        ``running`` has the ids of adopted sessions, which are not marked as lost.
+        """
+        self._task = asyncio.create_task(self._run(running))
+        if not await _wait(self._tried, _OPEN_S):
+            log.error("journal.late")
+        return self._database.last
+
+    async def close(self, timeout_s: float) -> None:
+        """Write the rows that wait, within ``timeout_s``, and take no more queries."""
         self._closing.set()
-        self._something.set()
-        self._reader.shutdown(wait=False, cancel_futures=True)
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive() and not self._lives and not self._notes
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=timeout_s)
+        if self.waiting:
+            log.error("journal.unfinished", waiting=self.waiting, error=self.error)
 
     @property
-    def state(self) -> JournalState:
-        """How it is now."""
-        with self._lock:
-            waiting = len(self._lives) + len(self._notes) + self._writing
-            return JournalState(self._error, waiting, self._dropped)
+    def waiting(self) -> int:
+        """Number of sessions and events that wait to be written."""
+        return len(self._sessions) + len(self._events)
 
-    # -- taking: never waits --
+    def put_session(self, row: PastSession) -> None:
+        """Write a session as it is now, in place of what was written of it before."""
+        self._put(self._sessions, row.id, row, _MAX_SESSIONS)
 
-    def keep(self, life: SessionRow) -> None:
-        """A session as it is now; what was kept of it before is replaced."""
-        with self._lock:
-            if self._off:
-                return
-            self._lives.pop(life.id, None)  # the newest is the last to be given up
-            self._lives[life.id] = life
-            self._bound()
-        self._something.set()
+    def add_event(self, row: Event) -> None:
+        """Write an event."""
+        self._put(self._events, row.number, row, _MAX_EVENTS)
 
-    def note(self, note: EventRow) -> None:
-        """An event."""
-        with self._lock:
-            if self._off:
-                return
-            self._notes.append(note)
-            self._last = max(self._last, note.number)
-            self._bound()
-        self._something.set()
+    def set_alerts(self, rows: Collection[Alert]) -> None:
+        """Write all raised alerts, in place of those that were written before."""
+        self._alerts = rows
+        self._wake.set()
 
-    def stand(self, alerts: Sequence[AlertRow]) -> None:
-        """All alerts that are raised now; what was kept of them before is replaced."""
-        self._standing = alerts
-        self._something.set()
+    def _put(self, rows: collections.OrderedDict[Any, T], key: Any, row: T, most: int) -> None:
+        if self._off:
+            return
+        rows[key] = row
+        rows.move_to_end(key)
+        if len(rows) > most:
+            rows.popitem(last=False)
+            self.dropped += 1
+        self._wake.set()
 
-    def _bound(self) -> None:
-        while len(self._lives) > _MOST_LIVES:
-            del self._lives[next(iter(self._lives))]
-            self._dropped += 1
-        while len(self._notes) > _MOST_NOTES:
-            self._notes.popleft()
-            self._dropped += 1
-
-    # -- the thread that writes --
-
-    def _run(self) -> None:
-        pause_s = _FIRST_PAUSE_S
+    async def _run(self, running: Collection[str]) -> None:
+        retry_s = _FIRST_RETRY_S
         while not self._off:
-            closing = self._closing.is_set()  # asked before, so that nothing comes after the last
-            done = self._write(closing=closing)
-            if not self.tried.done():
-                self.tried.set_result(None)
+            closing = self._closing.is_set()
+            self._wake.clear()
+            written = await self._write_batch(running, 0 if closing else _GAP)
+            self._tried.set()
             if closing:
                 break
-            if done:
-                pause_s = _FIRST_PAUSE_S
-                self._something.wait(_TRIM_S)
-                self._closing.wait(_LINGER_S)
+            if written:
+                retry_s = _FIRST_RETRY_S
+                await _wait(self._wake, _TRIM_S)
+                await _wait(self._closing, _LINGER_S)
             else:
-                self._closing.wait(pause_s)  # not for what comes: there is enough already
-                pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
-        self._let_go()
+                await _wait(self._closing, retry_s)
+                retry_s = min(_LAST_RETRY_S, 2 * retry_s)
+        await _in_thread(self._database.close)
 
-    def _write(self, *, closing: bool) -> bool:
-        """Writes what waits; False where it has to be tried again."""
-        self._something.clear()
-        with self._lock:
-            lives, notes = self._lives, self._notes
-            self._lives, self._notes = {}, collections.deque()
-            self._writing = len(lives) + len(notes)
+    async def _write_batch(self, running: Collection[str], gap: int) -> bool:
+        """Write the rows that wait, or give them up; False if another try may succeed."""
+        sessions = dict(self._sessions)
+        events = dict(self._events)
+        batch = (list(sessions.values()), list(events.values()), self._alerts, running, gap)
         try:
-            file = self._open()
-            last = self._last if closing else self._last + _GAP
-            standing, now = self._standing, self._clock()
-            file.write([*lives.values()], notes, last, self._bounds(), now, standing=standing)
+            await _in_thread(self._database.write, *batch)
         except ConfigError as error:
-            self._turn_off(error)
-        except Exception as error:
-            self._let_go()
-            if isinstance(error, sqlite3.OperationalError | OSError) or is_damage(error):
-                self._put_back(lives, notes)
-                self._failed(error)
-                return False
-            # A fault of ours must neither end the thread nor come again with each batch.
-            log.exception("journal.batch_lost", lives=len(lives), events=len(notes))
-            self._dropped += len(lives) + len(notes)
+            log.error("journal.off", error=error)
+            self.error = str(error)
+            self._off = True
+            self._sessions.clear()
+            self._events.clear()
+            return True
+        except (sqlite3.OperationalError, OSError) as error:
+            self._report(f"{self._database.path}: {getattr(error, 'strerror', None) or error}")
+            return False
+        except Exception:  # a row that is refused must not come again with every batch
+            log.exception("journal.batch_lost", sessions=len(sessions), events=len(events))
+            self.dropped += len(sessions) + len(events)
         else:
-            self._recovered()
-        self._writing = 0
+            self._report("")
+        # Rows that were dropped while they were written are not lost, or were counted twice.
+        self.dropped -= _remove(sessions, self._sessions) + _remove(events, self._events)
         return True
 
-    def _open(self) -> JournalFile:
-        if self._suspect:  # opening looks at all of it
-            self._let_go()
-        if self._file is None:
-            self._path.parent.stat()  # its error says more than SQLite's
-            self._file, self._suspect = JournalFile(self._path), False
-        if not self._begun:
-            self._file.begin(self._clock(), self._running)
-            with self._lock:
-                self._last = max(self._last, self._file.meta("last_event"))
-            self._on_open(self._last)
-            self._begun = True
-        return self._file
+    def _report(self, error: str) -> None:
+        if error and not self.error:
+            log.error("journal.unwritable", error=error)
+        if self.error and not error:
+            log.warning("journal.writable", dropped=self.dropped)
+        self.error = error
 
-    def _let_go(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _put_back(self, lives: dict[str, SessionRow], notes: collections.deque[EventRow]) -> None:
-        with self._lock:
-            self._writing = 0
-            self._lives = {**lives, **self._lives}
-            self._notes.extendleft(reversed(notes))
-            self._bound()
-
-    def _turn_off(self, error: ConfigError) -> None:
-        log.error("journal.off", error=error)
-        with self._lock:
-            self._off, self._error = True, str(error)
-            self._lives.clear()
-            self._notes.clear()
-
-    def _failed(self, error: Exception) -> None:
-        said = f"{self._path}: {getattr(error, 'strerror', None) or error}"
-        if not self._error:
-            log.error("journal.unwritable", error=said)
-        self._error = said
-        if is_damage(error):
-            self._begun = False
-            try:
-                log.error("journal.put_aside", path=put_aside(self._path, self._clock()))
-            except OSError as why:
-                log.error("journal.not_put_aside", error=why)
-
-    def _recovered(self) -> None:
-        if self._error:
-            log.warning("journal.writable", dropped=self._dropped)
-            self._error = ""
-
-    # -- questions --
-
-    async def find(self, question: HistoryQuery) -> list[tuple[int, SessionRow]]:
-        """Sessions and their cursors, the newest first. Raises :class:`HistoryUnavailable`."""
-        return await self._read(lambda: read_lives(self._path, question))
-
-    async def show(self, session_id: str) -> tuple[SessionRow, list[EventRow]] | None:
-        """One session and its events. Raises :class:`HistoryUnavailable`."""
-        return await self._read(lambda: read_life(self._path, session_id))
-
-    async def told(self, after: int, before: int) -> list[EventRow]:
-        """Events of numbers between these two, the first thousand. Raises
-        :class:`HistoryUnavailable`."""
-        return await self._read(lambda: read_notes(self._path, after, before))
-
-    async def recall(self, since: float) -> AlertState:
-        """What is to be known of the life before, endings since that time (seconds since 1970).
-        Raises :class:`HistoryUnavailable`."""
-        return await self._read(lambda: read_recollection(self._path, since))
-
-    async def _read(self, read: Callable[[], T]) -> T:
-        if self._off or self._closing.is_set():
-            raise HistoryUnavailable(f"There is no journal: {self._error or 'it is closed'}.")
-        if self._readers >= _MOST_READERS:
-            raise HistoryUnavailable("The journal is asked too much.", retry_after_s=_RETRY_S)
-        self._readers += 1
+    async def alert_state(self, since: float) -> AlertState:
+        """Return the alerts of the gateway before, and the endings since then (seconds since 1970);
+        nothing if the database does not answer soon."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._reader, read)
+            async with asyncio.timeout(_RECALL_S):
+                return await self.read(alert_state, since)
+        except (HistoryUnavailable, TimeoutError) as error:
+            if not self.error:  # else the reason is logged already
+                log.warning("journal.not_recalled", error=str(error) or "it takes too long")
+            return AlertState([], [])
+
+    async def read(self, query: Callable[[sqlite3.Connection, *Ts], T], *values: *Ts) -> T:
+        """Run one of the :mod:`~chromepool.gateway.history.queries`.
+
+        Raises :class:`HistoryUnavailable`.
+        """
+        if self._off or self._closing.is_set():
+            reason = self.error if self._off else "The gateway is stopping."
+            raise HistoryUnavailable(f"The journal is closed. {reason}")
+        try:
+            return await _in_thread(lambda: self._query(query, *values))
         except (sqlite3.Error, OSError, ValueError) as error:
-            self._suspect = self._suspect or is_damage(error)
-            self._something.set()
-            said = f"The journal cannot be read: {error}."
-            raise HistoryUnavailable(said, retry_after_s=_RETRY_S) from error
+            if is_damage(error):
+                self._database.is_suspect = True
+                self._wake.set()
+            detail = f"The journal cannot be read: {error}."
+            raise HistoryUnavailable(detail, retry_after_s=_RETRY_AFTER_S) from error
+
+    def _query(self, query: Callable[[sqlite3.Connection, *Ts], T], *values: *Ts) -> T:
+        if not self._queries.acquire(blocking=False):
+            detail = f"The journal is busy with {_MAX_QUERIES} other queries."
+            raise HistoryUnavailable(detail, retry_after_s=_RETRY_AFTER_S)
+        try:
+            with contextlib.closing(connect(self._database.path)) as db:
+                return query(db, *values)
         finally:
-            self._readers -= 1
+            self._queries.release()

@@ -1,4 +1,4 @@
-"""What an operator wants of the daemon as a whole: to drain, to be reloaded."""
+"""Handlers with which an operator drains and reloads the daemon."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from aiohttp import web
 
 from chromepool.errors import Forbidden
 from chromepool.gateway.http.identity import Identify
-from chromepool.gateway.http.requests import read_json
-from chromepool.gateway.http.session_requests import read_seconds
+from chromepool.gateway.http.requests import read_json, read_query, seconds
+from chromepool.gateway.http.services import Services
 from chromepool.gateway.http.views import json_response
 from chromepool.gateway.sessions.drain import Drainer
-from chromepool.gateway.sessions.manager import Manager
 from chromepool.gateway.sessions.session import utc_now
-from chromepool.schema.admin import MOST_WAIT_S, DrainRequest, DrainView, ReloadView
-
-DRAINER = web.AppKey("drainer", Drainer)
+from chromepool.schema.admin import (
+    MOST_WAIT_S,
+    DrainParams,
+    DrainRequest,
+    DrainView,
+    ReloadView,
+)
 
 
 def drain_view(drainer: Drainer, now: float) -> DrainView:
-    """How far it is; ``now`` in monotonic seconds."""
-    drain, left, daemon = drainer.now, len(drainer.left()), os.getppid()  # the supervisor
+    """Show the progress of a drain; ``now`` is in monotonic seconds."""
+    drain = drainer.now
+    left = len(drainer.left())
+    daemon = os.getppid()  # the supervisor
     if drain is None:
         return DrainView(draining=False, sessions=left, pid=daemon)
     ends_at = None
@@ -31,53 +36,49 @@ def drain_view(drainer: Drainer, now: float) -> DrainView:
     return DrainView(True, left, daemon, ends_at=ends_at, exit=drain.leave)
 
 
-class Daemon:
-    """The handlers."""
+class AdminHandlers:
+    """Handlers of ``/v1/drain`` and ``/v1/reload``."""
 
-    def __init__(self, manager: Manager, identify: Identify) -> None:
-        self._manager, self._identify = manager, identify
-
-    def add_routes(self, app: web.Application) -> None:
-        """Adds the routes."""
-        app.router.add_get("/v1/drain", self.draining)
-        app.router.add_post("/v1/drain", self.drain)
-        app.router.add_delete("/v1/drain", self.undrain)
-        app.router.add_post("/v1/reload", self.reload)
+    def __init__(self, services: Services, identify: Identify) -> None:
+        self._services = services
+        self._pool = services.pool
+        self._identify = identify
 
     def _check(self, request: web.Request) -> None:
         if not self._identify(request).admin:
             raise Forbidden(
-                "Only administrators may do that.",
-                remedy="Use the Unix socket, as root, as the daemon's user or in its group.",
+                "Only administrators may drain or reload the daemon.",
+                remedy="Use the Unix socket as root, as the daemon's user or as a member of its "
+                "group.",
             )
 
     def _view(self, request: web.Request, status: int = 200) -> web.Response:
-        view = drain_view(request.app[DRAINER], self._manager.clock())
+        view = drain_view(self._services.drainer, self._pool.runtime.clock())
         return json_response(view, status)
 
     async def draining(self, request: web.Request) -> web.Response:
-        """``GET /v1/drain``: how far it is; with ``?wait=`` when it is over, or after so long."""
+        """Show the progress of a drain, at once or when it is over."""
         self._identify(request)
-        wait_s = read_seconds(request.query.get("wait"), "wait", MOST_WAIT_S)
+        wait_s = seconds(read_query(request.query, DrainParams).wait, MOST_WAIT_S)
         if wait_s:
-            await request.app[DRAINER].settled(wait_s)
+            await self._services.drainer.settled(wait_s)
         return self._view(request)
 
     async def drain(self, request: web.Request) -> web.Response:
-        """``POST /v1/drain``: no new sessions from here on."""
+        """Refuse new sessions from now on."""
         self._check(request)
-        wanted = read_json(await request.read() or b"{}", DrainRequest)
-        request.app[DRAINER].begin(wanted.deadline_s, leave=wanted.exit)
+        wanted = read_json(await request.read(), DrainRequest)
+        self._services.drainer.begin(wanted.deadline_s, leave=wanted.exit)
         return self._view(request, 202)
 
     async def undrain(self, request: web.Request) -> web.Response:
-        """``DELETE /v1/drain``: sessions are made again."""
+        """Accept new sessions again."""
         self._check(request)
-        request.app[DRAINER].cancel()
+        self._services.drainer.cancel()
         return web.Response(status=204)
 
     async def reload(self, request: web.Request) -> web.Response:
-        """``POST /v1/reload``: the settings are read again, and a new gateway takes over."""
+        """Have the supervisor read the settings and start a new gateway."""
         self._check(request)
-        await self._manager.link.reload()
-        return json_response(ReloadView(self._manager.restarts), 202)
+        await self._pool.runtime.supervisor.reload()
+        return json_response(ReloadView(self._services.welcome.restarts), 202)

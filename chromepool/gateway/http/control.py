@@ -1,4 +1,4 @@
-"""The control API: on the Unix socket, and where the operator wants it on TCP."""
+"""Handlers for sessions, the queue, the status and the health of the daemon."""
 
 from __future__ import annotations
 
@@ -6,212 +6,194 @@ import asyncio
 import time
 
 from aiohttp import web
+from multidict import MultiDict, MultiMapping
 
 from chromepool import __version__
-from chromepool.errors import InvalidRequest
 from chromepool.gateway.capacity import memory
-from chromepool.gateway.http import openapi, session_requests
-from chromepool.gateway.http.admin import DRAINER, Daemon, drain_view
-from chromepool.gateway.http.artifacts import Kept
-from chromepool.gateway.http.events import Stream
-from chromepool.gateway.http.history import History, status_of
+from chromepool.gateway.http import openapi
+from chromepool.gateway.http.admin import drain_view
+from chromepool.gateway.http.history import status_of
 from chromepool.gateway.http.identity import Identify, Identity
 from chromepool.gateway.http.metrics import serve_metrics
-from chromepool.gateway.http.problems import NUMBER, problems
-from chromepool.gateway.http.rendering import Page
+from chromepool.gateway.http.problems import NUMBER
+from chromepool.gateway.http.requests import preferred_wait, read_json, read_query, seconds
+from chromepool.gateway.http.services import Services
+from chromepool.gateway.http.session_requests import make_spec
 from chromepool.gateway.http.views import json_response, show
-from chromepool.gateway.sessions.creation import Creator
-from chromepool.gateway.sessions.manager import Manager
 from chromepool.gateway.sessions.session import POOL, Session
+from chromepool.gateway.sessions.usage import measure
 from chromepool.model import Reason, State, Usage
-from chromepool.schema import session
-
-_ALL = {"1": True, "true": True, "0": False, "false": False}
+from chromepool.schema import admin
+from chromepool.schema.routes import SHOW_SESSION
+from chromepool.schema.session import (
+    CreateParams,
+    CreateSession,
+    ListParams,
+    SessionList,
+    SessionView,
+)
 
 
 class Control:
-    """The handlers of ``/v1``."""
+    """Handlers of the sessions and of the daemon as a whole."""
 
-    def __init__(
-        self, manager: Manager, creator: Creator, identify: Identify, authority: str = ""
-    ) -> None:
-        """``authority`` is the host and port of the DevTools endpoint; without one it is that of
-        each request."""
-        self._manager, self._creator = manager, creator
-        self._identify, self._authority = identify, authority
+    def __init__(self, services: Services, identify: Identify, authority: str = "") -> None:
+        """``authority`` is the host and port of the DevTools endpoint; without it, those of each
+        request count."""
+        self._services = services
+        self._pool = services.pool
+        self._identify = identify
+        self._authority = authority
 
-    def app(self) -> web.Application:
-        """The application to serve on a socket of its own."""
-        size = self._manager.settings.max_body_bytes
-        app = web.Application(middlewares=[problems], client_max_size=size)
-        self.add_routes(app)
-        return app
+    async def _view(self, request: web.Request, session: Session) -> SessionView:
+        return self._show(request, session, await measure(session, self._pool.runtime.supervisor))
 
-    def add_routes(self, app: web.Application) -> None:
-        """Adds the routes to an application that serves others, too."""
-        app.router.add_post("/v1/sessions", self.create)
-        app.router.add_get("/v1/sessions", self.list)
-        app.router.add_get("/v1/sessions/{id}", self.show)
-        app.router.add_delete("/v1/sessions/{id}", self.delete)
-        app.router.add_post("/v1/sessions/{id}/keepalive", self.keepalive)
-        for part in (Kept, Page, Stream, History, Daemon):
-            part(self._manager, self._identify).add_routes(app)
-        app.router.add_get("/v1/queue", self.queue)
-        app.router.add_get("/v1/status", self.status)
-        app.router.add_get("/openapi.json", self.openapi)
-        app.router.add_get("/healthz", self.healthz)
-        app.router.add_get("/readyz", self.readyz)
-        app.router.add_get("/metrics", self.metrics)
-
-    async def _view(self, request: web.Request, session: Session) -> session.SessionView:
-        return self._show(request, session, await self._manager.usage(session))
-
-    def _show(self, request: web.Request, session: Session, usage: Usage) -> session.SessionView:
-        return show(session, usage, self._manager.host, self._authority or request.host)
+    def _show(self, request: web.Request, session: Session, usage: Usage) -> SessionView:
+        return show(session, usage, self._pool.runtime.host, self._authority or request.host)
 
     def _find(self, request: web.Request) -> Session:
         identity = self._identify(request)
-        session = identity.find(self._manager, request.match_info["id"])
+        session = identity.find(self._pool.registry, request.match_info["id"])
         request[NUMBER] = session.key
         return session
 
     async def create(self, request: web.Request) -> web.Response:
-        """``POST /v1/sessions``: 201 and the session, ready to be driven."""
+        """Create a session, and answer once it can be driven."""
         began = time.perf_counter()
         identity = self._identify(request)
-        settings = self._manager.settings
-        body = session_requests.read_body(await request.read())
-        spec = session_requests.make_spec(body, identity.owner, settings)
-        preferred = session_requests.preferred_wait(request.headers.get("Prefer"))
-        asked = request.query.get("wait", preferred)
-        wait_s = session_requests.read_seconds(asked, "wait", settings.queue_wait_s)
-        session = await self._creator.create(spec, wait_s)
-        try:
-            # What a Chrome that waited uses was asked a moment ago, when it was woken.
-            usage = session.usage if session.warm else await self._manager.usage(session)
-            view = self._show(request, session, usage)
-        except asyncio.CancelledError:  # the caller hung up and never learns of its session
-            self._manager.abandon(session)
-            raise
-        response = json_response(view, status=201)
-        response.headers["Location"] = f"/v1/sessions/{session.id}"
+        settings = self._pool.runtime.settings
+        body = read_json(await request.read(), CreateSession)
+        spec = make_spec(body, identity.owner, settings)
+        preferred = preferred_wait(request.headers.get("Prefer"))
+        query: MultiMapping[str] = request.query
+        if preferred is not None and "wait" not in query:
+            query = MultiDict(wait=preferred)
+        params = read_query(query, CreateParams)
+        session = await self._pool.creation.create(
+            spec, seconds(params.wait, settings.queue_wait_s)
+        )
+        # The usage is what is known already: the answer does not wait for the supervisor.
+        response = json_response(self._show(request, session, session.usage), status=201)
+        response.headers["Location"] = SHOW_SESSION.url(id=session.id)
         took_ms = (time.perf_counter() - began) * 1000
         response.headers["Server-Timing"] = f"create;dur={took_ms:.1f}"
-        if preferred is not None and asked == preferred:
+        if params.wait == preferred:
             response.headers["Preference-Applied"] = "wait"
         return response
 
     async def list(self, request: web.Request) -> web.Response:
-        """``GET /v1/sessions``: the caller's that run; with ``?all=1`` the ended ones too, and to
-        an administrator those that wait for an owner."""
+        """List the caller's running sessions; with ``?all=1`` also the ended ones, and for
+        administrators the warm Chromes."""
         identity = self._identify(request)
-        every = _ALL.get(request.query.get("all", "0"))
-        if every is None:
-            raise InvalidRequest("all is 0 or 1.")
-        shown = [s for s in self._manager.all() if identity.sees(s.owner)]
+        every = read_query(request.query, ListParams).all in ("1", "true")
+        shown = [s for s in self._pool.registry.all() if identity.sees(s.owner)]
         if not every:
             shown = [s for s in shown if s.state is not State.CLOSED and s.owner != POOL]
         views = await asyncio.gather(*(self._view(request, session) for session in shown))
-        return json_response(session.SessionList(list(views)))
+        return json_response(SessionList(list(views)))
 
     async def show(self, request: web.Request) -> web.Response:
-        """``GET /v1/sessions/{id}``, for a while also after its end."""
+        """Show a session, for a while also after its end."""
         return json_response(await self._view(request, self._find(request)))
 
     async def delete(self, request: web.Request) -> web.Response:
-        """``DELETE /v1/sessions/{id}``: 204 when nothing of it is left. Again: 204 again."""
+        """End a session, and answer once nothing of it is left. May be called again."""
         session = self._find(request)
         if session.state is not State.CLOSED:
-            await self._manager.end(session, Reason.DELETED, "it was deleted")
+            await self._pool.termination.end(session, Reason.DELETED, "it was deleted")
         return web.Response(status=204)
 
     async def keepalive(self, request: web.Request) -> web.Response:
-        """``POST /v1/sessions/{id}/keepalive``: the idle timeout begins anew."""
+        """Restart the idle timeout of a session."""
         session = self._find(request)
-        self._manager.live(session.id)
+        self._pool.registry.live(session.id)
         session.touch()
         return json_response(await self._view(request, session))
 
-    def _waiters(self, identity: Identity) -> session.QueueView:
-        now = self._manager.clock()
+    def _waiters(self, identity: Identity) -> admin.QueueView:
+        now = self._pool.runtime.clock()
         waiting = [
-            session.WaiterView(place, w.spec.owner, w.spec.labels, round(now - w.since, 3))
-            for place, w in self._creator.admission.places()
+            admin.WaiterView(place, w.spec.owner, w.spec.labels, round(now - w.since, 3))
+            for place, w in self._pool.admission.queue.waiters()
             if identity.sees(w.spec.owner)
         ]
-        return session.QueueView(waiting)
+        return admin.QueueView(waiting)
 
     async def queue(self, request: web.Request) -> web.Response:
-        """``GET /v1/queue``: who waits for a place; place 1 is the next."""
+        """List the callers that wait for a slot, the next one first."""
         return json_response(self._waiters(self._identify(request)))
 
-    def _clients(self) -> session.ClientsStatus:
-        browsers = [s.browser for s in self._manager.chromes if s.browser is not None]
-        dropped = self._manager.dropped
+    def _clients(self) -> admin.ClientsStatus:
+        browsers = [s.browser for s in self._pool.registry.chromes if s.browser is not None]
+        dropped = self._services.dropped
         now = sum(len(browser.clients) for browser in browsers)
-        return session.ClientsStatus(now, dropped["dead"], dropped["slow"])
+        return admin.ClientsStatus(now, dropped["dead"], dropped["slow"])
 
-    def _places(self) -> session.SessionPlaces:
-        creator, settings = self._creator, self._manager.settings
-        places = session.SessionPlaces(creator.occupied, settings.max_sessions)
+    def _places(self) -> admin.SessionPlaces:
+        pool = self._pool
+        settings = pool.runtime.settings
+        places = admin.SessionPlaces(pool.admission.occupied, settings.max_sessions)
         if settings.dynamic_limits:
-            places.admitted, places.why = creator.places, creator.scaling.why
+            places.admitted, places.why = pool.admission.slots, pool.admission.autoscale.why
         return places
 
     async def status(self, request: web.Request) -> web.Response:
-        """``GET /v1/status``: the daemon and what it found on this machine."""
+        """Show the state of the daemon."""
         self._identify(request)
-        manager, creator = self._manager, self._creator
-        host, settings, breaker = manager.host, manager.settings, creator.breaker
-        pause_s = breaker.pause_s(manager.clock())
+        pool = self._pool
+        host, settings, breaker = pool.runtime.host, pool.runtime.settings, pool.admission.breaker
+        pause_s = breaker.pause_s(pool.runtime.clock())
         return json_response(
-            session.StatusView(
+            admin.StatusView(
                 version=__version__,
                 sessions=self._places(),
-                queue=session.PlacesView(creator.admission.waiting, settings.queue_length),
-                warm=session.WarmView(
-                    creator.warm.waiting, creator.warm.wanted(), creator.warm.taken
+                queue=admin.PlacesView(pool.admission.queue.waiting, settings.queue_length),
+                warm=admin.WarmView(
+                    pool.admission.warm_waiting, pool.admission.warm_wanted, pool.warm.taken
                 ),
-                breaker=session.BreakerView(breaker.is_open, round(pause_s, 3), breaker.words),
-                limits=session.LimitsStatus(host.cgroup, list(host.enforced)),
+                breaker=admin.BreakerView(breaker.is_open, round(pause_s, 3), breaker.words),
+                limits=admin.LimitsStatus(host.cgroup, list(host.enforced)),
                 host=host,
-                stopping=manager.stopping,
-                drain=drain_view(request.app[DRAINER], manager.clock()),
-                gateway=session.GatewayStatus(
-                    len(asyncio.all_tasks()), manager.restarts, manager.deaths
+                stopping=pool.gate.stopping,
+                drain=drain_view(self._services.drainer, pool.runtime.clock()),
+                gateway=admin.GatewayStatus(
+                    len(asyncio.all_tasks()),
+                    self._services.welcome.restarts,
+                    self._services.welcome.deaths,
                 ),
                 clients=self._clients(),
-                canaries=session.CanariesStatus(**manager.canaries),
-                health=session.HealthStatus(
-                    manager.health.rounds, manager.health.checks, manager.health.failures
+                canaries=admin.CanariesStatus(**self._services.canaries.outcomes),
+                health=admin.HealthStatus(
+                    self._services.health.rounds,
+                    self._services.health.checks,
+                    self._services.health.failures,
                 ),
-                journal=status_of(manager.journal),
+                journal=status_of(self._services.history),
                 alerts=[
-                    session.AlertView(a.name, a.severity, a.since, a.text)
-                    for a in manager.alerts.values()
+                    admin.AlertView(a.name, a.severity, a.since, a.text)
+                    for a in self._services.alerts.raised.values()
                 ],
-                memory=session.MemoryStatus(
+                memory=admin.MemoryStatus(
                     memory.left(host.counted_in), memory.cap(host.counted_in)
                 ),
             )
         )
 
     async def openapi(self, _: web.Request) -> web.Response:
-        """``GET /openapi.json``: this API, for programs."""
+        """Send the OpenAPI document."""
         return web.Response(body=openapi.document(), content_type="application/json")
 
     async def healthz(self, _: web.Request) -> web.Response:
-        """``GET /healthz``: the gateway answers."""
-        return json_response(session.Health("ok"))
+        """Answer, which shows that the gateway does."""
+        return json_response(admin.Health("ok"))
 
     async def readyz(self, _: web.Request) -> web.Response:
-        """``GET /readyz``: 200 when one more session would be taken, else the refusal."""
-        self._creator.check_room()
-        return json_response(session.Health("ready"))
+        """Answer 200 if another session would be admitted, or else with the refusal."""
+        self._pool.admission.check_slot()
+        return json_response(admin.Health("ready"))
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """``GET /metrics``: numbers of all sessions together, or by slot, and of no owner: they are
-        for everybody who may open the socket, and over TCP without a token if so configured."""
-        if not self._manager.settings.metrics_tcp:
+        """Send the metrics. They name no owner, so that with ``metrics_tcp`` no token is needed."""
+        if not self._pool.runtime.settings.metrics_tcp:
             self._identify(request)
         return await serve_metrics(request)

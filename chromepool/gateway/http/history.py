@@ -1,127 +1,78 @@
-"""``GET /v1/history``: what became of sessions, also of those of the daemon's earlier lives."""
+"""Handlers of the history, which also has the sessions of earlier runs of the daemon."""
 
 from __future__ import annotations
 
-import datetime
 import re
 import time
-from typing import Any
 
 from aiohttp import web
 
-from chromepool.errors import HistoryUnavailable, InvalidRequest, SessionNotFound
-from chromepool.gateway.history.database import EventRow, SessionRow
-from chromepool.gateway.history.queries import HistoryQuery
+from chromepool.errors import HistoryUnavailable, SessionNotFound
+from chromepool.gateway.history.queries import HistoryQuery, find_session, find_sessions
 from chromepool.gateway.history.writer import HistoryWriter
 from chromepool.gateway.http.identity import Identify, Identity
+from chromepool.gateway.http.requests import read_query
+from chromepool.gateway.http.services import Services
 from chromepool.gateway.http.views import json_response
-from chromepool.gateway.sessions.manager import Manager
 from chromepool.schema import history as schema
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DEFAULT = 100
 _ID = re.compile("[0-9a-f]{1,64}")
 
 
-def _utc(seconds: float) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-
-
-def _values(life: SessionRow) -> dict[str, Any]:
-    """A life's as the API names them."""
-    return {
-        "id": life.id,
-        "owner": life.owner,
-        "labels": dict(life.labels),
-        "created_at": _utc(life.created_at),
-        "ended_at": None if life.ended_at is None else _utc(life.ended_at),
-        "reason": life.reason,
-        "detail": life.detail,
-        "warm": life.warm,
-        "limits": dict(life.limits),
-        "usage": None if life.usage is None else dict(life.usage),
-        "exit": None if life.exit is None else dict(life.exit),
-    }
-
-
-def _event(note: EventRow) -> schema.PastEvent:
-    return schema.PastEvent(note.number, _utc(note.at), note.name, dict(note.fields))
-
-
-def _matching(query: Any, name: str, pattern: str, said: str) -> str | None:
-    value: str | None = query.get(name)
-    if value is not None and not re.fullmatch(pattern.strip("^$"), value):
-        raise InvalidRequest(f"{name} is {said}.")
-    return value
-
-
-def question_of(query: Any, identity: Identity) -> HistoryQuery | None:
-    """What a request asks for; None where nothing of it is the caller's to see.
-
-    Raises :class:`InvalidRequest`.
-    """
-    since = _matching(query, "since", schema.SINCE, "a time such as 90s, 15m, 2h or 7d")
-    owner = _matching(query, "owner", schema.OWNER, "such as uid:1000 or token:NAME")
-    after = _matching(query, "after", schema.CURSOR, "the `next` of an answer")
-    limit = _matching(query, "limit", r"^[0-9]{1,4}$", f"1 to {schema.MOST}")
-    reason = query.get("reason")
-    if reason is not None and reason not in schema.REASONS:
-        raise InvalidRequest(f"reason is one of {', '.join(schema.REASONS)}.")
-    most = _DEFAULT if limit is None else int(limit)
-    if not 1 <= most <= schema.MOST:
-        raise InvalidRequest(f"limit is 1 to {schema.MOST}.")
+def make_query(params: schema.HistoryParams, identity: Identity) -> HistoryQuery | None:
+    """Return what a request asks the database for; None where the caller may see nothing of it."""
+    owner = params.owner or None
     if owner is None and not identity.admin:
         owner = identity.owner
     if owner is not None and not identity.sees(owner):
         return None
-    ago = None if since is None else time.time() - int(since[:-1]) * _UNITS[since[-1]]
-    # One more than asked for tells whether there is a next page.
-    return HistoryQuery(owner, ago, reason, None if after is None else int(after), most + 1)
+    since = None
+    if params.since:
+        since = time.time() - int(params.since[:-1]) * _UNITS[params.since[-1]]
+    after = int(params.after) if params.after else None
+    return HistoryQuery(owner, since, params.reason or None, after, params.limit)
 
 
 def status_of(journal: HistoryWriter | None) -> schema.JournalStatus:
-    """The journal in ``GET /v1/status``."""
+    """Return the state of the journal for ``GET /v1/status``."""
     if journal is None:
         return schema.JournalStatus(enabled=False)
-    state = journal.state
-    return schema.JournalStatus(True, state.error, state.waiting, state.dropped)
+    return schema.JournalStatus(True, journal.error, journal.waiting, journal.dropped)
 
 
-class History:
-    """The handlers."""
+class HistoryHandlers:
+    """Handlers of the routes below ``/v1/history``."""
 
-    def __init__(self, manager: Manager, identify: Identify) -> None:
-        self._manager, self._identify = manager, identify
-
-    def add_routes(self, app: web.Application) -> None:
-        """Adds the routes."""
-        app.router.add_get("/v1/history", self.list)
-        app.router.add_get("/v1/history/{id}", self.show)
+    def __init__(self, services: Services, identify: Identify) -> None:
+        self._services = services
+        self._pool = services.pool
+        self._identify = identify
 
     def _journal(self) -> HistoryWriter:
-        if self._manager.journal is None:
-            raise HistoryUnavailable("The journal is off.", remedy="The setting is `journal`.")
-        return self._manager.journal
+        if self._services.history is None:
+            raise HistoryUnavailable(
+                "The history is not kept.", remedy="Turn on the setting `journal`."
+            )
+        return self._services.history
 
     async def list(self, request: web.Request) -> web.Response:
-        """``GET /v1/history``: the caller's, the newest first; administrators see everybody's."""
-        question = question_of(request.query, self._identify(request))
+        """List sessions, the newest first; administrators see those of all owners."""
+        identity = self._identify(request)
+        params = read_query(request.query, schema.HistoryParams)
         journal = self._journal()
-        if question is None:
+        query = make_query(params, identity)
+        if query is None:
             return json_response(schema.HistoryPage([], None))
-        found = await journal.find(question)
-        shown = found[: question.limit - 1]
-        cursor = str(shown[-1][0]) if len(found) > len(shown) else None
-        sessions = [schema.PastSession(**_values(life)) for _, life in shown]
-        return json_response(schema.HistoryPage(sessions, cursor))
+        return json_response(await journal.read(find_sessions, query))
 
     async def show(self, request: web.Request) -> web.Response:
-        """``GET /v1/history/{id}``: one session and what happened to it."""
+        """Show a session and its events."""
         identity = self._identify(request)
         journal, session_id = self._journal(), request.match_info["id"]
-        found = await journal.show(session_id) if _ID.fullmatch(session_id) else None
-        if found is None or not identity.sees(found[0].owner):
-            raise SessionNotFound("There is no session of this id.")
-        life, notes = found
-        events = [_event(note) for note in notes]
-        return json_response(schema.PastSessionWithEvents(**_values(life), events=events))
+        found = None
+        if _ID.fullmatch(session_id):
+            found = await journal.read(find_session, session_id)
+        if found is None or not identity.sees(found.owner):
+            raise SessionNotFound("The history has no session of this id.")
+        return json_response(found)

@@ -1,4 +1,4 @@
-"""Who a request is from, and which sessions are theirs to see."""
+"""The identity of a caller, and which sessions it may see."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ from aiohttp import web
 
 from chromepool import tokens
 from chromepool.errors import Forbidden, SessionNotFound, Unauthorized
-from chromepool.gateway.sessions.manager import Manager
+from chromepool.gateway.http.services import Services
+from chromepool.gateway.runtime import Runtime
+from chromepool.gateway.sessions.registry import SessionRegistry
 from chromepool.gateway.sessions.session import Session
 
 _UCRED = struct.Struct("3i")
 _SO_PEERGROUPS = 59
-"""Linux 4.13; Python has no name for it."""
+"""Socket option of Linux 4.13, for which Python has no name."""
 _MOST_GROUPS = 256
-"""What fits into the longest answer Python reads. Who is in more is not known by their group."""
+"""Number of groups that fit into the longest option that Python reads. A caller in more groups is
+not recognized by its group."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Identity:
-    """A client."""
+    """A caller."""
 
     owner: str
     """``uid:N``, ``token:NAME`` or ``tcp:ADDRESS``."""
     admin: bool = False
-    """Whether all sessions are theirs to see and end."""
+    """True if the caller may see and end all sessions."""
 
     def sees(self, owner: str) -> bool:
-        """Whether what belongs to ``owner`` is theirs to see."""
+        """Report whether the caller may see what belongs to ``owner``."""
         return self.admin or owner == self.owner
 
-    def find(self, manager: Manager, session_id: str) -> Session:
-        """The session of this id; raises :class:`SessionNotFound`, also for somebody else's."""
-        session = manager.get(session_id)
+    def find(self, registry: SessionRegistry, session_id: str) -> Session:
+        """Find a session; raise :class:`SessionNotFound` also for one of another owner."""
+        session = registry.get(session_id)
         if not self.sees(session.owner):
             raise SessionNotFound("There is no session of this id.")
         return session
@@ -51,13 +54,13 @@ Identify = Callable[[web.Request], Identity]
 def _socket_of(request: web.Request) -> socket.socket:
     transport = request.transport
     if transport is None:
-        raise Unauthorized("The caller has hung up.")
+        raise Unauthorized("The caller has disconnected.")
     found: socket.socket = transport.get_extra_info("socket")
     return found
 
 
 def _groups(sock: socket.socket) -> list[int]:
-    """All groups of the process at the other end of a Unix socket."""
+    """Return all groups of the process at the other end of a Unix socket."""
     groups = array.array("I")
     try:
         groups.frombytes(sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _MOST_GROUPS * 4))
@@ -66,22 +69,22 @@ def _groups(sock: socket.socket) -> list[int]:
     return groups.tolist()
 
 
-def by_credentials(manager: Manager) -> Identify:
-    """Callers of the Unix socket, by what the kernel says of them (SO_PEERCRED, unix(7)).
+def by_credentials(runtime: Runtime) -> Identify:
+    """Identify callers of the Unix socket by what the kernel reports (SO_PEERCRED, unix(7)).
 
-    Root, the user the daemon runs as, and members of the service's group see everything.
+    Root, the user that the daemon runs as, and members of the service's group are administrators.
     """
-    admins = {0} if manager.host.privileged else {0, os.getuid()}
-    base, count = manager.settings.uid_base, manager.settings.uid_count
-    chromes = range(base, base + count) if manager.host.privileged else ()
-    name = manager.settings.group
+    admins = {0} if runtime.host.privileged else {0, os.getuid()}
+    base, count = runtime.settings.uid_base, runtime.settings.uid_count
+    chromes = range(base, base + count) if runtime.host.privileged else ()
+    name = runtime.settings.group
     group = grp.getgrnam(name).gr_gid if name else None
 
     def identify(request: web.Request) -> Identity:
         sock = _socket_of(request)
         data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         _, uid, gid = _UCRED.unpack(data)
-        if uid in chromes:  # a page that broke out of its Chrome is nobody's client
+        if uid in chromes:  # a page that broke out of its Chrome
             raise Forbidden("Sessions may not use the control API.")
         member = group is not None and (gid == group or group in _groups(sock))
         return Identity(f"uid:{uid}", admin=uid in admins or member)
@@ -90,35 +93,36 @@ def by_credentials(manager: Manager) -> Identify:
 
 
 def token_in(request: web.Request) -> str | None:
-    """The token of a request: ``Authorization: Bearer``, or ``?token=`` as browserless has it."""
+    """Return the token of a request, from ``Authorization: Bearer`` or else from ``?token=``."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip()
     return request.query.get("token")
 
 
-def by_token(manager: Manager) -> Identify:
-    """Callers over TCP that have to show a token."""
+def by_token(digests: dict[str, str]) -> Identify:
+    """Identify callers over TCP by the token that they must show."""
 
     def identify(request: web.Request) -> Identity:
         token = token_in(request)
-        name = None if token is None else tokens.owner_of(token, manager.tokens)
+        name = None if token is None else tokens.owner_of(token, digests)
         if name is None:
-            said = "A token is needed." if token is None else "The token is not a known one."
-            raise Unauthorized(said, remedy="Send it as Authorization: Bearer, or as ?token=.")
+            said = "The request needs a token." if token is None else "The token is not known."
+            remedy = "Send a token of the tokens file as Authorization: Bearer, or as ?token=."
+            raise Unauthorized(said, remedy=remedy)
         return Identity(f"token:{name}")
 
     return identify
 
 
-def by_token_or_address(manager: Manager) -> Identify:
-    """Callers over TCP: by their token where there are tokens, else by their address."""
-    with_token = by_token(manager)
+def by_token_or_address(services: Services) -> Identify:
+    """Identify callers over TCP by their token where tokens are in use, or else by address."""
+    with_token = by_token(services.digests)
 
     def identify(request: web.Request) -> Identity:
         return (
             with_token(request)
-            if manager.settings.tokens_file
+            if services.pool.runtime.settings.tokens_file
             else Identity(f"tcp:{request.remote}")
         )
 

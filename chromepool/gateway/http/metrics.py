@@ -1,4 +1,4 @@
-"""``GET /metrics``, and the count of problems that it shows."""
+"""Handler of ``GET /metrics``, and the count of problem documents that it shows."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from chromepool.gateway.monitor.metrics import CONTENT_TYPE, Metrics
 METRICS = web.AppKey("metrics", Metrics)
 
 
-def measure(app: web.Application, metrics: Metrics) -> None:
-    """Has an application count its problems, and know the metrics that it may serve."""
+def count_problems(app: web.Application, metrics: Metrics) -> None:
+    """Have an application count its problem documents, and give its handlers the metrics."""
 
     async def count(_: web.Request, response: web.StreamResponse) -> None:
         code = response.get(PROBLEM)
@@ -23,6 +23,6 @@ def measure(app: web.Application, metrics: Metrics) -> None:
 
 
 async def serve_metrics(request: web.Request) -> web.Response:
-    """The page, in Prometheus' text format."""
+    """Send the metrics in Prometheus' text format."""
     body = await request.app[METRICS].scrape()
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})

@@ -1,4 +1,4 @@
-"""``/openapi.json``: the control API in OpenAPI 3.1, made from the types that check it."""
+"""``/openapi.json``: the control API in OpenAPI 3.1, made from the table of its routes."""
 
 from __future__ import annotations
 
@@ -8,154 +8,86 @@ from typing import Any
 import msgspec
 
 from chromepool import __version__, errors
-from chromepool.gateway.http.admin_operations import DAEMON
-from chromepool.gateway.http.artifacts_operations import KEPT
-from chromepool.gateway.http.history_operations import HISTORY
-from chromepool.gateway.http.operation import ID, SECONDS, Operation
 from chromepool.gateway.http.problems import STATUSES
-from chromepool.schema import session
+from chromepool.schema.parameters import Parameter, parameters_of
+from chromepool.schema.problem import Problem
+from chromepool.schema.routes import CONTROL, Route
 
 _REFERENCE = "#/components/schemas/{name}"
-_ALL = {
-    "name": "all",
-    "in": "query",
-    "description": "1: the ended ones, too, and to administrators those that wait for an owner.",
-    "schema": {"type": "string", "enum": ["0", "1", "true", "false"]},
-}
-_WAIT = {
-    "name": "wait",
-    "in": "query",
-    "description": "Seconds to wait for a place where there is none.",
-    "schema": SECONDS,
-}
-_PREFER = {
-    "name": "Prefer",
-    "in": "header",
-    "description": "`wait=30`, the same as ?wait=30 (RFC 7240).",
-    "schema": {"type": "string"},
-}
 
 
-_LOST = (errors.SessionNotFound, errors.SessionNotReady)
-OPERATIONS = (
-    *KEPT,
-    *HISTORY,
-    *DAEMON,
-    Operation(
-        "post",
-        "/v1/sessions",
-        "Create a session",
-        session.SessionView,
-        201,
-        session.CreateSession,
-        (_WAIT, _PREFER),
-        errors.CREATION,
-        body_needed=False,
-    ),
-    Operation(
-        "get",
-        "/v1/sessions",
-        "List sessions",
-        session.SessionList,
-        parameters=(_ALL,),
-        refusals=(errors.InvalidRequest,),
-    ),
-    Operation(
-        "get",
-        "/v1/sessions/{id}",
-        "Show a session",
-        session.SessionView,
-        parameters=(ID,),
-        refusals=_LOST,
-    ),
-    Operation(
-        "delete",
-        "/v1/sessions/{id}",
-        "End a session: answered when nothing of it is left",
-        None,
-        204,
-        parameters=(ID,),
-        refusals=_LOST,
-    ),
-    Operation(
-        "post",
-        "/v1/sessions/{id}/keepalive",
-        "Begin its idle timeout anew",
-        session.SessionView,
-        parameters=(ID,),
-        refusals=_LOST,
-    ),
-    Operation("get", "/v1/queue", "Who waits for a place", session.QueueView),
-    Operation("get", "/v1/status", "The daemon", session.StatusView),
-    Operation("get", "/openapi.json", "This document", None),
-    Operation("get", "/healthz", "Whether the daemon answers", session.Health),
-    Operation(
-        "get",
-        "/readyz",
-        "Whether one more session would be taken",
-        session.Health,
-        refusals=errors.REFUSALS,
-    ),
-    Operation("get", "/metrics", "Metrics for Prometheus", None, media="text/plain"),
-)
-_OPEN = {"/openapi.json", "/healthz", "/readyz"}
-"""Routes that ask nobody who they are."""
-
-
-def _json(kind: type | None, media: str = "application/json") -> dict[str, Any]:
+def _content(kind: type | None, media: str = "application/json") -> dict[str, Any]:
     if kind is not None:
         return {media: {"schema": {"$ref": _REFERENCE.format(name=kind.__name__)}}}
     return {media: {"schema": {"type": "object"} if media.endswith("json") else {}}}
 
 
-def _refusals(operation: Operation) -> dict[str, Any]:
-    """Status → the problem documents that may come with it."""
-    kinds = list(operation.refusals)
-    if operation.path not in _OPEN:
+def _parameter(place: str, parameter: Parameter) -> dict[str, Any]:
+    found = {
+        "name": parameter.name,
+        "in": place,
+        "description": parameter.description,
+        "schema": parameter.schema,
+    }
+    return found | ({"required": True} if place == "path" else {})
+
+
+def _parameters(route: Route) -> list[dict[str, Any]]:
+    places = {"path": route.parameters, "query": route.query, "header": route.headers}
+    return [
+        _parameter(place, parameter)
+        for place, kind in places.items()
+        if kind is not None
+        for parameter in parameters_of(kind)
+    ]
+
+
+def _refusals(route: Route) -> dict[str, Any]:
+    """Map statuses to the problem documents that may come with them."""
+    kinds = list(route.refusals)
+    if not route.public:
         kinds.append(errors.Unauthorized)
     codes: dict[int, set[str]] = {}
     for kind in kinds:
         codes.setdefault(STATUSES[kind], set()).add(kind.code)
-    if operation.body is not None:
+    if route.body is not None:
         codes[413] = {"body_too_large"}
     return {
         str(status): {
             "description": " or ".join(sorted(found)),
-            "content": _json(session.Problem, "application/problem+json"),
+            "content": _content(Problem, "application/problem+json"),
         }
         for status, found in sorted(codes.items())
     }
 
 
-def _describe(operation: Operation) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": operation.summary}
-    if operation.status != 204:
-        answer["content"] = _json(operation.answer, operation.media)
-    told: dict[str, Any] = {
-        "summary": operation.summary,
-        "operationId": f"{operation.method}_{operation.path.strip('/').replace('/', '_')}",
-        "parameters": list(operation.parameters),
-        "responses": {
-            **{str(status): answer for status in (operation.status, *operation.also)},
-            **_refusals(operation),
-        },
+def _describe(route: Route) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": route.summary}
+    if route.status != 204:
+        answer["content"] = _content(route.answer, route.media)
+    responses = dict.fromkeys(map(str, (route.status, *route.also)), answer)
+    operation: dict[str, Any] = {
+        "summary": route.summary,
+        "operationId": f"{route.method.lower()}_{route.path.strip('/').replace('/', '_')}",
+        "parameters": _parameters(route),
+        "responses": responses | _refusals(route),
     }
-    if operation.path in _OPEN:
-        told["security"] = []
-    if operation.body is not None:
-        told["requestBody"] = {"required": operation.body_needed, "content": _json(operation.body)}
-    return told
+    if route.public:
+        operation["security"] = []
+    if route.body is not None:
+        operation["requestBody"] = {"required": route.body_needed, "content": _content(route.body)}
+    return operation
 
 
 @functools.cache
 def document() -> bytes:
-    """The document as JSON."""
-    kinds = {operation.answer for operation in OPERATIONS} | {o.body for o in OPERATIONS}
-    types = [kind for kind in kinds if kind is not None] + [session.Problem]
+    """Return the document as JSON."""
+    kinds = {route.answer for route in CONTROL} | {route.body for route in CONTROL}
+    types = [kind for kind in kinds if kind is not None] + [Problem]
     _, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
     paths: dict[str, Any] = {}
-    for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method] = _describe(operation)
+    for route in CONTROL:
+        paths.setdefault(route.path, {})[route.method.lower()] = _describe(route)
     body = {
         "openapi": "3.1.0",
         "info": {
@@ -173,7 +105,8 @@ def document() -> bytes:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "Over TCP. On the Unix socket the kernel says who calls.",
+                    "description": "Token over TCP; on the Unix socket the kernel identifies "
+                    "the caller.",
                 }
             },
         },

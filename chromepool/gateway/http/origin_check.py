@@ -1,8 +1,8 @@
-"""Host and Origin: no web page may talk to the daemon behind its user's back.
+"""Checks of Host and Origin, so that no web page can use the daemon through a user's browser.
 
-A page can make a browser on this machine send requests here: by a name of its own that it lets
-resolve to 127.0.0.1 (DNS rebinding; the Host header tells), or across sites, WebSockets included
-(the Origin header tells; no CORS rule guards WebSockets).
+A page can make a browser on this machine send requests here: with a host name of its own that
+resolves to 127.0.0.1 (DNS rebinding, visible in the Host header), or across sites, WebSockets
+included (visible in the Origin header; CORS does not cover WebSockets).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from chromepool.gateway.http.problems import Handler
 
 
 def host_name(header: str) -> str:
-    """The name in a Host header, without port and brackets."""
+    """Return the name in a Host header, without port and brackets."""
     if header.startswith("["):
         return header[1:].partition("]")[0]
     return header.rpartition(":")[0] if header.count(":") == 1 else header
@@ -30,7 +30,7 @@ def _listed(value: str, setting: str) -> bool:
 
 
 def host_allowed(header: str, settings: Settings) -> bool:
-    """Whether a Host header names this machine in a way that a page cannot have arranged."""
+    """Report whether a Host header names this machine in a way that no page can arrange."""
     name = host_name(header).lower().rstrip(".")
     if name == "localhost" or name.endswith(".localhost") or name == settings.host:
         return True
@@ -42,22 +42,22 @@ def host_allowed(header: str, settings: Settings) -> bool:
 
 
 def check(request: web.BaseRequest, settings: Settings) -> None:
-    """Raises :class:`Forbidden` for a request that a web page may have caused."""
+    """Raise :class:`Forbidden` for a request that a web page may have caused."""
     if not host_allowed(request.headers.get("Host", ""), settings):
         raise Forbidden(
-            "The Host header is not one the endpoint answers to.",
-            remedy="Use the IP address or localhost, or add the name to allowed_hosts.",
+            "The Host header does not name this endpoint.",
+            remedy="Use the IP address or localhost, or add the name to the setting allowed_hosts.",
         )
     origin = request.headers.get("Origin")
     if origin is not None and not _listed(origin, settings.allowed_origins):
         raise Forbidden(
             f"Web pages from {origin!r} may not use the endpoint.",
-            remedy="Add the origin to allowed_origins.",
+            remedy="Add the origin to the setting allowed_origins.",
         )
 
 
 def gatekeeper(settings: Callable[[], Settings]):  # type: ignore[no-untyped-def]  # aiohttp has none
-    """The middleware that checks every request of the DevTools endpoint, by the settings of now."""
+    """Make the middleware that checks every request of the DevTools endpoint."""
 
     @web.middleware
     async def check_request(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents; the one table of HTTP statuses."""
+"""Errors as problem documents (RFC 9457), and the table of their HTTP statuses."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from aiohttp import web
 
 from chromepool import errors
 from chromepool.gateway.log import get_logger
-from chromepool.schema.session import Problem
+from chromepool.schema.problem import Problem
 
 log = get_logger("chromepool.gateway.http")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PROBLEM = web.ResponseKey("problem", str)
-"""On a response that is a problem document: its code."""
+"""The code of the problem document in a response."""
 NUMBER = web.RequestKey("number", int)
-"""On a request: the number of the session that it is about, for the log."""
+"""The number of the session that a request is about, for the log."""
 
 STATUSES: dict[type[errors.ChromepoolError], int] = {
     errors.InvalidRequest: 400,
@@ -49,7 +49,7 @@ STATUSES: dict[type[errors.ChromepoolError], int] = {
     errors.TooManyListeners: 503,
     errors.HistoryUnavailable: 503,
 }
-_HTTP_CODES = {
+HTTP_CODES = {
     400: "invalid_request",
     404: "route_not_found",
     405: "method_not_allowed",
@@ -60,7 +60,7 @@ _HTTP_CODES = {
 
 
 def respond(status: int, code: str, detail: str, remedy: str = "") -> web.Response:
-    """A problem document as a response."""
+    """Make a response with a problem document."""
     title = code.replace("_", " ").capitalize()
     problem = Problem(f"urn:chromepool:problem:{code}", title, status, code, detail, remedy)
     response = web.Response(
@@ -81,9 +81,17 @@ def _from_error(error: errors.ChromepoolError) -> web.Response:
     return response
 
 
+def _detail(error: web.HTTPException) -> str:
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return f"{error.method} is not allowed here; use {error.headers['Allow']}."
+    if isinstance(error, web.HTTPNotFound):
+        return "The daemon serves nothing at this address."
+    return error.text or error.reason
+
+
 def _from_http(error: web.HTTPException) -> web.Response:
-    code = _HTTP_CODES.get(error.status, "http_error")
-    response = respond(error.status, code, error.text or error.reason)
+    code = HTTP_CODES.get(error.status, "http_error")
+    response = respond(error.status, code, _detail(error))
     if "Allow" in error.headers:
         response.headers["Allow"] = error.headers["Allow"]
     return response
@@ -91,7 +99,7 @@ def _from_http(error: web.HTTPException) -> web.Response:
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns what a handler raises into a problem document."""
+    """Turn what a handler raises into a problem document."""
     try:
         return await handler(request)
     except errors.ChromepoolError as error:
@@ -107,4 +115,6 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             route=resource.canonical if (resource := request.match_info.route.resource) else "",
             session=request.get(NUMBER),
         )
-        return respond(500, "internal", "The daemon has a fault; its log says more.")
+        return respond(
+            500, "internal", "The daemon failed to serve the request; its log has the error."
+        )

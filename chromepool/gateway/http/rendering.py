@@ -1,4 +1,4 @@
-"""A picture, a PDF or the text of a session's page, for people with only curl."""
+"""Handlers that render a page of a session as a picture, as PDF or as HTML."""
 
 from __future__ import annotations
 
@@ -9,71 +9,69 @@ from typing import Any, TypeVar
 
 import tenacity
 from aiohttp import web
+from msgspec import UNSET
 
-from chromepool.errors import CommandFailed, InvalidRequest, NoAnswer, TargetNotFound
+from chromepool.errors import CommandFailed, NoAnswer, TargetNotFound
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.http.artifacts import FOREIGN
 from chromepool.gateway.http.identity import Identify
 from chromepool.gateway.http.problems import NUMBER
-from chromepool.gateway.sessions.manager import Manager
+from chromepool.gateway.http.requests import read_query
+from chromepool.gateway.http.services import Services
+from chromepool.schema.artifacts import PageParams, PdfParams, ScreenshotParams
 
-_FORMATS = ("png", "jpeg", "webp")
 _YES = ("1", "true")
 _SETTLES_S = 15.0
-"""How long a page may be in between, from one document to the next or before its first."""
-_FIRST_S, _LONGER = 3.0, 3
-"""How long an answer is waited for at first, and how many times as long each time that none comes:
-Chrome loses a command to a page that goes to another process just then."""
+"""Longest time that a page may take from one document to the next, or to its first."""
+_FIRST_S = 3.0
+"""Time to wait for an answer at first. Chrome loses a command to a page that moves to another
+process at that moment, so that the command has to be sent again."""
+_LONGER = 3
+"""Factor by which the wait grows each time that no answer comes."""
 _PAUSE_S = 0.05
+"""Time between two attempts."""
 
 T = TypeVar("T")
 
 
-class Page:
-    """The handlers."""
+class RenderingHandlers:
+    """Handlers of the routes below ``/v1/sessions/{id}`` that render a page."""
 
-    def __init__(self, manager: Manager, identify: Identify) -> None:
-        self._manager, self._identify = manager, identify
+    def __init__(self, services: Services, identify: Identify) -> None:
+        self._services = services
+        self._pool = services.pool
+        self._identify = identify
 
-    def add_routes(self, app: web.Application) -> None:
-        """Adds the routes below ``/v1/sessions/{id}``."""
-        base = "/v1/sessions/{id}"
-        app.router.add_get(base + "/screenshot", self.screenshot)
-        app.router.add_get(base + "/pdf", self.pdf)
-        app.router.add_get(base + "/content", self.content)
-
-    def _find(self, request: web.Request) -> tuple[Browser, str]:
-        """The browser, and the page that ``?target=`` names or else the newest one."""
-        session = self._identify(request).find(self._manager, request.match_info["id"])
+    def _find(self, request: web.Request, query: PageParams) -> tuple[Browser, str]:
+        """Find the browser, and the page that the query names, or else the newest one."""
+        session = self._identify(request).find(self._pool.registry, request.match_info["id"])
         request[NUMBER] = session.key
-        session, browser = self._manager.live(session.id)
+        session, browser = self._pool.registry.live(session.id)
         session.touch()
         pages = browser.pages
-        asked = request.query.get("target", pages[-1] if pages else "")
+        asked = (pages[-1] if pages else "") if query.target is UNSET else query.target
         if asked not in pages:
             raise TargetNotFound(f"The session has no page {asked[:64]!r}.")
         return browser, asked
 
     async def screenshot(self, request: web.Request) -> web.Response:
-        """``GET .../screenshot``: ``?format=png|jpeg|webp``, ``?full=1`` for all of the page."""
-        kind = request.query.get("format", "png")
-        if kind not in _FORMATS:
-            raise InvalidRequest(f"format is one of {', '.join(_FORMATS)}.")
-        browser, target = self._find(request)
-        full = request.query.get("full", "") in _YES
+        """Take a screenshot of what is in view, or of the whole page."""
+        query = read_query(request.query, ScreenshotParams)
+        browser, target = self._find(request, query)
 
         async def take(page: str) -> dict[str, Any]:
-            params = {"format": kind} | (await _whole(browser, page) if full else {})
+            clip = await _whole_page(browser, page) if query.full in _YES else {}
+            params = {"format": query.format} | clip
             return await browser.call("Page.captureScreenshot", params, session=page)
 
         answer = await _on_page(browser, target, take)
-        return _file(base64.b64decode(answer["data"]), f"image/{kind}")
+        return _file(base64.b64decode(answer["data"]), f"image/{query.format}")
 
     async def pdf(self, request: web.Request) -> web.Response:
-        """``GET .../pdf``, with backgrounds; ``?landscape=1``."""
-        browser, target = self._find(request)
-        landscape = request.query.get("landscape", "") in _YES
-        params = {"printBackground": True, "landscape": landscape}
+        """Print a page with its backgrounds."""
+        query = read_query(request.query, PdfParams)
+        browser, target = self._find(request, query)
+        params = {"printBackground": True, "landscape": query.landscape in _YES}
 
         async def print_it(page: str) -> dict[str, Any]:
             return await browser.call("Page.printToPDF", params, session=page)
@@ -82,8 +80,8 @@ class Page:
         return _file(base64.b64decode(answer["data"]), "application/pdf")
 
     async def content(self, request: web.Request) -> web.Response:
-        """``GET .../content``: the document as it is now, as HTML."""
-        browser, target = self._find(request)
+        """Send the document as it is now, as HTML."""
+        browser, target = self._find(request, read_query(request.query, PageParams))
 
         async def read(page: str) -> dict[str, Any]:
             root = (await browser.call("DOM.getDocument", {"depth": 0}, session=page))["root"]
@@ -95,11 +93,11 @@ class Page:
 
 
 async def _on_page(browser: Browser, target: str, work: Callable[[str], Awaitable[T]]) -> T:
-    """What ``work`` makes of a CDP session on the page.
+    """Run ``work`` with a CDP session on the page, and return its result.
 
-    A page in between fails for no fault of anybody's, and is asked again until it has settled.
-    Raises :class:`TargetNotFound` for one that is closed meanwhile, :class:`CommandFailed` or
-    :class:`NoAnswer` in the end, :class:`BrowserGone`.
+    A page that is between two documents fails commands, so that they are tried again until it has
+    settled. Raises :class:`TargetNotFound` for a page that is closed meanwhile,
+    :class:`CommandFailed` or :class:`NoAnswer` in the end, and :class:`BrowserGone`.
     """
     patience_s = _FIRST_S
 
@@ -122,7 +120,7 @@ async def _on_page(browser: Browser, target: str, work: Callable[[str], Awaitabl
                     raise
     except (CommandFailed, NoAnswer):
         if target not in browser.pages:
-            raise TargetNotFound("The page was closed meanwhile.") from None
+            raise TargetNotFound("The page was closed while it was being rendered.") from None
         raise
     return found
 
@@ -132,11 +130,11 @@ async def _within(work: Awaitable[T], patience_s: float) -> T:
         async with asyncio.timeout(patience_s):
             return await work
     except TimeoutError:
-        raise NoAnswer(f"Chrome did not answer within {patience_s:g} s.") from None
+        raise NoAnswer(f"Chrome did not answer within {patience_s:g} seconds.") from None
 
 
-async def _whole(browser: Browser, page: str) -> dict[str, Any]:
-    """What makes a picture one of all of the page, also of one that has no size yet."""
+async def _whole_page(browser: Browser, page: str) -> dict[str, Any]:
+    """Return parameters for a picture of the whole page, also of a page that has no size yet."""
     size = (await browser.call("Page.getLayoutMetrics", session=page))["cssContentSize"]
     clip = {name: max(1, size[name]) for name in ("width", "height")}
     return {"captureBeyondViewport": True, "clip": {"x": 0, "y": 0, "scale": 1} | clip}

@@ -1,4 +1,4 @@
-"""The listeners being served: from the first request to the last."""
+"""Server of both listeners, from the first request to the last."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from aiohttp.typedefs import Middleware
 from chromepool.gateway.http.problems import Handler
 
 _LINE_BYTES = 32768
-"""Longest request line and header: connect-and-go takes a whole launch in its URL."""
+"""Longest request line and header: a connect-and-go URL has a whole ``launch`` in it."""
 _ARRIVING_S = 0.1
-"""Time for the request of a connection that was accepted just before the listeners were left: to
-be told "connection reset" is worse than to wait."""
+"""Seconds for the request of a connection that was accepted just before the listeners were left:
+a client would rather wait than get "connection reset"."""
 
 
 class Server:
-    """Serves each application on a socket that is listening already, and stays open elsewhere."""
+    """Serves each application on a listening socket that also stays open in the supervisor."""
 
     def __init__(
         self, apps: Sequence[tuple[web.Application, socket.socket]], handlers_s: float
     ) -> None:
-        """``handlers_s``: how long :meth:`close` waits for requests that are under way."""
-        self._apps, self._handlers_s = apps, handlers_s
+        """``handlers_s`` is the time that :meth:`close` waits for requests in progress."""
+        self._apps = apps
+        self._handlers_s = handlers_s
         self._runners: list[web.AppRunner] = []
-        self._requests, self._idle = 0, asyncio.Event()
+        self._requests = 0
+        self._idle = asyncio.Event()
         self._idle.set()
         for app, _ in apps:
             app.middlewares.insert(0, self._count())
@@ -48,9 +50,10 @@ class Server:
         return count
 
     async def start(self) -> None:
-        """Serves from here on."""
+        """Start to serve."""
         for app, sock in self._apps:
-            # A caller that hangs up while its session starts cancels the start: no place is lost.
+            # A caller that disconnects while its session starts cancels the start, so that no slot
+            # is lost.
             runner = web.AppRunner(
                 app,
                 access_log=None,
@@ -64,19 +67,19 @@ class Server:
             self._runners.append(runner)
 
     async def leave_listeners(self) -> None:
-        """Accepts nobody else: who connects waits for whoever serves next."""
+        """Accept no more connections: new clients wait for the next gateway."""
         for runner in self._runners:
             for site in list(runner.sites):
                 await site.stop()
         await asyncio.sleep(_ARRIVING_S)
 
     async def settle(self, timeout_s: float) -> None:
-        """Waits until no request is under way, WebSockets included, or for so long."""
+        """Wait until no request is in progress, WebSockets included, for at most ``timeout_s``."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._idle.wait()
 
     async def close(self) -> None:
-        """Ends what is still under way, and every connection."""
+        """End the requests in progress, and close every connection."""
         for runner in self._runners:
             await runner.cleanup()

@@ -1,4 +1,4 @@
-"""What the API shows of sessions."""
+"""From a session to what the API shows of it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,13 @@ from aiohttp import web
 
 from chromepool.gateway.sessions.session import Session
 from chromepool.model import Exit, Host, Limits, Usage
-from chromepool.schema.session import CrashView, ExitView, LimitsView, SessionView, UsageView
+from chromepool.schema.limits import REQUESTABLE, LimitsView
+from chromepool.schema.session import CrashView, ExitView, SessionView, UsageView
 
 
 def _limits(limits: Limits, host: Host) -> LimitsView:
-    return LimitsView(
-        memory_bytes=limits.memory_bytes,
-        heap_bytes=limits.heap_bytes,
-        pids=limits.pids,
-        files=limits.files,
-        cpu_cores=limits.cpu_cores,
-        cpu_weight=limits.cpu_weight,
-        enforced={"memory", "pids"} <= set(host.enforced),
-    )
+    enforced = {"memory", "pids"} <= set(host.enforced)
+    return LimitsView(enforced=enforced, **{name: getattr(limits, name) for name in REQUESTABLE})
 
 
 def _usage(session: Session, usage: Usage) -> UsageView:
@@ -45,7 +39,7 @@ def _exit(session: Session) -> ExitView | None:
 
 
 def show(session: Session, usage: Usage, host: Host, authority: str) -> SessionView:
-    """A session as JSON; ``authority`` is the host and port people reach the endpoint at."""
+    """Show a session; ``authority`` is the host and port of the DevTools endpoint."""
     base = f"{authority}/sessions/{session.id}"
     browser = session.browser
     crashes = browser.crashes if browser else session.crashes
@@ -73,7 +67,7 @@ def show(session: Session, usage: Usage, host: Host, authority: str) -> SessionV
 
 
 def json_response(body: object, status: int = 200) -> web.Response:
-    """``body`` as JSON."""
+    """Make a response whose body is JSON."""
     return web.Response(
         body=msgspec.json.encode(body), status=status, content_type="application/json"
     )

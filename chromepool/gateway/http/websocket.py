@@ -1,62 +1,83 @@
-"""A client's WebSocket as a port of the mux."""
+"""A client's WebSocket, attached to a session's Chrome."""
 
 from __future__ import annotations
 
 import asyncio
+import collections
 import fcntl
 import sys
 import termios
+from collections.abc import Callable
 
 from aiohttp import web
 
+from chromepool.config import Settings
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.http import frames
+from chromepool.gateway.http.close_codes import CloseCode, close_code
 from chromepool.gateway.http.frames import FrameError, FrameReader, Opcode
-from chromepool.gateway.sessions.manager import Manager
 from chromepool.gateway.sessions.session import Session
+from chromepool.model import Reason
 
 _TEXT = int(Opcode.TEXT)
 _HIGH_WATER_BYTES = 4 << 20
-"""From here on a client reads too slowly; Chrome waits for it if nobody else is attached."""
+"""Unread bytes from which on a client is too slow, and Chrome waits for it if it is the only
+one."""
 _LOW_WATER_BYTES = 1 << 20
 _LINGER_S = 5.0
-"""How long a client has to read the close frame that says why, and to answer it."""
-_MISSED = 2
-"""Pings without an answer that make a peer dead."""
+"""Time for a client to read the close frame with the reason, and to answer it."""
+_MAX_MISSED = 2
+"""Number of pings without an answer after which a client counts as dead."""
 _WRITELINES_BYTES = 65536
-"""Above this a message is not copied to be joined with its frame's head."""
+"""Length from which on a message is not copied to join it with its frame's head."""
 
 
 class ClientConnection(asyncio.Protocol):
-    """One client. Implements ``browser.Client``.
+    """The connection of one client. Implements ``browser.Client``.
 
-    It takes the transport over from aiohttp once the handshake is done: from Chrome's pipe to the
-    socket, and back, in one step, without a task to be woken for each message.
+    It takes the transport over from aiohttp after the handshake. Messages then pass from Chrome's
+    pipe to the socket, and back, in one step: no task has to be woken for them.
     """
 
-    def __init__(self, manager: Manager, session: Session, browser: Browser) -> None:
-        self._manager, self._session, self._browser = manager, session, browser
-        self._limit = manager.settings.client_buffer_bytes
-        self._reader = FrameReader(manager.settings.max_message_bytes)
+    def __init__(
+        self,
+        session: Session,
+        browser: Browser,
+        settings: Settings,
+        dropped: collections.Counter[str],
+        on_close_request: Callable[[Session], None],
+    ) -> None:
+        """``dropped`` counts the ``slow`` and ``dead`` clients that are disconnected;
+        ``on_close_request`` is called when the client sends ``Browser.close``."""
+        self._session = session
+        self._browser = browser
+        self._dropped = dropped
+        self._on_close_request = on_close_request
+        self._buffer_bytes = settings.client_buffer_bytes
+        self._ping_interval_s = settings.ping_interval_s
+        self._reader = FrameReader(settings.max_message_bytes)
         self._transport: asyncio.Transport | None = None
         self._before: asyncio.BaseProtocol | None = None
         self._lost = asyncio.Event()
         self._unsent: list[bytes | memoryview] = []
         self._end: tuple[int, str] | None = None
-        self._missed = self._stuck = 0
-        """Pings since it was last heard of, and since it last took some of what is for it."""
-        self._written = self._taken = 0
-        self._beat: asyncio.TimerHandle | None = None
+        self._missed = 0
+        """Number of pings since the client last sent something."""
+        self._stuck = 0
+        """Number of pings since the client last read something while something was unread."""
+        self._written = 0
+        self._taken = 0
+        self._ping_timer: asyncio.TimerHandle | None = None
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes waiting for the client to read them."""
+        """Bytes that wait in the gateway for the client to read them."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
-    # -- what the mux calls --
+    # -- called by the mux --
 
     def deliver(self, head: bytes | memoryview, tail: bytes = b"") -> None:
-        """Takes one message, to be sent by :meth:`flush`."""
+        """Accept one message; :meth:`flush` sends it."""
         if self._transport is None or self._end is not None:
             return
         if not self._unsent:
@@ -64,15 +85,18 @@ class ClientConnection(asyncio.Protocol):
         self._unsent += (frames.text_head(len(head) + len(tail)), head, tail)
 
     def flush(self) -> None:
-        """Sends what was delivered, in one write."""
-        unsent, self._unsent = self._unsent, []
+        """Send the delivered messages in one write."""
+        unsent = self._unsent
+        self._unsent = []
         transport = self._transport
         if not unsent or transport is None or self._end is not None:
             return
-        # What is judged is the client's backlog, not the message: one of 100 MB is no fault of its.
-        if transport.get_write_buffer_size() > self._limit:
-            self._manager.dropped["slow"] += 1
-            self.end(frames.POLICY, f"too slow: {self.buffered_bytes} bytes unread")
+        # The backlog decides, without these messages: the client cannot help one of 100 MB.
+        if transport.get_write_buffer_size() > self._buffer_bytes:
+            self._dropped["slow"] += 1
+            self.end(
+                CloseCode.POLICY, f"the client is too slow: {self.buffered_bytes} bytes unread"
+            )
         elif len(unsent) == 3 and len(unsent[1]) >= _WRITELINES_BYTES:
             self._written += sum(map(len, unsent))
             transport.writelines(unsent)
@@ -82,18 +106,18 @@ class ClientConnection(asyncio.Protocol):
             transport.write(data)
 
     def detached(self) -> None:
-        """The page this client was attached to is gone."""
-        self.end(frames.OK, "the target was closed")
+        """Close the connection, because its page is gone."""
+        self.end(CloseCode.OK, "the target was closed")
 
     def asks_to_close(self) -> None:
-        """It has sent ``Browser.close``."""
+        """End the session, because the client sent ``Browser.close``."""
         self._browser.asked_to_close = True
-        self._manager.end_by_client(self._session)
+        self._on_close_request(self._session)
 
-    # -- flow --
+    # -- flow control --
 
     def hold(self, held: bool) -> None:
-        """Stops taking its messages while Chrome is behind; TCP makes the client wait."""
+        """Stop reading from the client while Chrome is behind; TCP then makes the client wait."""
         if self._transport is None or self._transport.is_closing():
             return
         if held:
@@ -102,20 +126,20 @@ class ClientConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def pause_writing(self) -> None:
-        """The transport's: the client reads too slowly."""
+        """Note that the client reads too slowly. Called by the transport."""
         self._browser.throttle(self, full=True)
 
     def resume_writing(self) -> None:
-        """The transport's: the client has caught up."""
+        """Note that the client has caught up. Called by the transport."""
         self._browser.throttle(self, full=False)
 
-    # -- life --
+    # -- connection --
 
     async def serve(self, request: web.Request, socket: web.WebSocketResponse) -> None:
-        """Does the handshake, then passes messages on until either side ends."""
+        """Do the handshake, then forward messages until either side closes."""
         await socket.prepare(request)
         transport = request.transport
-        if transport is None:  # it hung up during the handshake
+        if transport is None:  # the client hung up during the handshake
             return
         self._before = request.protocol
         self._transport = transport
@@ -123,36 +147,36 @@ class ClientConnection(asyncio.Protocol):
         transport.set_write_buffer_limits(_HIGH_WATER_BYTES, _LOW_WATER_BYTES)
         self._ping_later()
         if self._end is not None:
-            self._say_end()
+            self._send_close()
         elif self._browser.pressed:
             self.hold(True)
         await self._lost.wait()
 
     def _ping_later(self) -> None:
-        interval_s = self._manager.settings.ping_interval_s
-        if interval_s:
+        if self._ping_interval_s:
             loop = asyncio.get_running_loop()
-            self._beat = loop.call_later(interval_s, self._ping)
+            self._ping_timer = loop.call_later(self._ping_interval_s, self._ping)
 
     def _ping(self) -> None:
-        """A client that is silent for two pings is dead: behind a cable that was pulled, a
-        firewall that forgot it. One that only reads slowly has not got them yet."""
+        """Ping the client, or disconnect it if it did not answer two pings: a cable was pulled, or
+        a firewall dropped the connection. A client that only reads slowly has not got them yet."""
         if self._transport is None or self._transport.is_closing() or self._end is not None:
             return
         unread = self._unread()
-        if self._missed >= _MISSED and (not unread or self._stuck >= _MISSED):
-            self._manager.dropped["dead"] += 1
-            self.end(frames.GOING_AWAY, "no answer to pings")
+        if self._missed >= _MAX_MISSED and (not unread or self._stuck >= _MAX_MISSED):
+            self._dropped["dead"] += 1
+            self.end(CloseCode.GOING_AWAY, "no answer to pings")
             self._transport.abort()
             return
-        # Of one that is held back nobody reads the pongs.
+        # While reading is paused, pongs are not read either.
         self._missed = self._missed + 1 if self._transport.is_reading() else 0
-        if self.buffered_bytes < _HIGH_WATER_BYTES:  # they must not pile up either
-            self._say(frames.control(Opcode.PING, b""))
+        if self.buffered_bytes < _HIGH_WATER_BYTES:  # pings must not pile up
+            self._send(frames.control(Opcode.PING, b""))
         self._ping_later()
 
     def _unread(self) -> int:
-        """Bytes that the client's machine has not taken yet; notes whether it took any lately."""
+        """Return the bytes that the client's machine has not received yet, and update
+        ``_stuck``."""
         unread = self.buffered_bytes + self._in_kernel()
         taken = self._written - unread
         self._stuck = self._stuck + 1 if unread and taken == self._taken else 0
@@ -160,27 +184,27 @@ class ClientConnection(asyncio.Protocol):
         return unread
 
     def _in_kernel(self) -> int:
-        """Bytes that are not acknowledged yet (SIOCOUTQ, tcp(7)). Megabytes may wait there, of
-        which a slow client takes some long before there is room for more of ours."""
+        """Return the bytes in the kernel that are not acknowledged yet (SIOCOUTQ, tcp(7)). There
+        may be megabytes, and a slow client reads from them long before the kernel takes more."""
         assert self._transport is not None
         size = bytearray(4)
         try:
             fd = self._transport.get_extra_info("socket").fileno()
             fcntl.ioctl(fd, termios.TIOCOUTQ, size)
-        except OSError:  # not for this kind of socket
+        except OSError:  # this kind of socket does not support it
             return 0
         return int.from_bytes(size, sys.byteorder)
 
-    def _say(self, frame: bytes) -> None:
+    def _send(self, frame: bytes) -> None:
         assert self._transport is not None
         self._written += len(frame)
         self._transport.write(frame)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The transport's: nothing more comes or goes. aiohttp ends its handler by it."""
+        """Detach from Chrome, and let aiohttp end its handler. Called by the transport."""
         assert self._before is not None
-        if self._beat is not None:
-            self._beat.cancel()
+        if self._ping_timer is not None:
+            self._ping_timer.cancel()
         try:
             self._browser.detach(self)
         finally:
@@ -188,7 +212,7 @@ class ClientConnection(asyncio.Protocol):
             self._before.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """The transport's: frames of the client's."""
+        """Handle bytes from the client. Called by the transport."""
         if self._transport is None or self._transport.is_closing():
             return
         self._missed = 0
@@ -201,7 +225,7 @@ class ClientConnection(asyncio.Protocol):
         for opcode, payload in messages:
             if opcode == _TEXT:
                 if not frames.is_text(payload):
-                    self.end(frames.NOT_UTF8, "text frames are UTF-8")
+                    self.end(CloseCode.NOT_UTF8, "text messages must be UTF-8")
                     return
                 batch.append(payload)
             else:
@@ -213,11 +237,11 @@ class ClientConnection(asyncio.Protocol):
     def _on_other(self, opcode: int, payload: bytes) -> None:
         assert self._transport is not None
         if opcode == Opcode.PING:
-            # Not to one that does not read: its pongs would pile up without bound.
+            # The pongs of a client that does not read would pile up without bound.
             if self._end is None and self.buffered_bytes < _HIGH_WATER_BYTES:
-                self._say(frames.control(Opcode.PONG, payload))
+                self._send(frames.control(Opcode.PONG, payload))
         elif opcode == Opcode.BINARY:
-            self.end(frames.UNSUPPORTED, "CDP messages are text")
+            self.end(CloseCode.UNSUPPORTED, "CDP messages must be text")
         elif opcode == Opcode.CLOSE:
             self._on_close(payload)
 
@@ -234,17 +258,25 @@ class ClientConnection(asyncio.Protocol):
         self._transport.close()
         self._abort_later()
 
+    def session_ended(self, reason: Reason, detail: str) -> None:
+        """Close the connection, because the session has begun to end."""
+        self.end(close_code(reason), f"session ended: {reason} ({detail})")
+
+    def gateway_replaced(self) -> None:
+        """Close the connection; the client may connect again, to the next gateway."""
+        self.end(CloseCode.SERVICE_RESTART, "the gateway is being replaced; connect again")
+
     def end(self, code: int, reason: str) -> None:
-        """Closes the WebSocket with a code and a reason; the first of them stays."""
+        """Close the WebSocket with a code and a reason. Later calls change neither."""
         if self._end is None:
             self.flush()
         if self._end is None:
             self._end = (code, reason)
             if self._transport is not None:
-                self._say_end()
+                self._send_close()
 
-    def _say_end(self) -> None:
-        """The close frame, last of all that is sent; a client that does not answer it is cut."""
+    def _send_close(self) -> None:
+        """Send the close frame, after which nothing is sent, and wait for the answer to it."""
         assert self._transport is not None
         assert self._end is not None
         self._browser.detach(self)

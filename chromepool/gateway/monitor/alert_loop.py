@@ -1,9 +1,10 @@
-"""Looks at the daemon every few seconds: for alerts, and for the limits that follow the load."""
+"""The loop that looks at the daemon every few seconds: alerts, and limits that follow the load."""
 
 from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import datetime
 import os
 import platform
@@ -11,17 +12,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from chromepool.gateway.alert import Alert
 from chromepool.gateway.capacity import memory, pressure
 from chromepool.gateway.capacity.autoscale import Load
-from chromepool.gateway.history.database import AlertRow
 from chromepool.gateway.history.queries import AlertState
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.monitor.alerts import Alerts, Cleared, Raised, Recent, Snapshot, rules
-from chromepool.gateway.monitor.metric_table import LABELS
-from chromepool.gateway.monitor.sheet import MetricsPage
-from chromepool.gateway.sessions.creation import Creator
-from chromepool.gateway.sessions.events import Alert, Event
-from chromepool.gateway.sessions.manager import Manager
+from chromepool.gateway.monitor.alerts import (
+    Alerts,
+    Cleared,
+    Raised,
+    Recent,
+    Snapshot,
+    rules,
+)
+from chromepool.gateway.monitor.metric_table import LABELS, MetricsPage
+from chromepool.gateway.runtime import Runtime
+from chromepool.gateway.sessions.admission import Admission
+from chromepool.gateway.sessions.events import SessionEnding, SweepDue
 from chromepool.gateway.sessions.session import utc_now
 from chromepool.model import Reason
 
@@ -32,56 +39,71 @@ _CRASHES = (Reason.CRASHED, Reason.OUT_OF_MEMORY)
 
 
 def disk(folder: str) -> tuple[int, int] | None:
-    """Bytes free, and in all, where a folder lies; None where nothing can tell."""
+    """Bytes free, and in all, on the disk of a folder; None where nothing can tell."""
     path = Path(folder)
-    for found in (path, *path.parents):  # one that root alone may enter: its parent has to do
+    for found in (path, *path.parents):  # only root may enter some folders: the parent will do
         try:
-            told = os.statvfs(found)
+            stats = os.statvfs(found)
         except OSError:
             continue
-        return told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize
+        return stats.f_bavail * stats.f_frsize, stats.f_blocks * stats.f_frsize
     return None
 
 
 class AlertLoop:
-    """Takes a snapshot, tells of the alerts that come of it, and lets the limits follow."""
+    """Raises and clears alerts, sends them to the webhook, and moves the limits with the load."""
 
     def __init__(
         self,
-        manager: Manager,
-        creator: Creator,
+        runtime: Runtime,
+        admission: Admission,
+        *,
+        canary_failure: Callable[[], str | None],
         send: Callable[[dict[str, Any]], None],
+        remember: Callable[[list[Alert]], None],
         failures: int = 0,
     ) -> None:
-        """``send`` takes what the webhook is to be told; it must not block. ``failures``: how many
-        gateways died within the last five minutes."""
-        self._manager, self._creator, self._send = manager, creator, send
-        self._unhealthy, self._crashed, self._failed = Recent(), Recent(), Recent()
+        """``canary_failure`` tells how the last canary ended; ``send`` takes the body for the
+        webhook and must not block; ``remember`` keeps the raised alerts for the next gateway.
+        ``failures`` is the number of gateways that died within the last five minutes."""
+        self._runtime = runtime
+        self._settings = runtime.settings
+        self._admission = admission
+        self._canary_failure = canary_failure
+        self._send = send
+        self._remember = remember
+        self._unhealthy = Recent()
+        self._crashed = Recent()
+        self._failed = Recent()
         for _ in range(failures):
-            self._failed.add(manager.clock())
-        self.alerts = Alerts(lambda: rules(manager.settings))
-        self.cleared_total: collections.Counter[str] = collections.Counter()
-        manager.events.watch(self._on_event)
+            self._failed.add(runtime.clock())
+        self._alerts = Alerts(rules(runtime.settings))
+        self._cleared_total: collections.Counter[str] = collections.Counter()
+        self.raised: dict[str, Alert] = {}
+        """Alerts that are raised now, by name."""
 
     def resume(self, past: AlertState, now: float) -> None:
-        """Goes on where the gateway before ended: what it raised is not raised again, and is
-        cleared if it is over. ``now`` in seconds since 1970; to be called before :meth:`run`."""
-        clock = self._manager.clock()
-        known = {rule.name: rule.severity for rule in rules(self._manager.settings)}
-        for one in past.standing:
-            if one.name not in known:  # of another version
-                log.warning("alert.unknown", alert=one.name)
-                continue
-            since = datetime.datetime.fromtimestamp(one.since, datetime.UTC)
-            severity = known[one.name]
-            self._manager.alerts[one.name] = Alert(one.name, severity, since, one.text)
-            self.alerts.resume(one.name, clock - (now - one.since), one.text)
-        for note in past.endings:
-            self._count(note.fields.get("reason"), clock - max(0.0, now - note.at))
+        """Continues where the gateway before ended: its alerts are not raised again, and are
+        cleared once they are over.
 
-    def _on_event(self, event: Event) -> None:
-        if event.name == "session.closing":
-            self._count(event.fields.get("reason"), self._manager.clock())
+        ``now`` is in seconds since 1970; to be called before :meth:`run`.
+        """
+        clock = self._runtime.clock()
+        known = {rule.name: rule.severity for rule in rules(self._settings)}
+        for alert in past.alerts:
+            if alert.name not in known:  # of another version
+                log.warning("alert.unknown", alert=alert.name)
+                continue
+            self.raised[alert.name] = dataclasses.replace(alert, severity=known[alert.name])
+            since = clock - (now - alert.since.timestamp())
+            self._alerts.resume(alert.name, since, alert.text)
+        for event in past.endings:
+            ago_s = max(0.0, now - event.at.timestamp())
+            self._count(event.fields.get("reason"), clock - ago_s)
+
+    def on_ending(self, event: SessionEnding) -> None:
+        """Count sessions that crash or do not answer."""
+        self._count(event.session.reason, self._runtime.clock())
 
     def _count(self, reason: str | None, now: float) -> None:
         if reason == Reason.UNHEALTHY:
@@ -90,94 +112,86 @@ class AlertLoop:
             self._crashed.add(now)
 
     async def run(self) -> None:
-        """Looks for as long as the gateway lives."""
+        """Look until the gateway ends."""
         while True:
             try:
                 self.step()
-            except Exception:  # or nobody would ever be told anything again
+            except Exception:  # a look that fails once must not end all alerts
                 log.exception("watch.failed")
             await asyncio.sleep(EVERY_S)
 
     def step(self) -> None:
-        """One look."""
-        now = self._manager.clock()
-        for change in self.alerts.step(self.snapshot(now), now):
-            self._tell(change)
-        for name, text in self.alerts.texts.items():
-            shown = self._manager.alerts[name]
+        """Look once."""
+        now = self._runtime.clock()
+        for change in self._alerts.step(self.snapshot(now), now):
+            self._report(change)
+        for name, text in self._alerts.texts.items():
+            shown = self.raised[name]
             if shown.text != text:
-                self._manager.alerts[name] = Alert(name, shown.severity, shown.since, text)
+                self.raised[name] = Alert(name, shown.severity, shown.since, text)
         self._scale(now)
 
     def snapshot(self, now: float) -> Snapshot:
         """The daemon as it is."""
-        manager, creator = self._manager, self._creator
-        free, size = disk(manager.settings.state_dir) or (None, None)
+        admission = self._admission
+        free, size = disk(self._settings.state_dir) or (None, None)
         return Snapshot(
-            sessions=creator.occupied,
-            max_sessions=manager.settings.max_sessions,
-            memory=memory.share(manager.host.counted_in),
+            sessions=admission.occupied,
+            max_sessions=self._settings.max_sessions,
+            memory=memory.share(self._runtime.host.counted_in),
             unhealthy=self._unhealthy.count(now),
             crashed=self._crashed.count(now),
             failed=self._failed.count(now),
-            canary=manager.canary_failure,
-            breaker_open=creator.breaker.is_open,
-            failure=creator.breaker.words,
+            canary=self._canary_failure(),
+            breaker_open=admission.breaker.is_open,
+            failure=admission.breaker.words,
             disk_free=free,
             disk_size=size,
         )
 
-    def _tell(self, change: Raised | Cleared) -> None:
-        rule, at = change.rule, utc_now()
+    def _report(self, change: Raised | Cleared) -> None:
+        """Logs, emits and sends that an alert was raised or cleared."""
+        rule = change.rule
+        at = utc_now()
         if isinstance(change, Raised):
             since, event = at, "alert.raised"
-            self._manager.alerts[rule.name] = Alert(rule.name, rule.severity, at, change.text)
+            self.raised[rule.name] = Alert(rule.name, rule.severity, at, change.text)
             log.warning("alert.raised", alert=rule.name, severity=rule.severity, text=change.text)
         else:
-            event, gone = "alert.cleared", self._manager.alerts.pop(rule.name, None)
+            event, gone = "alert.cleared", self.raised.pop(rule.name, None)
             since = gone.since if gone else at - datetime.timedelta(seconds=change.lasted_s)
-            self.cleared_total[rule.name] += 1
+            self._cleared_total[rule.name] += 1
             log.info("alert.cleared", alert=rule.name, lasted_s=round(change.lasted_s, 1))
-        self._remember()
+        self._remember(list(self.raised.values()))
         fields = {"severity": rule.severity, "text": change.text}
-        self._manager.events.emit(event, alert=rule.name, **fields)
+        self._runtime.events.emit(event, alert=rule.name, **fields)
         alert = {"name": rule.name, "since": since, **fields}
         self._send({"event": event, "at": at, "host": platform.node(), "alert": alert})
 
-    def _remember(self) -> None:
-        """For the next gateway."""
-        if self._manager.journal is not None:
-            raised = self._manager.alerts.values()
-            self._manager.journal.stand(
-                [AlertRow(a.name, a.severity, a.since.timestamp(), a.text) for a in raised]
-            )
-
-    def write(self, sheet: MetricsPage) -> None:
-        """Its part of the metrics."""
+    def write_metrics(self, page: MetricsPage) -> None:
+        """Write the alerts' part of the metrics."""
         for name in LABELS["alert"]:
-            sheet.put("alert_raised", name in self.alerts.texts, name)
-            sheet.put("alerts_raised_total", self.alerts.raised_total[name], name)
-            sheet.put("alerts_cleared_total", self.cleared_total[name], name)
+            page.put("alert_raised", name in self._alerts.texts, name)
+            page.put("alerts_raised_total", self._alerts.raised_total[name], name)
+            page.put("alerts_cleared_total", self._cleared_total[name], name)
 
     # -- limits that follow the load --
 
     def _scale(self, now: float) -> None:
-        creator, settings = self._creator, self._manager.settings
-        before = creator.places, creator.reserve()
-        load = self._load() if settings.dynamic_limits else None
-        if creator.scaling.observe(load, settings, now):
-            log.info("places.changed", places=creator.places, why=creator.scaling.why)
-        if (
-            creator.places,
-            creator.reserve(),
-        ) != before or creator.warm.waiting > creator.reserve():
-            creator.on_change()  # there may be somebody to let in, or a Chrome to let go
+        admission = self._admission
+        before = admission.slots, admission.warm_wanted
+        load = self._load() if self._settings.dynamic_limits else None
+        if admission.autoscale.observe(load, self._settings, now):
+            log.info("slots.changed", slots=admission.slots, why=admission.autoscale.why)
+        after = admission.slots, admission.warm_wanted
+        if after != before or admission.warm_waiting > admission.warm_wanted:
+            self._runtime.bus.publish(SweepDue())  # a caller may enter, or a warm Chrome must go
 
     def _load(self) -> Load:
-        group = self._manager.host.memory_group
+        group = self._runtime.host.memory_group
         return Load(
-            sessions=self._creator.occupied,
-            left_bytes=memory.left(self._manager.host.counted_in),
+            sessions=self._admission.occupied,
+            left_bytes=memory.left(self._runtime.host.counted_in),
             uses=memory.leaves(group),
             memory_pressure=pressure.memory(group),
             cpu_pressure=pressure.cpu(),

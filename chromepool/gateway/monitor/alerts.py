@@ -1,6 +1,7 @@
-"""When to call the operator: rules as data, and what follows from a look at the daemon.
+"""Alerts for the operator: rules as data, and the changes that follow from a snapshot of the
+daemon.
 
-Nothing here reads anything or knows what time it is.
+This module reads neither the daemon nor a clock.
 """
 
 from __future__ import annotations
@@ -10,62 +11,64 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from chromepool.config import Settings
-from chromepool.gateway.sessions.events import Severity
+from chromepool.gateway.alert import Severity
 
 WINDOW_S = 300.0
-"""How long ends of sessions count."""
+"""Time for which ended sessions and gateways count."""
 WARNING: Severity = "warning"
 CRITICAL: Severity = "critical"
-_LESS = 10.0
-"""Percent below what raised an alert, where it is cleared."""
-_DISK_SHARE, _DISK_BYTES = 0.10, 500_000_000
+_HYSTERESIS = 10.0
+"""Difference in percent between the value that raises an alert and the one that clears it."""
+_DISK_SHARE = 0.10
+_DISK_BYTES = 500_000_000
 _MEMORY_S = 10.0
-"""Memory is taken and given back in bursts."""
-_SOME = 10_000
-_GATEWAYS = 3
-"""Deaths of the gateway that are no accident any more."""
+"""Time for which memory has to be short: it is taken and given back in bursts."""
+_MAX_RECENT = 10_000
+_MAX_GATEWAY_DEATHS = 2
+"""Deaths of the gateway that may be accidents."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The daemon at one moment; None where nothing can tell."""
+    """State of the daemon at one moment. None is a value that this machine cannot measure."""
 
     sessions: int = 0
     max_sessions: int = 1
     memory: float | None = None
-    """How much of the pool's memory is used, 1 is all."""
+    """Share of the pool's memory that is used, from 0 to 1."""
     unhealthy: int = 0
-    """Chromes ended as unhealthy,"""
+    """Number of Chromes that were ended as unhealthy within the window."""
     crashed: int = 0
-    """and sessions that crashed or ran out of memory, within the window."""
+    """Number of sessions that crashed or ran out of memory within the window."""
     failed: int = 0
-    """Gateways that died, within the window."""
+    """Number of gateways that died within the window."""
     canary: str | None = ""
-    """Why the last canary did not come back; empty: it did, or none is to fly; None: it is to."""
+    """Error of the last canary, empty if it passed or none is scheduled, None before the first."""
     breaker_open: bool = False
     failure: str = ""
-    """What Chrome said when it last did not start."""
+    """Error of the last Chrome that did not start."""
     disk_free: int | None = None
     disk_size: int | None = None
 
     @property
     def disk(self) -> float | None:
-        """How many times less is free than should be: above 1 is too little."""
+        """Free space that there should be, divided by the free space; above 1 is too little."""
         if self.disk_free is None or not self.disk_size:
             return None
         wanted = max(_DISK_SHARE * self.disk_size, _DISK_BYTES)
         return wanted / max(1, self.disk_free)
 
     @property
-    def disk_said(self) -> str:
-        """What is free, for people."""
-        free, size = self.disk_free or 0, self.disk_size or 1
+    def disk_text(self) -> str:
+        """Free space in words."""
+        free = self.disk_free or 0
+        size = self.disk_size or 1
         return f"{free // 1_000_000} MB ({free / size:.0%})"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rule:
-    """Raised while ``reads`` is above ``raise_above``, cleared when it is below ``clear_below``."""
+    """An alert, raised while ``reads`` is above ``raise_above``, cleared below ``clear_below``."""
 
     name: str
     severity: Severity
@@ -73,93 +76,92 @@ class Rule:
     raise_above: float
     clear_below: float
     text: str
-    """What people are told; ``{value}`` is what was read, ``{at.…}`` the snapshot."""
+    """Text for people; ``{value}`` is the value that was read, ``{at}`` the snapshot."""
     for_s: float = 0.0
-    """How long it has to last before it is raised."""
+    """Time for which the value has to be above before the alert is raised."""
 
 
 def _deaths(settings: Settings) -> tuple[Rule, ...]:
-    """Of what should live."""
     return (
         Rule(
             "unhealthy",
             CRITICAL,
             lambda at: at.unhealthy,
-            0,
-            1,
-            "{at.unhealthy} Chromes did not answer any more and were ended, within five minutes.",
+            raise_above=0,
+            clear_below=1,
+            text="{at.unhealthy} Chromes stopped answering and were ended within five minutes.",
         ),
         Rule(
             "crash_loop",
             CRITICAL,
             lambda at: at.crashed,
-            settings.alert_crashes - 1,
-            max(1, settings.alert_crashes / 2),
-            "{at.crashed} sessions crashed within five minutes.",
+            raise_above=settings.alert_crashes - 1,
+            clear_below=max(1, settings.alert_crashes / 2),
+            text="{at.crashed} sessions crashed or ran out of memory within five minutes.",
         ),
         Rule(
             "gateway_crash_loop",
             CRITICAL,
             lambda at: at.failed,
-            _GATEWAYS - 1,
-            1,
-            "{at.failed} gateways died within five minutes. Sessions go on; see the log for why.",
+            raise_above=_MAX_GATEWAY_DEATHS,
+            clear_below=1,
+            text="{at.failed} gateways died within five minutes. Sessions continue. "
+            "The log says why the gateways died.",
         ),
     )
 
 
 def rules(settings: Settings) -> tuple[Rule, ...]:
-    """All there are."""
-    memory, sessions = settings.alert_memory_percent, settings.alert_sessions_percent
+    """Return all rules."""
     return (
         Rule(
             "pool_memory",
             WARNING,
             lambda at: None if at.memory is None else at.memory * 100,
-            memory,
-            memory - _LESS,
-            "{value:.0f} % of the pool's memory is in use.",
+            raise_above=settings.alert_memory_percent,
+            clear_below=settings.alert_memory_percent - _HYSTERESIS,
+            text="{value:.0f} % of the pool's memory is in use.",
             for_s=_MEMORY_S,
         ),
         Rule(
             "sessions",
             WARNING,
             lambda at: at.sessions / at.max_sessions * 100,
-            sessions,
-            sessions - _LESS,
-            "{at.sessions} of {at.max_sessions} sessions are in use.",
+            raise_above=settings.alert_sessions_percent,
+            clear_below=settings.alert_sessions_percent - _HYSTERESIS,
+            text="{at.sessions} of {at.max_sessions} sessions are in use.",
         ),
         *_deaths(settings),
         Rule(
             "canary_failed",
             CRITICAL,
             lambda at: None if at.canary is None else bool(at.canary),
-            0,
-            1,
-            "The last canary failed: {at.canary}",
+            raise_above=0,
+            clear_below=1,
+            text="The last canary failed: {at.canary}",
         ),
         Rule(
             "breaker_open",
             CRITICAL,
             lambda at: at.breaker_open,
-            0,
-            1,
-            "Chrome keeps failing to start: {at.failure}",
+            raise_above=0,
+            clear_below=1,
+            text="Chrome keeps failing to start: {at.failure}",
         ),
         Rule(
             "disk_low",
             CRITICAL,
             lambda at: at.disk,
-            1,
-            2 / 3,  # 15 %, or 750 MB
-            "{at.disk_said} free where the profiles lie.",
+            raise_above=1,
+            clear_below=2 / 3,  # 15 %, or 750 MB
+            text="Only {at.disk_text} of the disk with the profiles is free.",
         ),
     )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Raised:
-    """An alert begins."""
+    """Beginning of an alert."""
 
     rule: Rule
     text: str
@@ -167,20 +169,20 @@ class Raised:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cleared:
-    """It is over."""
+    """End of an alert."""
 
     rule: Rule
     text: str
-    """What it said when it was last looked at."""
+    """Last text of the alert."""
     lasted_s: float
 
 
 @dataclasses.dataclass(slots=True)
-class _Standing:
-    """One rule that is not at rest."""
+class _Active:
+    """State of a rule whose value is above its threshold."""
 
     since: float
-    """When it went above, or was raised."""
+    """Time when the value exceeded the threshold, or when the alert was raised."""
     raised: bool = False
     text: str = ""
 
@@ -188,69 +190,71 @@ class _Standing:
 class Alerts:
     """Raises each alert once, and clears it once."""
 
-    def __init__(self, table: Callable[[], Sequence[Rule]]) -> None:
-        """``table`` gives the rules of now: SIGHUP may move thresholds."""
-        self._table = table
-        self._standing: dict[str, _Standing] = {}
-        names = [rule.name for rule in table()]
-        self.raised_total = collections.Counter(dict.fromkeys(names, 0))
-        """How often each was raised, by its name."""
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self._rules = rules
+        self._active: dict[str, _Active] = {}
+        self.raised_total = collections.Counter({rule.name: 0 for rule in rules})
+        """Number of times that each alert was raised, by its name."""
 
     @property
     def texts(self) -> dict[str, str]:
-        """Those that are raised, and what each says now."""
-        return {name: one.text for name, one in self._standing.items() if one.raised}
+        """Current texts of the alerts that are raised, by name."""
+        return {name: one.text for name, one in self._active.items() if one.raised}
 
     def resume(self, name: str, since: float, text: str) -> None:
-        """An earlier gateway has raised it, then (monotonic seconds; may be below 0)."""
-        self._standing[name] = _Standing(since, raised=True, text=text)
+        """Take over an alert that an earlier gateway raised. ``since`` is in monotonic seconds and
+        may be negative."""
+        self._active[name] = _Active(since, raised=True, text=text)
 
     def step(self, snapshot: Snapshot, now: float) -> list[Raised | Cleared]:
-        """What has changed by this look at the daemon; ``now`` is in monotonic seconds."""
-        found = [self._apply(rule, snapshot, now) for rule in self._table()]
+        """Return the alerts that a snapshot raises and clears; ``now`` is in monotonic seconds."""
+        found = [self._apply(rule, snapshot, now) for rule in self._rules]
         return [change for change in found if change is not None]
 
     def _apply(self, rule: Rule, snapshot: Snapshot, now: float) -> Raised | Cleared | None:
-        value, one = rule.reads(snapshot), self._standing.get(rule.name)
-        if value is None:  # nothing is known: what was raised stays, what was about to be does not
+        value = rule.reads(snapshot)
+        one = self._active.get(rule.name)
+        if value is None:  # unknown: a raised alert stays, one that was about to be raised does not
             if one is not None and not one.raised:
-                del self._standing[rule.name]
+                del self._active[rule.name]
             return None
         if one is not None and one.raised:
-            return self._keep(rule, one, value, snapshot, now)
+            return self._update(rule, one, value, snapshot, now)
         if value <= rule.raise_above:
-            self._standing.pop(rule.name, None)
+            self._active.pop(rule.name, None)
             return None
-        one = self._standing.setdefault(rule.name, _Standing(now))
+        one = self._active.setdefault(rule.name, _Active(now))
         if now - one.since < rule.for_s:
             return None
-        one.raised, one.since, one.text = True, now, rule.text.format(value=value, at=snapshot)
+        one.raised = True
+        one.since = now
+        one.text = rule.text.format(value=value, at=snapshot)
         self.raised_total[rule.name] += 1
         return Raised(rule, one.text)
 
-    def _keep(
-        self, rule: Rule, one: _Standing, value: float, snapshot: Snapshot, now: float
+    def _update(
+        self, rule: Rule, one: _Active, value: float, snapshot: Snapshot, now: float
     ) -> Cleared | None:
         if value < rule.clear_below:
-            del self._standing[rule.name]
+            del self._active[rule.name]
             return Cleared(rule, one.text, now - one.since)
         one.text = rule.text.format(value=value, at=snapshot)
         return None
 
 
 class Recent:
-    """Counts what happened within the last while."""
+    """Counts what happened within the last ``window_s`` seconds."""
 
     def __init__(self, window_s: float = WINDOW_S) -> None:
         self._window_s = window_s
-        self._times: collections.deque[float] = collections.deque(maxlen=_SOME)
+        self._times: collections.deque[float] = collections.deque(maxlen=_MAX_RECENT)
 
     def add(self, now: float) -> None:
-        """It happened."""
+        """Record an occurrence."""
         self._times.append(now)
 
     def count(self, now: float) -> int:
-        """How often it has happened."""
+        """Return the number of occurrences within the window."""
         while self._times and now - self._times[0] >= self._window_s:
             self._times.popleft()
         return len(self._times)

@@ -1,49 +1,65 @@
-"""Asking every Chrome, now and then, whether it is still there."""
+"""Health checks: whether each Chrome still answers."""
 
 from __future__ import annotations
 
 import asyncio
 import collections
+from collections.abc import Callable, Sequence
 
 from chromepool.errors import BrowserGone, CommandFailed, NoAnswer
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.sessions.manager import Manager
+from chromepool.gateway.runtime import Runtime
 from chromepool.gateway.sessions.session import LAST_WORDS, Session
+from chromepool.gateway.sessions.termination import Termination
 from chromepool.model import Reason, State
 
 log = get_logger("chromepool.gateway.monitor")
 
 _STRIKES = 2
-"""Checks in a row that a Chrome may fail before it is ended."""
+"""Checks in a row that a Chrome may fail before its session is ended."""
 _LAST_WORDS = 500
 _STATES = {"T": "stopped", "t": "traced", "D": "in disk sleep", "Z": "a zombie", "": "gone"}
 _TOGETHER = 8
-"""Checks at one time: a pool of hundreds is not to be woken all at once."""
+"""Checks at one time: a pool of hundreds must not be woken all at once."""
 
 
-class Health:
-    """Checks each Chrome every ``health_interval_s``; one that is frozen on purpose is left alone.
+class HealthChecker:
+    """Checks each Chrome every ``health_interval_s``, except those that are frozen on purpose.
 
-    One that does not answer twice in a row is ended as ``unhealthy``, with what could be found out
-    about it. The warm pool replaces its own.
+    A session whose Chrome does not answer twice in a row is ended as ``unhealthy``, with evidence.
+    The warm pool replaces its own.
     """
 
-    def __init__(self, manager: Manager) -> None:
-        self._manager = manager
+    def __init__(
+        self,
+        runtime: Runtime,
+        chromes: Callable[[], Sequence[Session]],
+        termination: Termination,
+    ) -> None:
+        """``chromes`` gives the sessions of which something is left."""
+        self._runtime = runtime
+        self._chromes = chromes
+        self._termination = termination
         self._strikes: collections.Counter[int] = collections.Counter()
+        self.rounds = 0
+        """Rounds since the gateway started."""
+        self.checks = 0
+        """Checks since the gateway started."""
+        self.failures = 0
+        """Checks without an answer since the gateway started."""
 
     async def run(self) -> None:
-        """Checks for as long as the gateway lives."""
+        """Check until the gateway ends."""
         while True:
-            await asyncio.sleep(self._manager.settings.health_interval_s)
+            await asyncio.sleep(self._runtime.settings.health_interval_s)
             try:
                 await self.check_all()
-            except Exception:  # or no Chrome would ever be checked again
+            except Exception:  # a round that fails once must not end all checks
                 log.exception("health.failed")
 
     async def check_all(self) -> None:
-        """One round; it is over when every Chrome has answered, or has not in time."""
-        alive = {session.key for session in self._manager.chromes}
+        """Check every Chrome once, and wait until each has answered or has not in time."""
+        alive = {session.key for session in self._chromes()}
         self._strikes = collections.Counter(
             {key: count for key, count in self._strikes.items() if key in alive}
         )
@@ -53,39 +69,39 @@ class Health:
             async with turn:
                 await self._check(session)
 
-        await asyncio.gather(*(check(session) for session in self._manager.chromes))
-        self._manager.health.rounds += 1
+        await asyncio.gather(*(check(session) for session in self._chromes()))
+        self.rounds += 1
 
     async def _check(self, session: Session) -> None:
         if session.state is not State.READY or session.browser is None:
             return
-        if session.browser.paused:  # it waits for its only client, which does not read
+        if session.browser.paused:  # Chrome waits for its only client, which does not read
             return
-        self._manager.health.checks += 1
+        self.checks += 1
         try:
-            timeout_s = self._manager.settings.health_timeout_s
+            timeout_s = self._runtime.settings.health_timeout_s
             await session.browser.call("Browser.getVersion", timeout_s=timeout_s)
         except NoAnswer:
             await self._strike(session)
         except (BrowserGone, CommandFailed):
-            return  # its end is told by others
+            return  # its end is reported by others
         else:
             self._strikes.pop(session.key, None)
 
     async def _strike(self, session: Session) -> None:
-        self._manager.health.failures += 1
+        self.failures += 1
         self._strikes[session.key] += 1
         evidence = await self._evidence(session)
-        seen = evidence.partition(LAST_WORDS)[0]
-        log.warning("session.silent", session=session.key, evidence=seen)
+        public = evidence.partition(LAST_WORDS)[0]
+        log.warning("session.silent", session=session.key, evidence=public)
         if self._strikes[session.key] >= _STRIKES and session.state is State.READY:
             detail = f"it did not answer {_STRIKES} health checks; {evidence}"
-            self._manager.later(self._manager.end(session, Reason.UNHEALTHY, detail))
+            self._termination.end_later(session, Reason.UNHEALTHY, detail)
 
     async def _evidence(self, session: Session) -> str:
-        """What can be seen of it from outside."""
+        """State and usage of a Chrome, seen from outside."""
         try:
-            seen = await self._manager.link.inspect(session.key)
+            seen = await self._runtime.supervisor.inspect(session.key)
         except BrowserGone:
             return "it is gone"
         usage = seen.usage
@@ -94,6 +110,6 @@ class Health:
         found = f"its main process is {state}; {usage.processes} processes, {usage.files} files"
         if usage.memory_bytes is not None:
             found += f", {usage.memory_bytes >> 20} MiB"
-        if usage.cpu_s is not None:  # two looks tell one that is busy from one that waits
+        if usage.cpu_s is not None:  # two checks tell a busy Chrome from a waiting one
             found += f", {usage.cpu_s:.2f} s of CPU time"
         return f"{found}{LAST_WORDS}{words}" if words else found

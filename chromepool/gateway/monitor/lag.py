@@ -1,4 +1,4 @@
-"""How late the event loop is: the time that everybody waits for somebody's long computation."""
+"""Lag of the event loop: the time that everything waits for one long computation."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10
 
 
 class Lag:
-    """Asks to be woken, and sees how much later it is."""
+    """Measures how much later than asked the event loop wakes a task."""
 
     def __init__(self) -> None:
         self.durations = Histogram(_BOUNDS)
 
     async def watch(self) -> None:
-        """Until it is cancelled."""
+        """Measure until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + _EVERY_S

@@ -1,17 +1,27 @@
-"""Every metric there is, declared once: the scrape and the reference page are made from it."""
+"""The table of all metrics, from which the scrape and the reference page are made."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterable
 from typing import Literal
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 
 from chromepool import errors
 from chromepool.config import Settings
+from chromepool.gateway.histogram import Histogram
 from chromepool.gateway.monitor.alerts import rules
 from chromepool.model import Reason, State
 
 REFUSALS = tuple(kind.code for kind in errors.CREATION)
-"""Codes of the problems with which a creation may end."""
+"""Codes of the problems that a creation may end with."""
 
 LABELS: dict[str, tuple[str, ...]] = {
     "state": tuple(state for state in State if state is not State.CLOSED),
@@ -24,20 +34,20 @@ LABELS: dict[str, tuple[str, ...]] = {
     "result": ("passed", "failed"),
     "delivery": ("sent", "failed", "dropped"),
 }
-"""Labels whose values are all there from the first scrape on, so that rates have a beginning."""
+"""Values of labels. All are in the first scrape already, so that rates have a beginning."""
 
 LABEL_TEXTS: dict[str, str] = {
     "code": "code of a problem, see [the API](api.md)",
     "slot": "0 to `max_sessions` - 1",
-    "version": "the daemon's",
+    "version": "version of the daemon",
     "cgroup": "`v1`, `v2` or `none`",
 }
-"""What the others may be, in words."""
+"""Values of the other labels, in words."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Family:
-    """One metric, by the name it has in a scrape."""
+    """A metric, with its name in a scrape."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -58,102 +68,151 @@ def _histogram(name: str, text: str, *labels: str) -> Family:
 
 
 FAMILIES = (
-    _gauge("info", "Always 1.", "version", "cgroup"),
+    _gauge("info", "Constant 1; the labels describe the daemon.", "version", "cgroup"),
     # sessions
-    _gauge("sessions", "Chromes, those that wait for an owner among them.", "state"),
-    _gauge("sessions_occupied", "Places taken, those of creations under way included."),
-    _gauge("sessions_max", "Places there are."),
-    _counter("sessions_created_total", "Sessions that somebody was given.", "start"),
-    _counter("sessions_ended_total", "Chromes of which nothing is left any more.", "reason"),
+    _gauge("sessions", "Sessions by state, warm Chromes included.", "state"),
+    _gauge("sessions_occupied", "Slots in use, those of sessions being created included."),
+    _gauge("sessions_max", "Slots in all, which is max_sessions."),
+    _counter("sessions_created_total", "Sessions that were created for a client.", "start"),
+    _counter("sessions_ended_total", "Sessions that ended, warm Chromes included.", "reason"),
     _histogram(
         "session_creation_seconds",
-        "From the place until the session is ready, further tries included.",
+        "Time in seconds from getting a slot to the session being ready, retries included.",
         "start",
     ),
-    _counter("tab_crashes_total", "Tabs that crashed while their session went on.", "reason"),
+    _counter("tab_crashes_total", "Tabs that crashed while their session continued.", "reason"),
     _counter("health_checks_total", "Health checks of Chromes."),
-    _counter("health_failures_total", "Health checks that a Chrome did not answer."),
+    _counter("health_failures_total", "Health checks that a Chrome did not answer in time."),
     # admission
-    _gauge("queue_length", "Callers that wait for a place."),
-    _gauge("queue_max", "Callers that may wait."),
+    _gauge("queue_length", "Callers that wait for a slot."),
+    _gauge("queue_max", "Callers that may wait for a slot at once."),
     _histogram(
         "queue_wait_seconds",
-        "Time in the queue of those who had to wait, whether they got a place or not.",
+        "Time in seconds that callers waited in the queue, whether they got a slot or not.",
     ),
     _counter("creations_refused_total", "Creations that ended with a problem.", "code"),
-    _counter("problems_total", "HTTP answers, on either listener, that were a problem.", "code"),
-    _gauge("warm_waiting", "Chromes that wait for an owner."),
-    _gauge("warm_wanted", "Chromes that should wait for an owner."),
-    _counter("warm_taken_total", "Waiting Chromes that were taken."),
-    _gauge("breaker_open", "1 while Chrome keeps failing to start, so that callers are refused."),
-    _gauge("breaker_pause_seconds", "Time until a start may be tried again."),
+    _counter("problems_total", "HTTP responses with a problem, on either listener.", "code"),
+    _gauge("warm_waiting", "Warm Chromes that are ready."),
+    _gauge("warm_wanted", "Warm Chromes that the daemon tries to keep ready."),
+    _counter("warm_taken_total", "Warm Chromes that became a client's session."),
+    _gauge("breaker_open", "1 while creations are refused because Chrome keeps failing to start."),
+    _gauge("breaker_pause_seconds", "Time in seconds until Chrome may be started again."),
     # CDP
-    _gauge("clients", "WebSockets on sessions."),
+    _gauge("clients", "WebSockets that are connected to sessions."),
     _gauge("client_buffered_bytes", "Bytes that clients have not read yet."),
-    _counter("cdp_messages_total", "CDP messages; in: of clients, out: of Chromes.", "direction"),
-    _counter("cdp_bytes_total", "Bytes of those messages.", "direction"),
+    _counter(
+        "cdp_messages_total", "CDP messages from clients (in) and Chromes (out).", "direction"
+    ),
+    _counter(
+        "cdp_bytes_total", "Bytes of CDP messages from clients (in) and Chromes (out).", "direction"
+    ),
     _histogram(
         "cdp_delay_seconds",
-        "The gateway's own time for a batch of messages, of one batch in 16.",
+        "Time in seconds that the gateway adds to a batch of CDP messages, of every 16th batch.",
         "direction",
     ),
     # each session, by its slot
-    _gauge("session_number", "Number that the log calls the session by.", "slot"),
-    _gauge("session_age_seconds", "Time since the session began.", "slot"),
-    _gauge("session_clients", "WebSockets on the session.", "slot"),
-    _gauge("session_memory_bytes", "Memory that the session is charged.", "slot"),
-    _gauge("session_memory_limit_bytes", "Hard memory cap of the session.", "slot"),
+    _gauge("session_number", "Number of the session in the log.", "slot"),
+    _gauge("session_age_seconds", "Age of the session in seconds.", "slot"),
+    _gauge("session_clients", "WebSockets that are connected to the session.", "slot"),
+    _gauge("session_memory_bytes", "Memory that is charged to the session, in bytes.", "slot"),
+    _gauge("session_memory_limit_bytes", "Hard memory cap of the session, in bytes.", "slot"),
     _gauge("session_processes", "Processes of the session.", "slot"),
-    _gauge("session_open_files", "Open descriptors of all its processes.", "slot"),
-    _counter("session_cpu_seconds_total", "CPU time of the slot's sessions.", "slot"),
-    _counter("session_oom_kills_total", "Processes killed for their session's cap.", "slot"),
+    _gauge("session_open_files", "Open file descriptors of the session's processes.", "slot"),
+    _counter("session_cpu_seconds_total", "CPU time of the slot's sessions, in seconds.", "slot"),
+    _counter(
+        "session_oom_kills_total",
+        "Processes of the slot's sessions that were killed at the memory cap.",
+        "slot",
+    ),
     _counter(
         "session_stalled_seconds_total",
-        "Time in which some process of the slot's sessions waited for the resource "
+        "Time in seconds in which a process of the slot's sessions waited for the resource "
         "(PSI, cgroup v2).",
         "slot",
         "resource",
     ),
     # the machine
-    _gauge("pool_memory_bytes", "Memory of all sessions, without what can be dropped at once."),
-    _gauge("pool_memory_limit_bytes", "Hard memory cap of all sessions together."),
-    _gauge("memory_left_bytes", "What pool and machine have left for another Chrome."),
+    _gauge("pool_memory_bytes", "Memory of all sessions in bytes, without reclaimable cache."),
+    _gauge("pool_memory_limit_bytes", "Hard memory cap of all sessions together, in bytes."),
+    _gauge("memory_left_bytes", "Bytes that pool and machine have left for more sessions."),
     _counter(
         "stalled_seconds_total",
-        "Time in which some process waited for the resource (PSI).",
+        "Time in seconds in which a process waited for the resource (PSI).",
         "scope",
         "resource",
     ),
-    # what the operator is told
+    # alerts
     _gauge("alert_raised", "1 while the daemon's own alert is raised.", "alert"),
-    _counter("alerts_raised_total", "How often it was raised.", "alert"),
-    _counter("alerts_cleared_total", "How often it was cleared.", "alert"),
+    _counter("alerts_raised_total", "Alerts that the daemon raised.", "alert"),
+    _counter("alerts_cleared_total", "Alerts that the daemon cleared.", "alert"),
     _gauge("webhook_waiting", "Alerts that wait to be sent to the webhook."),
     _counter(
         "webhook_alerts_total",
-        "Alerts the webhook took (sent) or did not take (failed), and those let go unsent, since "
-        "too many waited (dropped).",
+        "Alerts that the webhook accepted (sent) or did not accept (failed), and alerts that were "
+        "never sent because too many waited or the gateway ended (dropped).",
         "delivery",
     ),
-    _counter("canaries_total", "Canaries on a schedule.", "result"),
+    _counter("canaries_total", "Scheduled runs of the canary.", "result"),
     # the gateway
     _counter(
         "gateway_restarts_total",
-        "Gateways there were before this one since the daemon's start, replaced ones included.",
+        "Gateways before this one since the daemon's start, those replaced on a reload included.",
     ),
     _counter(
         "gateway_deaths_total",
-        "Gateways that died, or were ended because they hung, since the daemon's start.",
+        "Gateways that died, or were killed because they hung, since the daemon's start.",
     ),
     _gauge("gateway_tasks", "Tasks of the gateway's event loop."),
     _histogram(
-        "event_loop_lag_seconds", "How late the gateway's event loop is, measured twice a second."
+        "event_loop_lag_seconds",
+        "Delay of the gateway's event loop in seconds, measured twice a second.",
     ),
-    Family("process_cpu_seconds_total", "counter", "CPU time of the gateway."),
-    Family("process_resident_memory_bytes", "gauge", "Resident memory of the gateway."),
-    Family("process_virtual_memory_bytes", "gauge", "Virtual memory of the gateway."),
-    Family("process_start_time_seconds", "gauge", "When the gateway started, since 1970."),
-    Family("process_open_fds", "gauge", "Open descriptors of the gateway, where it may count."),
-    Family("process_max_fds", "gauge", "Descriptors that the gateway may have open."),
+    Family("process_cpu_seconds_total", "counter", "CPU time of the gateway, in seconds."),
+    Family("process_resident_memory_bytes", "gauge", "Resident memory of the gateway, in bytes."),
+    Family("process_virtual_memory_bytes", "gauge", "Virtual memory of the gateway, in bytes."),
+    Family("process_start_time_seconds", "gauge", "Start of the gateway, in seconds since 1970."),
+    Family(
+        "process_open_fds", "gauge", "Open file descriptors of the gateway, where it may count."
+    ),
+    Family("process_max_fds", "gauge", "File descriptors that the gateway may have open."),
 )
 BY_NAME = {family.name: family for family in FAMILIES}
+
+_KINDS: dict[str, type[Metric]] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "histogram": HistogramMetricFamily,
+}
+_OWN = "chromepool_"
+
+
+def _metric(family: Family) -> Metric:
+    return _KINDS[family.kind](family.name, family.text, labels=family.labels)  # type: ignore[call-arg]
+
+
+class MetricsPage:
+    """Samples of one scrape, of metrics in the table only."""
+
+    def __init__(self) -> None:
+        self._metrics = {f.name: _metric(f) for f in FAMILIES if f.name.startswith(_OWN)}
+
+    def put(self, name: str, value: float | None, *labels: str) -> None:
+        """Add a sample, unless the value is None: this machine cannot measure it."""
+        if value is None:
+            return
+        metric = self._metrics[_OWN + name]
+        pairs = dict(zip(BY_NAME[_OWN + name].labels, labels, strict=True))
+        metric.add_sample(_OWN + name, pairs, float(value))
+
+    def put_durations(self, name: str, durations: Histogram, *labels: str) -> None:
+        """Add the samples of a histogram."""
+        metric = self._metrics[_OWN + name]
+        assert isinstance(metric, HistogramMetricFamily)
+        counts = durations.cumulative()
+        buckets = [("+Inf" if math.isinf(le) else str(le), float(count)) for le, count in counts]
+        metric.add_metric(labels, buckets, durations.total_s)
+
+    def metrics(self) -> Iterable[Metric]:
+        """Return all metrics, those without samples included."""
+        return self._metrics.values()

@@ -1,84 +1,84 @@
-"""Which session is at which slot: labels that are bounded, and say nothing of a session's id."""
+"""Slots of sessions: labels for metrics that are bounded and do not show a session's id."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 
 from chromepool.model import Usage
 
 COUNTED = ("cpu_s", "oom_kills", "cpu_stall_s", "memory_stall_s", "io_stall_s")
-"""What of the usage only ever grows."""
+"""Fields of the usage that only grow."""
 
 
 class Slot:
-    """One place. What is counted goes on from one session to the next."""
+    """A slot. Its counters continue from one session to the next."""
 
     def __init__(self) -> None:
         self.key: int | None = None
-        """The session there now."""
+        """Key of the session in the slot."""
         self.usage = Usage()
-        """What it used when it was asked last,"""
+        """Usage of that session when it was last measured."""
         self.asked_at = -math.inf
-        """which was then."""
+        """Time of that measurement, in the clock's seconds."""
         self._before: dict[str, float] = {}
         self._now: dict[str, float] = {}
 
     def note(self, usage: Usage) -> None:
-        """Its session uses so much."""
+        """Record the usage of the slot's session."""
         self.usage = usage
         for name in COUNTED:
             value = getattr(usage, name)
-            if value is not None:  # a session whose processes end counts less CPU time without v2
+            if value is not None:  # without v2, CPU time of processes that ended is not counted
                 self._now[name] = max(value, self._now.get(name, 0.0))
 
     def clear(self, usage: Usage) -> None:
-        """Its session has ended, and had used so much."""
+        """Record the last usage of a session that has ended, and free the slot."""
         self.note(usage)
         for name, value in self._now.items():
             self._before[name] = self._before.get(name, 0.0) + value
-        self._now, self.usage, self.key, self.asked_at = {}, Usage(), None, -math.inf
+        self._now = {}
+        self.usage = Usage()
+        self.key = None
+        self.asked_at = -math.inf
 
     def counted(self, name: str) -> float | None:
-        """What all its sessions took; None where nothing could ever tell."""
+        """Return the sum over all sessions of the slot, None if it was never measured."""
         if name not in self._before and name not in self._now:
             return None
         return self._before.get(name, 0.0) + self._now.get(name, 0.0)
 
 
 class Slots:
-    """The lowest that is free goes to the next session."""
+    """Assigns the lowest free slot to each session."""
 
     def __init__(self) -> None:
         self._slots: list[Slot] = []
         self._by_key: dict[int, Slot] = {}
 
-    def seat(self, key: int, most: int) -> None:
-        """Gives a session a slot below ``most``, unless it has one. Where all are taken (there may
-        be a Chrome more than places for a moment) it gets none, and is to be seated later."""
+    def assign(self, key: int, max_slots: int) -> None:
+        """Give a session a slot, unless it has one. If all are taken it gets none, and has to be
+        assigned one later: for a moment there may be one Chrome more than slots."""
         if key in self._by_key:
             return
-        for number in itertools.count():
-            if number == most:
-                return
-            if number == len(self._slots):
-                self._slots.append(Slot())
-            if self._slots[number].key is None:
-                self._slots[number].key = key
-                self._by_key[key] = self._slots[number]
-                return
+        free = next((slot for slot in self._slots[:max_slots] if slot.key is None), None)
+        if free is None and len(self._slots) < max_slots:
+            free = Slot()
+            self._slots.append(free)
+        if free is not None:
+            free.key = key
+            self._by_key[key] = free
 
-    def of(self, key: int) -> Slot | None:
-        """The slot of a session."""
+    def get(self, key: int) -> Slot | None:
+        """Return the slot of a session, if it has one."""
         return self._by_key.get(key)
 
-    def leave(self, key: int, usage: Usage) -> None:
-        """A session has ended. May be one that had no slot."""
+    def release(self, key: int, usage: Usage) -> None:
+        """Free the slot of a session that has ended, if it had one."""
         slot = self._by_key.pop(key, None)
         if slot is not None:
             slot.clear(usage)
 
     def __iter__(self) -> Iterator[tuple[str, Slot]]:
-        """All that ever were taken, with their labels."""
+        """Iterate over labels and slots, those that are free again included."""
         return ((str(number), slot) for number, slot in enumerate(self._slots))

@@ -1,8 +1,13 @@
-"""Sends alerts to somebody's HTTP server: signed, tried again, and never waited for."""
+"""Alerts for the operator's HTTP server, signed and retried; nothing ever waits for them.
+
+Requests follow Standard Webhooks, so that receivers can verify them with a library:
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import collections
 import concurrent.futures.thread  # noqa: F401  # imported late otherwise: root is dropped by then
 import hashlib
@@ -17,84 +22,97 @@ import aiohttp
 import msgspec
 import tenacity
 
-from chromepool import __version__
+from chromepool import __version__, tokens
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.monitor.metric_table import LABELS
-from chromepool.gateway.monitor.sheet import MetricsPage
+from chromepool.gateway.monitor.metric_table import LABELS, MetricsPage
 
 log = get_logger("chromepool.gateway.monitor")
 
-SIGNATURE = "Chromepool-Signature"
 TRY_S = 5.0
-"""Time that each try has."""
+"""Time limit of one try."""
 TRIES = 5
-WAITING = 100
-"""What waits to be sent at most; then the oldest is let go."""
+MAX_WAITING = 100
+"""Alerts in the queue at most; one more drops the oldest."""
 WAIT = tenacity.wait_exponential_jitter(initial=1, max=30, jitter=1)
-_AGAIN = {408, 425, 429}
+_RETRIED = {408, 425, 429}
 """Statuses below 500 that another try may change (RFC 9110, 8470, 6585)."""
 
 
 class _Failed(Exception):
-    """It was not taken. The text is for the log: aiohttp's own may have the URL in it."""
+    """The receiver did not accept an alert. The text is safe to log; aiohttp's may hold the URL."""
 
 
 class _TryAgain(_Failed):
-    """Another try may do better."""
+    """Another try may succeed."""
 
 
-def sign(body: bytes, secret: str, now: int) -> str:
-    """The header that shows who sent it, and when."""
-    mac = hmac.new(secret.encode(), f"{now}.".encode() + body, hashlib.sha256)
-    return f"t={now},v1={mac.hexdigest()}"
+def signatures(delivery: str, body: bytes, secret: str, now: int) -> dict[str, str]:
+    """Return the headers that prove who sent a request, and when (seconds since 1970)."""
+
+    def mac(key: bytes, signed: str) -> bytes:
+        return hmac.digest(key, signed.encode() + body, hashlib.sha256)
+
+    standard = mac(tokens.webhook_key(secret), f"{delivery}.{now}.")
+    return {
+        "webhook-signature": f"v1,{base64.b64encode(standard).decode()}",
+        # For receivers that were written against version 0.1.
+        "Chromepool-Signature": f"t={now},v1={mac(secret.encode(), f'{now}.').hex()}",
+    }
 
 
-def shown(url: str) -> str:
-    """Of a URL what may be logged: no password, and no path, which may be one as well."""
+def loggable(url: str) -> str:
+    """Return the part of a URL that may be logged: no password, and no path, which may be one."""
     parts = urllib.parse.urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 class Webhook:
-    """A bounded queue, and a task that sends what is in it, one after the other."""
+    """A bounded queue of alerts, and a task that sends them one after the other."""
 
     def __init__(
         self,
-        target: Callable[[], tuple[str, str]],
+        url: str,
+        secret: str,
         *,
         try_s: float = TRY_S,
         wait: tenacity.wait.wait_base = WAIT,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``target`` gives URL and secret of now; no URL: nothing is sent; no secret: nothing is
-        signed."""
-        self._target, self._try_s, self._wait, self._clock = target, try_s, wait, clock
-        self._queue: collections.deque[bytes] = collections.deque()
+        """Without ``url`` nothing is sent, without ``secret`` nothing is signed."""
+        self._url = url
+        self._secret = secret
+        self._try_s = try_s
+        self._wait = wait
+        self._clock = clock
+        self._queue: collections.deque[tuple[str, bytes]] = collections.deque()
         self._more = asyncio.Event()
-        self._busy = 0
-        """Alerts that are being sent: one, or none."""
-        self.sent = self.failed = self.dropped = 0
+        self._sending = 0
+        """Number of alerts that are being sent: one, or none."""
+        self.sent = 0
+        self.failed = 0
+        self.dropped = 0
 
     @property
     def waiting(self) -> int:
-        """What is still to be sent."""
+        """Number of alerts in the queue."""
         return len(self._queue)
 
     def send(self, body: dict[str, Any]) -> None:
-        """Puts it into the queue, with an id of its own, and returns at once."""
-        if not self._target()[0]:
+        """Put an alert into the queue, with an id of its own, and return at once."""
+        if not self._url:
             return
-        if len(self._queue) >= WAITING:
+        if len(self._queue) >= MAX_WAITING:
             self._queue.popleft()
             self._drop(1)
-        self._queue.append(msgspec.json.encode({"id": secrets.token_hex(16)} | body))
+        delivery = secrets.token_hex(16)
+        self._queue.append((delivery, msgspec.json.encode({"id": delivery} | body)))
         self._more.set()
 
     def close(self) -> None:
-        """Lets go of what is not sent yet, and says so. For when :meth:`run` has been cancelled."""
-        unsent = len(self._queue) + self._busy
+        """Drop all unsent alerts and log their number. To be called once :meth:`run` is over."""
+        unsent = len(self._queue) + self._sending
         self._queue.clear()
-        self._busy = 0
+        self._sending = 0
         if unsent:
             self._drop(unsent)
 
@@ -102,30 +120,30 @@ class Webhook:
         self.dropped += alerts
         log.error("webhook.dropped", alerts=alerts, dropped=self.dropped)
 
-    def write(self, sheet: MetricsPage) -> None:
-        """Its part of the metrics."""
-        sheet.put("webhook_waiting", self.waiting)
+    def write(self, page: MetricsPage) -> None:
+        """Write the webhook's metrics."""
+        page.put("webhook_waiting", self.waiting)
         for delivery in LABELS["delivery"]:
-            sheet.put("webhook_alerts_total", getattr(self, delivery), delivery)
+            page.put("webhook_alerts_total", getattr(self, delivery), delivery)
 
     async def run(self) -> None:
-        """Sends for as long as the gateway lives."""
+        """Send alerts until cancelled."""
         while True:
             await self._more.wait()
             self._more.clear()
             while self._queue:
-                body = self._queue.popleft()
-                self._busy = 1
+                delivery, body = self._queue.popleft()
+                self._sending = 1
                 try:
-                    await self._deliver(body)
+                    await self._deliver(delivery, body)
                     self.sent += 1
-                except Exception as error:  # or nothing would ever be sent again
+                except Exception as error:  # or no alert would ever be sent again
                     self.failed += 1
                     why = str(error) if isinstance(error, _Failed) else type(error).__name__
                     log.error("webhook.failed", error=why)
-                self._busy = 0
+                self._sending = 0
 
-    async def _deliver(self, body: bytes) -> None:
+    async def _deliver(self, delivery: str, body: bytes) -> None:
         async for attempt in tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(_TryAgain),
             stop=tenacity.stop_after_attempt(TRIES),
@@ -133,30 +151,33 @@ class Webhook:
             reraise=True,
         ):
             with attempt:
-                await self._try(body)
+                await self._try(delivery, body)
 
-    async def _try(self, body: bytes) -> None:
-        url, secret = self._target()  # SIGHUP may have mended it meanwhile
-        if not url:
-            raise _Failed("webhook_url is empty now")
+    async def _try(self, delivery: str, body: bytes) -> None:
         try:
-            status = await self._post(url, secret, body)
+            status = await self._post(delivery, body)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise _TryAgain(f"{shown(url)}: {type(error).__name__}") from None
-        if status >= 500 or status in _AGAIN:
-            raise _TryAgain(f"{shown(url)} answered {status}")
+            raise _TryAgain(f"{loggable(self._url)}: {type(error).__name__}") from None
+        if status >= 500 or status in _RETRIED:
+            raise _TryAgain(f"{loggable(self._url)} answered {status}")
         if not 200 <= status < 300:
-            raise _Failed(f"{shown(url)} answered {status}")
+            raise _Failed(f"{loggable(self._url)} answered {status}")
 
-    async def _post(self, url: str, secret: str, body: bytes) -> int:
-        """The answer's status. A connection for each try: alerts are rare."""
-        headers = {"Content-Type": "application/json", "User-Agent": f"chromepool/{__version__}"}
-        if secret:
-            headers[SIGNATURE] = sign(body, secret, int(self._clock()))
+    async def _post(self, delivery: str, body: bytes) -> int:
+        """Return the answer's status. Each try opens a connection: alerts are rare."""
+        now = int(self._clock())
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": f"chromepool/{__version__}",
+            "webhook-id": delivery,
+            "webhook-timestamp": str(now),
+        }
+        if self._secret:
+            headers |= signatures(delivery, body, self._secret, now)
         timeout = aiohttp.ClientTimeout(total=self._try_s)
         async with (
             aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as client,
-            # Not followed: the operator named one place, and no other is to learn of this.
-            client.post(url, data=body, headers=headers, allow_redirects=False) as answer,
+            # No redirects: only the server that the operator named may see this.
+            client.post(self._url, data=body, headers=headers, allow_redirects=False) as answer,
         ):
             return answer.status

@@ -1,44 +1,40 @@
-"""What a session keeps while it lives: scripts, responses, console messages."""
+"""The artifacts of a session: scripts, captured responses, console messages."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import functools
 from collections.abc import Callable
 
 from chromepool.config import Settings
 from chromepool.errors import CommandFailed, InvalidRequest, NoAnswer
 from chromepool.gateway.browser.auto_attach import AutoAttacher
 from chromepool.gateway.browser.hooks.capture import CaptureHook
-from chromepool.gateway.browser.hooks.console import ConsoleHook, Said
+from chromepool.gateway.browser.hooks.console import ConsoleHook, ConsoleMessage
 from chromepool.gateway.browser.hooks.scripts import ScriptsHook
-from chromepool.gateway.store.responses import Response, Wanted
+from chromepool.gateway.spec import CaptureOptions
+from chromepool.gateway.store.responses import Response
 from chromepool.gateway.store.ring import Ring
 from chromepool.gateway.store.scripts import Script, Scripts
 
 _CONSOLE_BYTES = 4 << 20
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class CaptureOptions:
-    """What somebody wants kept, when they create a session."""
-
-    scripts: tuple[Script, ...] = ()
-    capture: Wanted | None = None
-    console: bool = False
-
-
 class Artifacts:
-    """One session's. Costs nothing until something is asked for."""
+    """Scripts, responses and console messages of one session, kept while its Chrome runs.
+
+    Costs nothing until something is asked for.
+    """
 
     def __init__(
         self,
         settings: Settings,
         clock: Callable[[], float],
         auto_attacher: Callable[[], AutoAttacher],
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
+        """``on_change`` is called when the scripts have changed."""
         self._auto_attacher = auto_attacher
+        self._on_change = on_change
         self._scripts = Scripts(settings.max_scripts, settings.max_script_bytes)
         self._scripting: ScriptsHook | None = None
         self._lock = asyncio.Lock()
@@ -49,59 +45,56 @@ class Artifacts:
             clock,
             settings.response_store_ttl_s,
         )
-        self.on_scripts: Callable[[], None] = lambda: None
-        """Told when the scripts have changed."""
-        self.console: Ring[Said] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
+        self.console: Ring[ConsoleMessage] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
 
-    async def begin(self, capture_options: CaptureOptions) -> None:
-        """Does what was wished for; raises what ``Attendant.take_on`` raises, and
-        :class:`StoreFull`, :class:`InvalidRequest`."""
-        for script in capture_options.scripts:
+    async def begin(self, options: CaptureOptions) -> None:
+        """Add the scripts and begin to capture; raise what :meth:`AutoAttacher.add_hook` raises,
+        and :class:`StoreFull`, :class:`InvalidRequest`."""
+        for script in options.scripts:
             self._scripts.add(script)
-        if capture_options.scripts:
+        if options.scripts:
             await self._tell("")
-            self.on_scripts()
-        if capture_options.capture is not None:
+            self._on_change()
+        if options.capture is not None:
             auto_attacher = self._auto_attacher()
-            hook = CaptureHook(
-                auto_attacher, capture_options.capture, self.responses, self._body_bytes
-            )
+            hook = CaptureHook(auto_attacher, options.capture, self.responses, self._body_bytes)
             await auto_attacher.add_hook(hook)
-        if capture_options.console:
+        if options.console:
             await self._auto_attacher().add_hook(ConsoleHook(self.console))
 
     def trim(self) -> None:
-        """Lets go of what is too old, also when nothing new arrives."""
+        """Drop what is too old, also when nothing new arrives."""
         self.responses.trim()
         self.console.trim()
 
-    def let_go(self) -> None:
-        """Its session is over: what was kept goes with it, at once."""
+    def clear(self) -> None:
+        """Drop everything at once: the session is over."""
         self.responses.clear()
         self.console.clear()
-        if self._scripting is not None:
-            self._scripting.repeat = lambda target: None
 
     # -- scripts --
 
     def scripts(self) -> list[Script]:
-        """In the order in which they run."""
+        """The persistent scripts, in the order in which they run."""
         return self._scripts.all()
 
     def script(self, name: str) -> Script:
-        """One of them; raises :class:`ScriptNotFound`."""
+        """The script of this name; raises :class:`ScriptNotFound`."""
         return self._scripts.get(name)
 
     async def add_script(self, script: Script, *, run_now: bool) -> None:
-        """One more, last in the order; raises :class:`ScriptExists`, :class:`StoreFull`,
-        :class:`InvalidRequest`, and :class:`NoAnswer` where a page hangs. When it returns every
-        target has it; when it raises none has, but for a page that hangs, until it answers."""
+        """Add a script, last in the order.
+
+        When it returns every target has the script; when it raises none has, except for a page that
+        hangs, until it answers. Raises :class:`ScriptExists`, :class:`StoreFull`,
+        :class:`InvalidRequest`, and :class:`NoAnswer` where a page hangs.
+        """
         async with self._lock:
             self._scripts.add(script)
             await self._tell_or_undo(script, None, run_now)
 
     async def put_script(self, script: Script, *, run_now: bool) -> bool:
-        """One in the place of that of its name, or a new one (True); raises like
+        """Replace the script of this name, or add a new one (True); raise like
         :meth:`add_script`."""
         async with self._lock:
             before = next((s for s in self._scripts.all() if s.name == script.name), None)
@@ -110,11 +103,14 @@ class Artifacts:
             return new
 
     async def remove_script(self, name: str) -> None:
-        """Takes one out everywhere; raises :class:`ScriptNotFound`. Raises :class:`NoAnswer` where
-        a page hangs: the script is gone then too, and from that page when it answers."""
+        """Remove a script everywhere; raise :class:`ScriptNotFound`.
+
+        Raises :class:`NoAnswer` where a page hangs: the script is removed then as well, and from
+        that page as soon as it answers.
+        """
         async with self._lock:
             self._scripts.remove(name)
-            self.on_scripts()
+            self._on_change()
             await self._tell("")
 
     async def _tell_or_undo(self, script: Script, before: Script | None, run_now: bool) -> None:
@@ -126,10 +122,10 @@ class Artifacts:
         except CommandFailed as error:
             self._undo(script, before)
             raise InvalidRequest(f"Chrome does not take the script: {error.detail}.") from error
-        self.on_scripts()
+        self._on_change()
 
     def _undo(self, script: Script, before: Script | None) -> None:
-        """Not waited for: a page that hangs has been waited for already."""
+        """Restores the scripts as they were, without waiting: a page hangs or Chrome refuses."""
         if before is None:
             self._scripts.remove(script.name)
         else:
@@ -137,16 +133,15 @@ class Artifacts:
         auto_attacher = self._auto_attacher()
         if self._scripting is not None:
             for target in auto_attacher.targets:
-                auto_attacher.tell_one(self._scripting, target)
+                auto_attacher.resend_to(self._scripting, target)
 
     async def _tell(self, run_now: str) -> None:
         auto_attacher, hook = self._auto_attacher(), self._scripting
         new = hook is None
         if hook is None:
-            hook = self._scripting = ScriptsHook(self._scripts)
-            hook.repeat = functools.partial(auto_attacher.tell_one, hook)
+            hook = self._scripting = ScriptsHook(auto_attacher, self._scripts)
         hook.run_now = run_now
         try:
-            await (auto_attacher.add_hook(hook) if new else auto_attacher.tell(hook))
+            await (auto_attacher.add_hook(hook) if new else auto_attacher.resend(hook))
         finally:
             hook.run_now = ""

@@ -1,4 +1,4 @@
-"""What creations came to, counted since the gateway's start."""
+"""Counters and durations of creations, since the gateway started."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _WAIT_S = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 
 
 class CreationStats:
-    """Read by metrics, never reset."""
+    """Durations and refusals, read by the metrics and never reset."""
 
     def __init__(self) -> None:
         self.cold, self.warm = Histogram(_CREATION_S), Histogram(_CREATION_S)
-        """From the place until the session is ready."""
+        """Seconds from the slot until the session was ready."""
         self.waited = Histogram(_WAIT_S)
-        """In the queue, of those who had to wait, whether they got a place or not."""
+        """Seconds in the queue, of callers who had to wait, whether they got a slot or not."""
         self.refused: collections.Counter[str] = collections.Counter()
-        """By the code of the problem."""
+        """Refusals by the code of the problem."""
 
     def created(self, seconds: float, *, warm: bool) -> None:
-        """One more session."""
+        """Count a session and the seconds that its creation took."""
         (self.warm if warm else self.cold).add(seconds)
 
     @contextlib.contextmanager
     def refusals(self) -> Iterator[None]:
-        """Counts the error that ends the block, and lets it through."""
+        """Count the error that ends the block, and let it through."""
         try:
             yield
         except ChromepoolError as error:

@@ -1,75 +1,89 @@
-"""What is due with time: sessions that are over, records that are old, places to fill."""
+"""The sweep: sessions past a deadline, records past their time, callers who wait for memory."""
 
 from __future__ import annotations
 
 import asyncio
 
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.sessions.creation import Creator
-from chromepool.gateway.sessions.manager import Manager
+from chromepool.gateway.runtime import Runtime
+from chromepool.gateway.sessions.admission import Admission
+from chromepool.gateway.sessions.registry import SessionRegistry
 from chromepool.gateway.sessions.session import Session
+from chromepool.gateway.sessions.termination import Termination
+from chromepool.gateway.sessions.warm_pool import WarmPool
 from chromepool.model import Reason
 
 log = get_logger("chromepool.gateway.sessions")
 
 SWEEP_S = 60.0
 _QUEUE_S = 1.0
-"""While callers wait: memory may become free without a session's end."""
+"""Seconds between sweeps while callers wait: memory may become free without a session's end."""
 _SHORTEST_S = 0.01
 
 
 def overdue(session: Session, now: float) -> tuple[Reason, str] | None:
-    """Why a session is over by now, if it is."""
+    """The reason and detail of the deadline that a session has passed, if any."""
     for due, reason, detail in session.deadlines():
         if now >= due:
             return reason, detail
     return None
 
 
-class Sweeper:
-    """Sweeps every minute, and when a deadline comes."""
+class Deadlines:
+    """Sweeps every minute, at each deadline, and when asked to."""
 
-    def __init__(self, manager: Manager, creator: Creator) -> None:
-        self._manager, self._creator = manager, creator
-        self._changed = asyncio.Event()
-        creator.on_change = self._changed.set
+    def __init__(
+        self,
+        runtime: Runtime,
+        registry: SessionRegistry,
+        admission: Admission,
+        warm_pool: WarmPool,
+        termination: Termination,
+    ) -> None:
+        self._runtime = runtime
+        self._registry = registry
+        self._queue = admission.queue
+        self._warm_pool = warm_pool
+        self._termination = termination
+        self._due = asyncio.Event()
+
+    def wake(self, _: object = None) -> None:
+        """Sweep soon: an event may have brought a deadline nearer."""
+        self._due.set()
 
     def sweep(self) -> None:
-        """Ends what is overdue, forgets what ended long ago, fills up what is missing."""
-        manager, warm = self._manager, self._creator.warm
-        now = manager.clock()
-        for session in manager.chromes:
+        """End overdue sessions, forget old ones, and fill or empty the warm pool."""
+        now = self._runtime.clock()
+        for session in self._registry.chromes:
             over = overdue(session, now)
             if over is not None:
-                manager.later(manager.end(session, *over))
+                self._termination.end_later(session, *over)
             if session.artifacts is not None:
                 session.artifacts.trim()
-        manager.forget_old()
-        self._creator.admission.sweep()
-        while surplus := warm.surplus():
-            why = "the pool wants fewer in reserve, or others"
-            manager.later(manager.end(surplus, Reason.DRAINED, why))
-        warm.refill()
+        self._registry.forget_ended()
+        self._queue.sweep()
+        self._warm_pool.end_surplus()
+        self._warm_pool.refill()
 
     def next_due(self) -> float:
-        """When to sweep again, in monotonic seconds."""
-        now = self._manager.clock()
-        dues = [due for session in self._manager.chromes for due, _, _ in session.deadlines()]
-        if self._creator.admission.waiting:
+        """The time of the next sweep (monotonic seconds)."""
+        now = self._runtime.clock()
+        dues = [due for session in self._registry.chromes for due, _, _ in session.deadlines()]
+        if self._queue.waiting:
             dues.append(now + _QUEUE_S)
         return min([now + SWEEP_S, *dues])
 
     async def run(self) -> None:
-        """Sweeps for as long as the gateway lives."""
+        """Sweep until the gateway ends."""
         while True:
             try:
                 self.sweep()
-            except Exception:  # or nothing would ever time out again
+            except Exception:  # a sweep that fails once must not end all deadlines
                 log.exception("sweep.failed")
-            self._changed.clear()
-            pause_s = max(_SHORTEST_S, self.next_due() - self._manager.clock())
+            self._due.clear()
+            pause_s = max(_SHORTEST_S, self.next_due() - self._runtime.clock())
             try:
                 async with asyncio.timeout(pause_s):
-                    await self._changed.wait()
+                    await self._due.wait()
             except TimeoutError:
                 continue

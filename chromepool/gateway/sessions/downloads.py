@@ -1,7 +1,7 @@
-"""Downloads of a session as they go on: which are complete, the limits, and what failed.
+"""Downloads of a session: files in progress, complete files, their bounds, and failures.
 
-While a download is under way Chrome keeps its place with an empty file of its name, and has what
-has come so far in another. Neither is shown: a list has files that are whole.
+While a download is in progress, Chrome reserves its name with an empty file and writes to another
+one. Neither is listed: a list has complete files only.
 """
 
 from __future__ import annotations
@@ -9,124 +9,114 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
-from chromepool.config import Settings
 from chromepool.errors import BrowserGone, CommandFailed, ItemNotFound, NoAnswer
 from chromepool.gateway.browser.browser import Browser
-from chromepool.gateway.sessions.events import Events
-from chromepool.gateway.supervisor import SupervisorClient
+from chromepool.gateway.runtime import Runtime
 from chromepool.model import File
 
 MOST = 100
-"""Files that a session keeps, and downloads that are under way; the oldest go first."""
+"""Complete files of a session at most, and downloads in progress; the oldest go first."""
 MOST_LARGEST = 10
-"""Each of the two takes up to as much as so many files of ``download_bytes``."""
+"""Times ``download_bytes`` that all complete files, or all in progress, may take together."""
 _NAME = 255
 _OPEN = 1000
-"""Downloads under way, and complete ones, that are remembered."""
+"""Downloads in progress, and complete ones, that are tracked at most."""
 _LOOKS = 5
-"""Looks at a folder in which downloads begin and end all the time."""
+"""Attempts to list a folder in which downloads begin and end all the time."""
 _WORD_S = 2.0
 
 
 @dataclasses.dataclass(slots=True)
 class _Download:
-    """One that is under way."""
+    """A download in progress."""
 
     name: str
     size: int = 0
-    """Bytes, as far as Chrome has said."""
+    """Bytes, as far as Chrome has reported."""
     refused: str = ""
-    """Why it is given up, if it is."""
-
-
-class Pool(Protocol):
-    """What is asked of the pool."""
-
-    settings: Settings
-    events: Events
-    link: SupervisorClient
-
-    def later(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs work in the background."""
-
-
-class Whose(Protocol):
-    """What is asked of a session."""
-
-    key: int
-    id: str
-    created_at: datetime.datetime
-
-    @property
-    def owner(self) -> str:
-        """Who created it."""
+    """Reason why it is cancelled; empty: it is not."""
 
 
 class Downloads:
-    """Hears of one session's."""
+    """Follows the downloads of one session, and keeps them within their bounds."""
 
-    def __init__(self, pool: Pool, session: Whose, browser: Browser) -> None:
-        self._pool, self._session, self._browser = pool, session, browser
-        self._under_way: dict[str, _Download] = {}
-        """By guid, the newest last."""
+    def __init__(
+        self,
+        runtime: Runtime,
+        key: int,
+        browser: Browser,
+        created_at: Callable[[], datetime.datetime],
+        on_failure: Callable[[str, str], None],
+    ) -> None:
+        """``created_at`` tells since when the session has its owner: older files of a kept profile
+        are complete. ``on_failure`` is given the name of a download that failed, and why."""
+        self._supervisor = runtime.supervisor
+        self._tasks = runtime.tasks
+        self._largest_bytes = runtime.settings.download_bytes
+        self._key = key
+        self._browser = browser
+        self._created_at = created_at
+        self._on_failure = on_failure
+        self._in_progress: dict[str, _Download] = {}
+        """Downloads by guid, the newest last."""
         self._complete: dict[str, None] = {}
-        """Names, the newest last."""
+        """Names of complete files, the newest last."""
         self._changes = 0
         self._trimming = False
 
-    # -- what there is --
+    # -- files --
 
     async def files(self) -> list[File]:
-        """The complete ones, the newest first. Raises :class:`BrowserGone`."""
+        """The complete files, the newest first. Raises :class:`BrowserGone`."""
         for _ in range(_LOOKS):
             before = self._changes
-            files = await self._pool.link.list_files(self._session.key)
-            await self._hear_all()
-            if self._changes == before:  # what was seen and what was heard are of one moment
+            files = await self._supervisor.list_files(self._key)
+            await self._catch_up()
+            if self._changes == before:  # the list and the events are of one moment
                 break
         return [file for file in files if self._is_complete(file)]
 
     async def check(self, name: str) -> None:
-        """Raises :class:`ItemNotFound` for one that is not complete yet, :class:`BrowserGone`."""
-        await self._hear_all()
-        if not self._under_way or name in self._complete:
+        """Raise :class:`ItemNotFound` for an incomplete file, and :class:`BrowserGone`."""
+        await self._catch_up()
+        if not self._in_progress or name in self._complete:
             return
         if name not in [file.name for file in await self.files()]:
             raise ItemNotFound("There is no such file, or it is not complete yet.")
 
     async def remove(self, name: str) -> None:
-        """Removes one; raises :class:`ItemNotFound`, :class:`BrowserGone`."""
-        await self._pool.link.remove_file(self._session.key, name)
+        """Remove a file; raise :class:`ItemNotFound`, :class:`BrowserGone`."""
+        await self._supervisor.remove_file(self._key, name)
         self._complete.pop(name, None)
 
-    async def _hear_all(self) -> None:
-        """What Chrome has said before it answers has been heard."""
+    async def _catch_up(self) -> None:
+        """Wait for an answer of Chrome: the events before it have arrived by then."""
         with contextlib.suppress(CommandFailed, NoAnswer):
             await self._browser.call("Browser.getVersion", timeout_s=_WORD_S)
 
     def _is_complete(self, file: File) -> bool:
-        """Chrome has said so, or it is of an earlier life, or nothing is under way."""
-        if not self._under_way or file.name in self._complete:
+        """Return whether a file is complete, by Chrome's word or by its age."""
+        if not self._in_progress or file.name in self._complete:
             return True
-        return file.modified < self._session.created_at.timestamp()
+        return file.modified < self._created_at().timestamp()
 
-    # -- what Chrome tells --
+    # -- events of Chrome --
 
-    def heard(self, params: dict[str, Any]) -> None:
-        """``Browser.downloadWillBegin`` or ``Browser.downloadProgress``."""
+    def on_event(self, params: dict[str, Any]) -> None:
+        """Take ``Browser.downloadWillBegin`` or ``Browser.downloadProgress``."""
         guid = str(params.get("guid"))
         if "suggestedFilename" in params:
             self._begin(guid, str(params["suggestedFilename"])[:_NAME])
             return
         state, path = params.get("state"), str(params.get("filePath", ""))
-        download = self._under_way.get(guid)
+        download = self._in_progress.get(guid)
         if download is None:  # begun under another gateway
             download = self._begin(guid, path.rpartition("/")[2])
         download.size = max(params.get("receivedBytes", 0), params.get("totalBytes", 0))
-        most = self._pool.settings.download_bytes
+        most = self._largest_bytes
         if download.size > most:
             self._refuse(guid, download, f"it is over {most} bytes")
         if state == "inProgress":
@@ -138,16 +128,18 @@ class Downloads:
 
     def _begin(self, guid: str, name: str) -> _Download:
         self._changes += 1
-        download = self._under_way[guid] = _Download(name)
+        download = self._in_progress[guid] = _Download(name)
         self._complete.pop(name, None)
-        if len(self._under_way) > _OPEN:
-            del self._under_way[next(iter(self._under_way))]
+        if len(self._in_progress) > _OPEN:
+            del self._in_progress[next(iter(self._in_progress))]
         return download
 
     def _make_room(self) -> None:
-        """Gives up those that began first while there are too many or they take too much. One that
-        Chrome never says is over is no longer counted then."""
-        counted = [item for item in self._under_way.items() if not item[1].refused]
+        """Cancels the oldest downloads while there are too many or they take too much.
+
+        A download that Chrome never reports as over is no longer counted then.
+        """
+        counted = [item for item in self._in_progress.items() if not item[1].refused]
         total = sum(download.size for _, download in counted)
         while len(counted) > MOST or total > self._most_bytes:
             guid, first = counted.pop(0)
@@ -156,24 +148,24 @@ class Downloads:
 
     @property
     def _most_bytes(self) -> int:
-        return MOST_LARGEST * self._pool.settings.download_bytes
+        return MOST_LARGEST * self._largest_bytes
 
     def _refuse(self, guid: str, download: _Download, why: str) -> None:
         if not download.refused:
             download.refused = why
-            self._pool.later(self._cancel(guid))
+            self._tasks.start(self._cancel(guid))
 
     def _complete_one(self, download: _Download, name: str) -> None:
         if download.refused:  # Chrome was faster
-            self._pool.later(self._remove(name))
+            self._tasks.start(self._remove(name))
             return
         self._remember(name)
         if not self._trimming:
             self._trimming = True
-            self._pool.later(self._trim())
+            self._tasks.start(self._trim())
 
     async def _trim(self) -> None:
-        """Removes the oldest files that are complete, down to the limits."""
+        """Remove the oldest complete files, down to the bounds."""
         try:
             for _ in range(_LOOKS):
                 before = self._changes
@@ -196,19 +188,13 @@ class Downloads:
 
     def _over(self, guid: str, download: _Download, failed: bool) -> None:
         self._changes += 1
-        self._under_way.pop(guid, None)
+        self._in_progress.pop(guid, None)
         if failed or download.refused:
-            self._pool.events.emit(
-                "session.download_failed",
-                self._session.id,
-                self._session.owner,
-                file=download.name,
-                why=download.refused or "Chrome gave it up",
-            )
+            self._on_failure(download.name, download.refused or "Chrome gave it up")
 
     async def _remove(self, name: str) -> None:
         with contextlib.suppress(ItemNotFound):  # somebody was faster
-            await self._pool.link.remove_file(self._session.key, name)
+            await self._supervisor.remove_file(self._key, name)
 
     async def _cancel(self, guid: str) -> None:
         with contextlib.suppress(BrowserGone, CommandFailed, NoAnswer):  # it was over just then
@@ -216,7 +202,7 @@ class Downloads:
 
 
 def _surplus(files: list[File], most_bytes: int) -> list[File]:
-    """Those beyond the limits, of files of which the newest come first."""
+    """The files beyond the bounds; the newest come first."""
     found, total = [], 0
     for number, file in enumerate(files, 1):
         total += file.size

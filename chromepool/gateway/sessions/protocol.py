@@ -1,8 +1,7 @@
 """``/json/protocol``: the description of the protocol that this very Chrome speaks.
 
-Chrome gives it out over HTTP only, never over the pipe. So, the first time somebody asks, a Chrome
-of no one is started with a port, asked, and ended; its answer is kept for as long as the daemon
-runs.
+Chrome serves it over HTTP only, never over the pipe. At the first request a Chrome without a
+session is started with a port, asked, and ended; its answer is kept until the gateway ends.
 """
 
 from __future__ import annotations
@@ -10,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import Callable
 
 import aiohttp
 import tenacity
 
 from chromepool.errors import BrowserGone, StartFailed
-from chromepool.gateway.sessions.manager import Manager
+from chromepool.gateway.runtime import Runtime
 from chromepool.model import ChromeOptions
 
 _LISTENING = re.compile(r"DevTools listening on ws://127\.0\.0\.1:(\d+)/")
@@ -23,10 +23,12 @@ _TIMEOUT_S = 20.0
 
 
 class ProtocolReader:
-    """Reads the description once."""
+    """Reads the description once, and answers from memory afterwards."""
 
-    def __init__(self, manager: Manager) -> None:
-        self._manager = manager
+    def __init__(self, runtime: Runtime, next_key: Callable[[], int]) -> None:
+        """``next_key`` gives a number on the wire that no session has."""
+        self._runtime = runtime
+        self._next_key = next_key
         self._reading: asyncio.Task[bytes] | None = None
 
     async def get(self) -> bytes:
@@ -40,9 +42,12 @@ class ProtocolReader:
         return task.done() and (task.cancelled() or task.exception() is not None)
 
     async def _read(self) -> bytes:
-        link, key = self._manager.link, self._manager.next_key()
-        limits = self._manager.settings.session_limits
-        spawned = await link.spawn(key, limits, ChromeOptions(), protocol_port=True)
+        supervisor = self._runtime.supervisor
+        settings = self._runtime.settings
+        key = self._next_key()
+        spawned = await supervisor.spawn(
+            key, settings.session_limits, ChromeOptions(), protocol_port=True
+        )
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 return await self._fetch(await self._port(key))
@@ -51,12 +56,12 @@ class ProtocolReader:
         finally:
             os.close(spawned.commands)
             os.close(spawned.events)
-            link.stop(key, self._manager.settings.term_timeout_s)
+            supervisor.stop(key, settings.term_timeout_s)
 
     async def _port(self, key: int) -> int:
         async for attempt in tenacity.AsyncRetrying(wait=tenacity.wait_fixed(0.05)):
             with attempt:
-                words = (await self._manager.link.inspect(key)).stderr
+                words = (await self._runtime.supervisor.inspect(key)).stderr
                 match = _LISTENING.search(words)
                 if match is None:
                     raise tenacity.TryAgain

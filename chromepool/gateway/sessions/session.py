@@ -1,4 +1,4 @@
-"""One session: its identity, its state, its deadlines and its end."""
+"""The session: its identity, its state, its deadlines and its end."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from chromepool.model import Exit, Limits, Reason, State, Usage
 log = get_logger("chromepool.gateway.sessions")
 
 LAST_WORDS = "; last words: "
-"""What stands in a detail before words of Chrome's."""
+"""Separates a detail from the words of Chrome at its end, which are never logged."""
 RECONNECT_S = 30.0
-"""What clients have at least to come back to a session whose gateway was replaced."""
+"""Time that clients have at least to reconnect to a session whose gateway was replaced."""
 POOL = "pool"
-"""The owner of a Chrome that waits for one. No client is ever called that."""
+"""The owner of a warm Chrome. No client is ever called that."""
 
 MOVES: dict[State, frozenset[State]] = {
     State.STARTING: frozenset({State.READY, State.RESUMING, State.CLOSING}),
@@ -37,7 +37,7 @@ MOVES: dict[State, frozenset[State]] = {
     State.CLOSING: frozenset({State.CLOSED}),
     State.CLOSED: frozenset(),
 }
-"""From each state, where it may go. A Chrome that dies by itself is closing until it is gone."""
+"""The moves from each state. A Chrome that dies by itself is CLOSING until it is gone."""
 
 
 def utc_now() -> datetime.datetime:
@@ -45,17 +45,23 @@ def utc_now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
+def _nobody(session: Session, before: State) -> None:
+    """Ignore a move: the session is in no registry."""
+
+
 @dataclasses.dataclass(eq=False)
 class Session:
-    """A Chrome of somebody's own, or one that waits for somebody."""
+    """A Chrome with an owner, or a warm one that waits for an owner."""
 
     key: int
-    """Its number on the wire."""
+    """The session's number on the wire and in the log."""
     spec: SessionSpec
     clock: Callable[[], float]
     """Monotonic seconds."""
+    on_move: Callable[[Session, State], None] = _nobody
+    """Called after each change of state, with the state before it."""
     id: str = dataclasses.field(default_factory=lambda: secrets.token_hex(16))
-    """128 random bits: whoever knows it may drive the session. Never logged, never in a path."""
+    """128 random bits: whoever knows them may drive the session. Never logged, never in a path."""
     guid: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
     """The last part of the browser WebSocket's path."""
     state: State = State.STARTING
@@ -63,44 +69,44 @@ class Session:
     ended_at: datetime.datetime | None = None
     pid: int = 0
     profile: str = ""
-    """Path of the folder that its Chrome can write to."""
+    """Path of the folder that Chrome can write to."""
     browser: Browser | None = None
+    artifacts: Artifacts | None = None
+    """Scripts, responses and console messages, while Chrome runs."""
+    downloads: Downloads | None = None
+    """Downloaded files, while Chrome runs."""
     held: bool = False
-    """Whether the creation that made it is still under way, and has its place."""
+    """True if its creation is still under way, and holds the slot."""
     reason: Reason | None = None
     detail: str = ""
-    """The end in words."""
+    """The reason of the end in words."""
     exit: Exit | None = None
     crashes: list[Crash] = dataclasses.field(default_factory=list)
-    """Tabs that crashed, once it is over; while it runs its browser has them."""
+    """Tabs that crashed, filled at the end; until then the browser has them."""
     usage: Usage = dataclasses.field(default_factory=Usage)
-    """Filled once it is over; while it runs the supervisor is asked."""
+    """Filled at the end; until then the supervisor measures it."""
     oom_kills_seen: int = 0
-    """OOM kills already told as the end of a tab."""
+    """OOM kills that have been reported as crashes of tabs."""
     traffic: Traffic = dataclasses.field(default_factory=Traffic)
-    """Filled once it is over, like the usage."""
+    """Filled at the end, like the usage."""
     warm: bool = False
-    """Whether it began with a Chrome that was waiting."""
+    """True if the session began with a warm Chrome."""
     is_gone: asyncio.Event = dataclasses.field(default_factory=asyncio.Event)
+    """Set once nothing of the session is left."""
 
     def __post_init__(self) -> None:
-        self.began = self.last_active = self.clock()
+        self.began = self.clock()
+        self.last_active = self.began
         self.ended = 0.0
-        self._auto_attacher: AutoAttacher | None = None
-        self.artifacts: Artifacts | None = None
-        """What is kept of it, while it lives."""
-        self.downloads: Downloads | None = None
-        """What it has downloaded, likewise."""
-        self.moved: Callable[[Session, State], None] = lambda session, before: None
-        """Told of each move, with the state before it."""
         self.left: float | None = None
-        """When its last client went, while it has none."""
+        """Time when the last client disconnected; None while there is one."""
+        self._auto_attacher: AutoAttacher | None = None
 
-    # -- whose, and what it may --
+    # -- owner and limits --
 
     @property
     def owner(self) -> str:
-        """Who created it, or :data:`POOL`."""
+        """The user who created it, or :data:`POOL`."""
         return self.spec.owner
 
     @property
@@ -110,19 +116,22 @@ class Session:
 
     @property
     def last_active_at(self) -> datetime.datetime:
-        """When a client last sent a command."""
+        """Time when a client last sent a command."""
         return utc_now() - datetime.timedelta(seconds=self.clock() - self.last_active)
 
     def claim(self, spec: SessionSpec) -> None:
-        """A waiting Chrome becomes somebody's session; its life begins now."""
-        self.spec, self.warm = spec, True
+        """Give a warm Chrome to an owner; the session's life begins now."""
+        self.spec = spec
+        self.warm = True
         self.created_at = utc_now()
-        self.began = self.last_active = self.clock()
+        self.began = self.clock()
+        self.last_active = self.began
+        self.on_move(self, self.state)
 
     def auto_attacher(self) -> AutoAttacher:
-        """The daemon's own client in its Chrome, made when it is first needed.
+        """The daemon's own client in this Chrome, made when it is first needed.
 
-        Raises :class:`BrowserGone` where there is no Chrome any more.
+        Raises :class:`BrowserGone` once Chrome has ended.
         """
         if self.browser is None:
             raise BrowserGone("The session's Chrome is gone.")
@@ -130,69 +139,92 @@ class Session:
             self._auto_attacher = AutoAttacher(self.browser)
         return self._auto_attacher
 
-    def forget_auto_attacher(self) -> None:
-        """Its Chrome is gone."""
+    def release_browser(self) -> None:
+        """Frees what was kept for the browser, and keeps its counters.
+
+        Captured responses can be megabytes, and the next search for cycles may be far away.
+        """
+        if self.browser is None:
+            return
+        self.crashes = self.browser.crashes
+        self.traffic = self.browser.traffic
+        self.browser.release()
+        if self.artifacts is not None:
+            self.artifacts.clear()
         if self._auto_attacher is not None:
-            self._auto_attacher.let_go()
+            self._auto_attacher.close()
+        self.browser = None
+        self.artifacts = None
+        self.downloads = None
         self._auto_attacher = None
 
     def resume(self, began: float, last_active: float, left: float | None) -> None:
-        """It lived under another gateway before, as these times tell (monotonic seconds); its
-        clients have :data:`RECONNECT_S` to come back."""
-        spec, now = self.spec, self.clock()
-        self.began, self.last_active, self.left = began, last_active, left
-        if spec.idle_timeout_s:
-            fresh_s = min(RECONNECT_S, spec.idle_timeout_s)
-            self.last_active = max(last_active, now - spec.idle_timeout_s + fresh_s)
-        if spec.fleeting:
-            self.spec = spec = msgspec.structs.replace(spec, grace_s=RECONNECT_S)
-        if spec.grace_s is not None:
-            self.left = max(now if left is None else left, now - spec.grace_s + RECONNECT_S)
-        self.move(State.RESUMING)
+        """Continues a session of an earlier gateway, with that gateway's times (monotonic seconds).
+
+        Clients have :data:`RECONNECT_S` to reconnect.
+        """
+        now = self.clock()
+        self.began = began
+        self.last_active = last_active
+        self.left = left
+        if self.spec.idle_timeout_s:
+            fresh_s = min(RECONNECT_S, self.spec.idle_timeout_s)
+            self.last_active = max(last_active, now - self.spec.idle_timeout_s + fresh_s)
+        if self.spec.fleeting:
+            self.spec = msgspec.structs.replace(self.spec, grace_s=RECONNECT_S)
+        if self.spec.grace_s is not None:
+            self.left = max(now if left is None else left, now - self.spec.grace_s + RECONNECT_S)
+        self._log_move(State.RESUMING)
+        # No event: the earlier snapshot must stay until Chrome has answered this gateway.
+        self.state = State.RESUMING
 
     # -- states --
 
     def move(self, state: State) -> None:
-        """The one place where the state changes."""
+        """Change the state, and report it."""
         if state not in MOVES[self.state]:
             raise AssertionError(f"session {self.key} cannot go from {self.state} to {state}")
         self._log_move(state)
-        before, self.state = self.state, state
-        self.moved(self, before)
+        before = self.state
+        self.state = state
+        self.on_move(self, before)
 
     def _log_move(self, after: State) -> None:
         fields = {"owner": self.owner, "before": self.state, "after": after}
-        if self.reason:  # what Chrome said last may be of its pages, which are not for the log
+        if self.reason:  # Chrome's last words may quote its pages, which are not for the log
             detail = self.detail.partition(LAST_WORDS)[0]
             fields |= {"reason": self.reason, "detail": detail}
         log.info("session.moved", session=self.key, **fields)
 
     def begin_end(self, reason: Reason, detail: str) -> bool:
-        """Closing from here on, with the first reason that was given; False if it was already."""
+        """Move to CLOSING with the first reason that is given; False if it was ending already."""
         if self.state in (State.CLOSING, State.CLOSED):
             return False
-        self.reason, self.detail = reason, detail
+        self.reason = reason
+        self.detail = detail
         self.move(State.CLOSING)
         return True
 
     def finish(self, usage: Usage) -> None:
-        """Nothing of it is left."""
+        """Move to CLOSED: nothing of the session is left."""
         self.usage = usage
-        self.ended_at, self.ended = utc_now(), self.clock()
+        self.ended_at = utc_now()
+        self.ended = self.clock()
         self.move(State.CLOSED)
         self.is_gone.set()
 
     # -- deadlines --
 
     def touch(self) -> None:
-        """Somebody drives it."""
+        """Begin the idle timeout again: somebody drives the session."""
         self.last_active = self.clock()
 
     def deadlines(self) -> list[tuple[float, Reason, str]]:
-        """When it is over if nobody does anything, and why, in monotonic seconds."""
+        """The times at which it ends if nobody does anything (monotonic seconds), and why."""
         if self.state is not State.READY or self.owner == POOL:
             return []
-        spec, found = self.spec, []
+        spec = self.spec
+        found: list[tuple[float, Reason, str]] = []
         if spec.idle_timeout_s:
             why = f"no CDP command for {spec.idle_timeout_s:g} s"
             found.append((self.last_active + spec.idle_timeout_s, Reason.IDLE_TIMEOUT, why))
@@ -214,12 +246,12 @@ class Session:
 
 
 def explain_exit(exit: Exit, *, asked_to_close: bool) -> tuple[Reason, str]:
-    """Why a Chrome that nobody stopped is dead."""
+    """The reason and the detail for a Chrome that nobody stopped."""
     if exit.signal == "SIGKILL" and exit.oom_kills:
         return Reason.OUT_OF_MEMORY, "the kernel killed Chrome for going over its memory limit"
     if asked_to_close or exit.code == 0:
         return Reason.CLIENT_CLOSED, "a client closed the browser"
     if exit.code is None and exit.signal is None:
-        return Reason.CRASHED, "Chrome ended; how was not to be seen, since a new daemon had it"
+        return Reason.CRASHED, "Chrome ended; its exit status went to an earlier daemon"
     how = f"was killed by {exit.signal}" if exit.signal else f"exited with code {exit.code}"
     return Reason.CRASHED, f"Chrome {how}"

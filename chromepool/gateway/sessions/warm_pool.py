@@ -1,142 +1,142 @@
-"""Chromes started ahead: each is used once, by one client, or by none."""
+"""The warm pool: Chromes that are started before anybody asks for a session."""
 
 from __future__ import annotations
 
 import asyncio
-import collections
-from collections.abc import Awaitable, Callable
 
-from chromepool.errors import ChromepoolError
+from chromepool.errors import ChromepoolError, InvalidRequest
 from chromepool.gateway.log import get_logger
+from chromepool.gateway.runtime import Runtime
 from chromepool.gateway.sessions import handshake
-from chromepool.gateway.sessions.manager import Manager
+from chromepool.gateway.sessions.admission import Admission
 from chromepool.gateway.sessions.session import POOL, Session
+from chromepool.gateway.sessions.starter import Starter
+from chromepool.gateway.sessions.termination import Termination
+from chromepool.gateway.sessions.warm_chromes import WarmChromes
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason, State
 
 log = get_logger("chromepool.gateway.sessions")
 
 SETTLE_S = 1.0
-"""From the start until it is frozen: frozen any sooner, a Chrome has its start to finish when it
-is thawed, and takes 3 to 9 ms for its first answer instead of 1.5 (measured)."""
+"""Seconds from the start of a Chrome until it is frozen. Frozen sooner, it has its start to finish
+once it is thawed, and takes 3 to 9 ms for its first answer instead of 1.5 (measured)."""
 REFILL_S = 0.5
-"""A pause before the next is started, so that a start does not take the CPU from the session that
-has just begun."""
+"""Seconds before the next one is started, so that a start does not take the CPU from the session
+that has just begun."""
 
 
 class WarmPool:
-    """Keeps Chromes ready: ``warm_sessions``, or as many as :attr:`wanted` says."""
+    """Fills up the warm Chromes, freezes them, and hands them out."""
 
     def __init__(
         self,
-        manager: Manager,
-        start: Callable[[SessionSpec], Awaitable[Session]],
-        may_start: Callable[[], bool],
-        crowded: Callable[[], bool],
+        runtime: Runtime,
+        warm: WarmChromes,
+        admission: Admission,
+        starter: Starter,
+        termination: Termination,
     ) -> None:
-        """``start`` gives a session that is ready; ``may_start`` tells whether there is a place and
-        the memory for one more that nobody has asked for; ``crowded``, whether there are more by
-        now than there may be."""
-        self._manager, self._start = manager, start
-        self._may_start, self._crowded = may_start, crowded
-        self._waiting: collections.deque[Session] = collections.deque()
+        self._runtime = runtime
+        self._warm = warm
+        self._admission = admission
+        self._starter = starter
+        self._termination = termination
         self._filling = False
-        self.wanted: Callable[[], int] = lambda: manager.settings.warm_sessions
-        """How many there are to be."""
-        self.taken = 0
-        """How many sessions began with one of them."""
 
-    @property
-    def waiting(self) -> int:
-        """How many are ready."""
-        return len(self._waiting)
+    # -- handing out --
 
-    def standard(self) -> SessionSpec:
-        """What they are started with."""
-        return SessionSpec(POOL, self._manager.settings.session_limits)
+    async def claim(self, spec: SessionSpec) -> Session | None:
+        """A warm Chrome with its new owner's options; None where none suits or none lives.
 
-    def suits(self, spec: SessionSpec) -> bool:
-        """Whether one of them could become this session at once."""
-        return any(spec.suits_warm(session.limits) for session in self._waiting)
-
-    def take(self, spec: SessionSpec) -> Session | None:
-        """One for this session: out of the pool from here on. It has to be woken."""
-        for session in self._waiting:
-            if spec.suits_warm(session.limits):
-                self._waiting.remove(session)
-                self.taken += 1
-                return session
+        Raises :class:`InvalidRequest` where Chrome refuses an option.
+        """
+        while session := self._warm.take(spec):
+            session.held = True
+            try:
+                if await self._wake(session, spec):
+                    return session
+            except InvalidRequest as error:
+                await self._termination.discard(session, error.detail)
+                raise
+            except ChromepoolError as error:
+                log.warning("session.not_woken", session=session.key, error=error)
+            except BaseException:  # the caller hung up
+                self._termination.abandon(session)
+                raise
+            session.held = False
+            why = "it did not answer when it was woken"
+            self._termination.end_later(session, Reason.UNHEALTHY, why)
         return None
 
-    def take_any(self) -> Session | None:
-        """One whose place is needed, to be ended."""
-        return self._waiting.popleft() if self._waiting else None
-
-    def forget(self, session: Session) -> None:
-        """It has ended while it waited."""
-        if session in self._waiting:
-            self._waiting.remove(session)
-
-    async def wake(self, session: Session, spec: SessionSpec) -> bool:
-        """Makes a taken one its new owner's; False when it does not live any more."""
+    async def _wake(self, session: Session, spec: SessionSpec) -> bool:
+        """Thaw a Chrome and give it to its owner; False when it does not answer."""
         if session.state is State.FROZEN:
             session.move(State.READY)
-        self._manager.link.thaw(session.key, spec.limits)
-        if session.browser is None:
+        self._runtime.supervisor.thaw(session.key, spec.limits)
+        browser = session.browser
+        if browser is None or not await handshake.ping(session, browser):
             return False
-        # At the same time: the supervisor counts while Chrome gets to its feet.
-        session.usage, alive = await asyncio.gather(
-            self._manager.usage(session), handshake.check(session, session.browser)
-        )
-        if alive and session.state is State.READY:
-            session.claim(spec)
-            self._manager.created(session)
-            return True
-        return False
+        if session.state is not State.READY:
+            return False
+        session.claim(spec)
+        await handshake.apply_options(session, browser, spec)
+        return True
 
-    def surplus(self) -> Session | None:
-        """One more than is wanted (any longer), taken out to be ended."""
-        settings = self._manager.settings
-        stale = [s for s in self._waiting if s.limits != settings.session_limits]
-        if stale:
-            self._waiting.remove(stale[0])
-            return stale[0]
-        return self.take_any() if len(self._waiting) > self.wanted() else None
+    # -- filling up --
 
     def refill(self, pause_s: float = REFILL_S) -> None:
-        """Starts what is missing, in the background, one after the other."""
+        """Start missing Chromes in the background, one after the other, after a pause."""
         if not self._filling and self._lacks():
             self._filling = True
-            self._manager.later(self._fill(pause_s))
+            self._runtime.tasks.start(self._fill(pause_s))
 
     def _lacks(self) -> bool:
-        return self.waiting < self.wanted() and self._may_start()
+        return len(self._warm) < self._admission.warm_wanted and self._admission.may_start_ahead()
 
     async def _fill(self, pause_s: float) -> None:
+        standard = SessionSpec(POOL, self._runtime.settings.session_limits)
         try:
             await asyncio.sleep(pause_s)
             while self._lacks():
-                self._park(await self._start(self.standard()))
+                self.add(await self._starter.start_once(standard))
         except ChromepoolError as error:  # the next sweep tries again
             log.warning("warm.not_started", error=error)
         finally:
             self._filling = False
 
-    def adopt(self, session: Session) -> None:
-        """One that an earlier gateway had started ahead."""
-        self._park(session)
-
-    def _park(self, session: Session) -> None:
-        if self._crowded():  # its place was taken while it started
-            why = "its place was needed"
-            self._manager.later(self._manager.end(session, Reason.DRAINED, why))
+    def add(self, session: Session) -> None:
+        """Keep a session without an owner, frozen soon, unless its slot was taken meanwhile."""
+        if self._admission.is_crowded():
+            self._termination.end_later(session, Reason.DRAINED, "its place was needed")
             return
-        self._waiting.append(session)
-        if self._manager.host.freezer:
-            self._manager.later(self._freeze(session))
+        self._warm.add(session)
+        if self._runtime.host.freezer:
+            self._runtime.tasks.start(self._freeze(session))
 
     async def _freeze(self, session: Session) -> None:
         await asyncio.sleep(SETTLE_S)
-        if session in self._waiting and session.state is State.READY:
+        if session in self._warm and session.state is State.READY:
             session.move(State.FROZEN)
-            self._manager.link.freeze(session.key)
+            self._runtime.supervisor.freeze(session.key)
+
+    # -- making room --
+
+    async def make_room(self) -> None:
+        """End warm Chromes while their slots or their memory are needed for a session."""
+        while self._admission.needs_room():
+            session = self._warm.take_any()
+            if session is None:
+                return
+            await self._termination.end(session, Reason.DRAINED, "its place was needed")
+
+    def end_surplus(self) -> None:
+        """End warm Chromes beyond the number wanted, and those with limits of other settings."""
+        standard = self._runtime.settings.session_limits
+        why = "the pool wants fewer in reserve, or others"
+        stale = [session for session in self._warm if session.limits != standard]
+        others = [session for session in self._warm if session.limits == standard]
+        beyond = max(0, len(others) - self._admission.warm_wanted)
+        for session in stale + others[:beyond]:
+            self._warm.remove(session)
+            self._termination.end_later(session, Reason.DRAINED, why)

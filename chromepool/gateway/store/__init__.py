@@ -1,1 +1,1 @@
-"""Bounded stores in memory, and the formats that are made from them."""
+"""Bounded stores in memory, and the formats made from them."""

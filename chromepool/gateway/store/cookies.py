@@ -1,4 +1,4 @@
-"""Cookies as HAR 1.2 has them, from the headers that carry them (RFC 6265)."""
+"""Cookies in the form of HAR 1.2, parsed from their headers (RFC 6265)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _FLAGS = {"httponly": "httpOnly", "secure": "secure"}
 
 
 def sent(header: str) -> list[dict[str, Any]]:
-    """Those of a request, from its ``Cookie`` header."""
+    """Return a request's cookies from its ``Cookie`` header."""
     return [_pair(part) for part in header.split(";") if part.strip()]
 
 
 def received(header: str) -> dict[str, Any]:
-    """The one of a ``Set-Cookie`` header. Attributes that are unknown or make no sense are left
-    out, as browsers do."""
+    """Return the cookie of a ``Set-Cookie`` header. Unknown and invalid attributes are ignored, as
+    browsers ignore them."""
     first, *attributes = header.split(";")
     cookie = _pair(first)
     for attribute in attributes:
@@ -33,7 +33,7 @@ def received(header: str) -> dict[str, Any]:
 
 
 def _pair(text: str) -> dict[str, Any]:
-    """What has no equals sign is a value without a name."""
+    """Return name and value; a pair without an equals sign has only a value (RFC 6265bis)."""
     name, equals, value = text.partition("=")
     return {"name": name.strip() if equals else "", "value": (value if equals else name).strip()}
 
@@ -43,6 +43,6 @@ def _date(text: str) -> str:
         when = email.utils.parsedate_to_datetime(text.strip())
     except (ValueError, OverflowError):
         return ""
-    if when.tzinfo is None:  # "-0000": of no zone that is told; cookies' dates are UTC
+    if when.tzinfo is None:  # "-0000" means an unknown zone; dates of cookies are UTC
         when = when.replace(tzinfo=datetime.UTC)
     return when.isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""Responses as HAR 1.2 (http://www.softwareishard.com/blog/har-12-spec/)."""
+"""Export of responses as HAR 1.2 (http://www.softwareishard.com/blog/har-12-spec/)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chromepool.gateway.store.responses import Response
 
 _TEXTS = ("text/", "application/json", "application/javascript", "application/xml", "image/svg")
 _UNKNOWN = -1
-"""HAR's word for what is not known."""
+"""HAR's value for an unknown size or time."""
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
@@ -21,7 +21,7 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
 
 
 def _headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Each by itself: Chrome tells those of one name together, a line for each."""
+    """Return single headers: Chrome joins those of one name by newlines."""
     return [(name, line) for name, value in headers.items() for line in value.split("\n")]
 
 
@@ -42,10 +42,13 @@ def _content(response: Response) -> dict[str, Any]:
 
 
 def _timings(response: Response) -> dict[str, float]:
-    """HAR's phases: each begins where the one before it ends, and their sum is the entry's time.
-    ``ssl`` is a part of ``connect``. Of a response that came from no server only the sum is known.
+    """Return HAR's phases in milliseconds.
+
+    Each begins where the one before it ends, and their sum is the entry's time. ``ssl`` is part of
+    ``connect``. Only the sum is known for a response that no server sent.
     """
-    timing, total = response.timing, response.duration_ms or 0.0
+    timing = response.timing
+    total = response.duration_ms or 0.0
     offset = (timing.get("requestTime", response.began) - response.began) * 1000
     starts = [timing.get(f"{phase}Start", _UNKNOWN) for phase in ("dns", "connect", "send")]
     ends = {
@@ -55,13 +58,15 @@ def _timings(response: Response) -> dict[str, float]:
         "send": timing.get("sendEnd", _UNKNOWN),
         "wait": timing.get("receiveHeadersEnd", _UNKNOWN),
     }
-    found, at = dict[str, float](), 0.0
+    found: dict[str, float] = {}
+    at = 0.0
     for phase, end in ends.items():
         if end < 0:
             found[phase] = 0.0 if phase in ("send", "wait") else _UNKNOWN
             continue
-        begun, at = at, min(max(at, offset + end), total)
-        found[phase] = round(at - begun, 3)
+        began = at
+        at = min(max(at, offset + end), total)
+        found[phase] = round(at - began, 3)
     return found | {"receive": round(total - at, 3), "ssl": _ssl(timing, found["connect"])}
 
 
@@ -73,7 +78,8 @@ def _ssl(timing: Mapping[str, float], connect: float) -> float:
 def _entry(response: Response) -> dict[str, Any]:
     query = urllib.parse.parse_qsl(urllib.parse.urlsplit(response.url).query, True)
     version = response.protocol or "HTTP/1.1"
-    asked, answered = _headers(response.request_headers), _headers(response.response_headers)
+    sent = _headers(response.request_headers)
+    received = _headers(response.response_headers)
     entry = {
         "startedDateTime": response.started_at.isoformat(timespec="milliseconds"),
         "time": response.duration_ms or 0.0,
@@ -81,8 +87,8 @@ def _entry(response: Response) -> dict[str, Any]:
             "method": response.method,
             "url": response.url,
             "httpVersion": version,
-            "cookies": cookies.sent(";".join(_named(asked, "cookie"))),
-            "headers": _pairs(asked),
+            "cookies": cookies.sent(";".join(_named(sent, "cookie"))),
+            "headers": _pairs(sent),
             "queryString": _pairs(query),
             "headersSize": _UNKNOWN,
             "bodySize": _UNKNOWN,
@@ -91,10 +97,10 @@ def _entry(response: Response) -> dict[str, Any]:
             "status": response.status,
             "statusText": response.status_text,
             "httpVersion": version,
-            "cookies": [cookies.received(value) for value in _named(answered, "set-cookie")],
-            "headers": _pairs(answered),
+            "cookies": [cookies.received(value) for value in _named(received, "set-cookie")],
+            "headers": _pairs(received),
             "content": _content(response),
-            "redirectURL": next(iter(_named(answered, "location")), ""),
+            "redirectURL": next(iter(_named(received, "location")), ""),
             "headersSize": _UNKNOWN,
             "bodySize": response.encoded_bytes or _UNKNOWN,
         },
@@ -108,8 +114,9 @@ def _entry(response: Response) -> dict[str, Any]:
 
 
 def export(responses: Iterable[Response], version: str, browser: str) -> dict[str, Any]:
-    """The log of a session, as it is now."""
+    """Return a session's responses as a HAR log."""
     name, _, number = browser.partition("/")
+    now = datetime.datetime.now(datetime.UTC)
     return {
         "log": {
             "version": "1.2",
@@ -117,6 +124,6 @@ def export(responses: Iterable[Response], version: str, browser: str) -> dict[st
             "browser": {"name": name or "Chrome", "version": number},
             "pages": [],
             "entries": [_entry(response) for response in responses],
-            "comment": f"made {datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')}",
+            "comment": f"exported at {now.isoformat(timespec='seconds')}",
         }
     }

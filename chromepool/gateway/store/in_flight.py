@@ -1,4 +1,4 @@
-"""Requests that are under way: bounded in number and in bytes, whatever pages ask for."""
+"""Requests in flight: bounded in number and in bytes, whatever pages request."""
 
 from __future__ import annotations
 
@@ -7,111 +7,111 @@ import dataclasses
 from chromepool.gateway.store.responses import Response, text_bytes
 
 _OVERHEAD_BYTES = 512
-"""What an exchange takes beside its texts."""
+"""Approximate size of a request without its texts."""
 
 
 @dataclasses.dataclass(slots=True)
 class PendingRequest:
-    """As much of a request as may be kept of it."""
+    """The parts of a request that capture may need later."""
 
     url: str
     method: str
     type: str
     began: float
-    """CDP's monotonic seconds."""
+    """Time of the request in CDP's monotonic seconds."""
     wall: float
-    """The same in seconds of the day."""
+    """Time of the request in seconds since 1970."""
     session: str
-    """The CDP session on the target that it is loaded for."""
+    """The CDP session on the target that loads it."""
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
-    are_exact: bool = False
-    """Whether the headers are as they went over the network."""
+    headers_exact: bool = False
+    """True if the headers are those that went over the network."""
     response_headers: dict[str, str] = dataclasses.field(default_factory=dict)
     response: Response | None = None
     number: int = 0
-    """The response's."""
+    """Number of the response in its ring."""
     status: int = 0
-    are_told: bool = False
-    """Whether the response's headers are as they came over the network."""
-    will_be_told: bool = False
-    is_over: bool = False
-    """It has ended, and is here until its response's headers are told."""
+    response_headers_exact: bool = False
+    """True if the response's headers are those that came over the network."""
+    extra_info_expected: bool = False
+    """True if Chrome will report the exact headers of the response."""
+    finished: bool = False
+    """True for a finished request that stays until Chrome reports the response's exact headers."""
     redirects: list[PendingRequest] = dataclasses.field(default_factory=list)
-    """Those that led here and whose response's headers are still to be told, in their order."""
+    """Redirects that led here and still lack their exact headers, in their order."""
     size: int = 0
-    """Bytes that it takes, with its response but without a body, as they are counted."""
+    """Size in bytes as :class:`InFlightRequests` counts it, without a body."""
 
 
 class InFlightRequests:
-    """Exchanges by Chrome's request id. The oldest are forgotten first.
+    """Requests by Chrome's request id. The oldest are removed first.
 
-    An id is unique in a browser: it has the number of the process that asks in it, or 128 random
-    bits. So it does not matter which target tells of it. What a page asks for a worker or for a
-    frame of another site begins in the page's and ends in the other's.
+    A request id is unique within a browser: it contains the number of the process that makes the
+    request, or 128 random bits. So any target may report on it. A request for a worker, or for a
+    frame of another site, begins in the page's target and ends in the other.
     """
 
-    def __init__(self, most: int, most_bytes: int) -> None:
-        self._most, self._most_bytes = most, most_bytes
-        self._exchanges: dict[str, PendingRequest] = {}
+    def __init__(self, max_items: int, max_bytes: int) -> None:
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._requests: dict[str, PendingRequest] = {}
         self.bytes = 0
-        """What they take."""
+        """Size of all requests."""
 
-    def add(self, request_id: str, exchange: PendingRequest) -> None:
-        """One that begins; takes the place of one with its id."""
-        self.take(request_id)
-        self._exchanges[request_id] = exchange
-        headers = text_bytes(exchange.headers) + text_bytes(exchange.response_headers)
-        before = sum(redirect.size for redirect in exchange.redirects)
-        exchange.size = _OVERHEAD_BYTES + len(exchange.url) + headers + before
-        self.bytes += exchange.size
+    def add(self, request_id: str, request: PendingRequest) -> None:
+        """Add a request, and replace one with the same id."""
+        self.pop(request_id)
+        self._requests[request_id] = request
+        headers = text_bytes(request.headers) + text_bytes(request.response_headers)
+        redirects = sum(redirect.size for redirect in request.redirects)
+        request.size = _OVERHEAD_BYTES + len(request.url) + headers + redirects
+        self.bytes += request.size
         self._trim()
 
     def get(self, request_id: str) -> PendingRequest | None:
-        """The one with this id, if it is remembered."""
-        return self._exchanges.get(request_id)
+        """Return the request with this id, if there is one."""
+        return self._requests.get(request_id)
 
-    def take(self, request_id: str) -> PendingRequest | None:
-        """The one with this id, which is remembered no more."""
-        exchange = self._exchanges.pop(request_id, None)
-        if exchange is not None:
-            self.bytes -= exchange.size
-        return exchange
+    def pop(self, request_id: str) -> PendingRequest | None:
+        """Remove and return the request with this id, if there is one."""
+        request = self._requests.pop(request_id, None)
+        if request is not None:
+            self.bytes -= request.size
+        return request
 
     def set_headers(self, request_id: str, headers: dict[str, str]) -> int:
-        """Gives an exchange other headers; by how many bytes they are more."""
-        exchange = self._exchanges[request_id]
-        more = text_bytes(headers) - text_bytes(exchange.headers)
-        exchange.headers = headers
-        self._grow(exchange, more)
-        return more
+        """Replace a request's headers; return by how many bytes the new ones are longer."""
+        request = self._requests[request_id]
+        more = text_bytes(headers) - text_bytes(request.headers)
+        request.headers = headers
+        return self._grow(request, more)
 
     def set_response_headers(self, request_id: str, headers: dict[str, str]) -> int:
-        """The same of its response."""
-        exchange = self._exchanges[request_id]
-        more = text_bytes(headers) - text_bytes(exchange.response_headers)
-        exchange.response_headers = headers
-        self._grow(exchange, more)
+        """Replace a response's headers; return by how many bytes the new ones are longer."""
+        request = self._requests[request_id]
+        more = text_bytes(headers) - text_bytes(request.response_headers)
+        request.response_headers = headers
+        return self._grow(request, more)
+
+    def _grow(self, request: PendingRequest, more: int) -> int:
+        request.size += more
+        self.bytes += more
+        self._trim()
         return more
 
-    def _grow(self, exchange: PendingRequest, size: int) -> None:
-        exchange.size += size
-        self.bytes += size
-        self._trim()
-
-    def forget(self, session: str) -> None:
-        """The target of this session is gone, and with it what it asked for."""
-        gone = [key for key, each in self._exchanges.items() if each.session == session]
+    def remove_session(self, session: str) -> None:
+        """Remove the requests of a target that is gone, by its session."""
+        gone = [key for key, request in self._requests.items() if request.session == session]
         for request_id in gone:
-            self.take(request_id)
+            self.pop(request_id)
 
-    def has(self, session: str) -> bool:
-        """Whether anything is under way for the target of this session."""
-        exchanges = self._exchanges.values()
-        return any(each.session == session and not each.is_over for each in exchanges)
+    def has_session(self, session: str) -> bool:
+        """Return whether the target of this session is still loading something."""
+        return any(r.session == session and not r.finished for r in self._requests.values())
 
     def _trim(self) -> None:
-        while len(self._exchanges) > self._most or self.bytes > self._most_bytes:
-            self.take(next(iter(self._exchanges)))
+        while len(self._requests) > self._max_items or self.bytes > self._max_bytes:
+            self.pop(next(iter(self._requests)))
 
     def __len__(self) -> int:
-        return len(self._exchanges)
+        return len(self._requests)

@@ -1,4 +1,4 @@
-"""What the network answered to a session's pages, as far as it asked for that to be kept."""
+"""Captured responses, and the filter that selects them."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from collections.abc import Mapping
 from typing import Any
 
 _OVERHEAD_BYTES = 512
-"""What an item takes beside its texts and its body."""
+"""Approximate size of a response without its texts and its body."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which responses are kept."""
+class ResponseFilter:
+    """Selects responses. An empty tuple matches everything."""
 
     urls: tuple[str, ...] = ()
-    """Patterns with ``*`` and ``?``; none: every URL."""
+    """Patterns with ``*`` and ``?``."""
     types: tuple[str, ...] = ()
-    """CDP's resource types, such as Document, XHR, Fetch, Image; none: every type."""
+    """CDP's resource types, such as Document, XHR, Fetch, Image."""
     statuses: tuple[str, ...] = ()
-    """Such as 404, or 5xx; none: every status."""
+    """Statuses such as 404, or classes such as 5xx."""
     bodies: bool = True
 
-    def takes(self, url: str, kind: str, status: int) -> bool:
-        """Whether a response is one of those."""
+    def matches(self, url: str, kind: str, status: int) -> bool:
+        """Return whether the filter selects a response."""
         return (
             (not self.types or kind in self.types)
             and (not self.statuses or any(_is_status(status, s) for s in self.statuses))
-            and self.takes_url(url)
+            and self.matches_url(url)
         )
 
-    def takes_url(self, url: str) -> bool:
-        """Whether a response from there may be one of those."""
+    def matches_url(self, url: str) -> bool:
+        """Return whether the filter may select a response from this URL."""
         return not self.urls or any(_pattern(u).match(url) for u in self.urls)
 
 
 @functools.lru_cache(256)
 def _pattern(wanted: str) -> re.Pattern[str]:
-    """As the shell's, but for sets of characters: URLs have brackets of their own."""
+    """Compile a shell pattern without sets of characters: URLs may contain brackets."""
     return re.compile(fnmatch.translate(wanted.replace("[", "[[]")))
 
 
 def text_bytes(headers: Mapping[str, str]) -> int:
-    """What headers take, about."""
+    """Return the approximate size of headers."""
     return sum(map(len, headers)) + sum(map(len, headers.values()))
 
 
@@ -56,7 +56,7 @@ def _is_status(status: int, wanted: str) -> bool:
 
 @dataclasses.dataclass(slots=True)
 class Response:
-    """One response, with what was asked for it."""
+    """A response, with its request."""
 
     url: str
     method: str
@@ -68,24 +68,24 @@ class Response:
     response_headers: dict[str, str]
     started_at: datetime.datetime
     began: float = 0.0
-    """The same in CDP's monotonic seconds."""
+    """Time of the request in CDP's monotonic seconds."""
     timing: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """CDP's ResourceTiming, in milliseconds from its ``requestTime``."""
+    """CDP's ResourceTiming: milliseconds from its ``requestTime``."""
     protocol: str = ""
     remote_address: str = ""
     duration_ms: float | None = None
-    """From the request to the last byte; None while it loads."""
+    """Time from the request to the last byte, None while the response loads."""
     encoded_bytes: int = 0
-    """As they came over the network."""
+    """Bytes that came over the network."""
     error: str = ""
-    """Why it was not loaded to its end."""
+    """Chrome's reason why the response did not load completely."""
     body: bytes | None = None
     body_error: str = ""
-    """Why there is no body."""
+    """Reason why there is no body."""
 
     @property
     def size(self) -> int:
-        """Bytes that keeping it takes, without the body."""
+        """Approximate size in memory, in bytes, without the body."""
         texts = len(self.url) + len(self.method) + len(self.status_text) + len(self.mime_type)
         headers = text_bytes(self.request_headers) + text_bytes(self.response_headers)
         return _OVERHEAD_BYTES + texts + headers

@@ -1,4 +1,4 @@
-"""A list that keeps the newest: bounded in number, in bytes and in time."""
+"""A store of the newest items, bounded in number, in bytes and in time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 @dataclasses.dataclass(slots=True)
-class _Kept(Generic[T]):
+class _Entry(Generic[T]):
     number: int
     item: T
     size: int
@@ -19,85 +19,87 @@ class _Kept(Generic[T]):
 
 
 class Ring(Generic[T]):
-    """Items by number, counted from 1 and never again. The oldest go first: when there are too many
-    or they take too much room, and by time, also when nothing new arrives."""
+    """Items by number. Numbers start at 1 and are never used again.
+
+    The oldest items are dropped first: when there are too many, when they are too large together,
+    and when they are too old, which needs no new item.
+    """
 
     def __init__(
         self,
-        most: int,
-        most_bytes: int,
+        max_items: int,
+        max_bytes: int,
         clock: Callable[[], float],
         ttl_s: float | None = None,
     ) -> None:
-        """``clock`` gives monotonic seconds; without ``ttl_s`` nothing goes by time."""
-        self._most, self._most_bytes, self._ttl_s = most, most_bytes, ttl_s
+        """``clock`` returns monotonic seconds; without ``ttl_s`` items do not age."""
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._ttl_s = ttl_s
         self._clock = clock
-        self._kept: collections.deque[_Kept[T]] = collections.deque()
+        self._entries: collections.deque[_Entry[T]] = collections.deque()
         self._last = 0
         self.bytes = 0
-        """What the items take."""
+        """Size of all items."""
         self.dropped = 0
-        """How many have gone by themselves."""
+        """Number of items that a bound has dropped."""
 
     def add(self, item: T, size: int) -> int:
-        """Keeps an item; its number."""
+        """Store an item of this size; return its number."""
         self._last += 1
-        self._kept.append(_Kept(self._last, item, size, self._clock()))
+        self._entries.append(_Entry(self._last, item, size, self._clock()))
         self.bytes += size
         self.trim()
         return self._last
 
     def grow(self, number: int, size: int) -> None:
-        """An item that is kept takes so many bytes more than it did, or fewer."""
-        kept = self._find(number)
-        if kept is not None:
-            kept.size += size
+        """Note that an item takes ``size`` more bytes, or fewer."""
+        entry = self._find(number)
+        if entry is not None:
+            entry.size += size
             self.bytes += size
             self.trim()
 
     def trim(self) -> None:
-        """Lets go of what is too old or too much."""
-        while self._kept and self._is_over(self._kept[0]):
-            self.bytes -= self._kept.popleft().size
+        """Drop the items that exceed a bound."""
+        while self._entries and self._is_over(self._entries[0]):
+            self.bytes -= self._entries.popleft().size
             self.dropped += 1
 
-    def _is_over(self, oldest: _Kept[T]) -> bool:
-        if len(self._kept) > self._most or self.bytes > self._most_bytes:
+    def _is_over(self, oldest: _Entry[T]) -> bool:
+        if len(self._entries) > self._max_items or self.bytes > self._max_bytes:
             return True
         return self._ttl_s is not None and self._clock() - oldest.at >= self._ttl_s
 
     def get(self, number: int) -> T | None:
-        """The item of this number, if it is kept still."""
+        """Return the item of this number, if it is still stored."""
         self.trim()
-        kept = self._find(number)
-        return None if kept is None else kept.item
+        entry = self._find(number)
+        return None if entry is None else entry.item
 
-    def _find(self, number: int) -> _Kept[T] | None:
-        """Mostly it is one of the newest that is asked for."""
-        for kept in reversed(self._kept):
-            if kept.number == number:
-                return kept
-        return None
+    def _find(self, number: int) -> _Entry[T] | None:
+        # From the end: mostly one of the newest is wanted.
+        return next((e for e in reversed(self._entries) if e.number == number), None)
 
     def remove(self, number: int) -> bool:
-        """Takes one out; whether it was there."""
-        for kept in self._kept:
-            if kept.number == number:
-                self._kept.remove(kept)
-                self.bytes -= kept.size
-                return True
-        return False
+        """Remove an item; return whether it was stored."""
+        entry = self._find(number)
+        if entry is None:
+            return False
+        self._entries.remove(entry)
+        self.bytes -= entry.size
+        return True
 
     def clear(self) -> None:
-        """Takes all out."""
-        self._kept.clear()
+        """Remove all items."""
+        self._entries.clear()
         self.bytes = 0
 
     def __len__(self) -> int:
         self.trim()
-        return len(self._kept)
+        return len(self._entries)
 
     def __iter__(self) -> Iterator[tuple[int, T]]:
-        """Numbers and items, the oldest first."""
+        """Iterate over numbers and items, from the oldest."""
         self.trim()
-        return iter([(kept.number, kept.item) for kept in self._kept])
+        return iter([(entry.number, entry.item) for entry in self._entries])

@@ -1,4 +1,4 @@
-"""Persistent scripts: JavaScript for every new document of a session, in the order it was added."""
+"""Persistent scripts: JavaScript that runs in every new document of a session."""
 
 from __future__ import annotations
 
@@ -9,57 +9,62 @@ from chromepool.errors import InvalidRequest, ScriptExists, ScriptNotFound, Stor
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Script:
-    """One script."""
+    """A persistent script."""
 
     name: str
     source: str
     world: str = ""
-    """Name of an isolated world to run in; empty: the page's own."""
+    """Name of an isolated world to run in; empty for the page's own."""
 
 
 class Scripts:
-    """A session's scripts by name. Raises when there would be too many, or one is too long."""
+    """A session's scripts by name, bounded in number and length, in the order of their adding."""
 
-    def __init__(self, most: int, most_bytes: int) -> None:
-        self._most, self._most_bytes = most, most_bytes
+    def __init__(self, max_scripts: int, max_bytes: int) -> None:
+        self._max_scripts = max_scripts
+        self._max_bytes = max_bytes
         self._scripts: dict[str, Script] = {}
 
     def all(self) -> list[Script]:
-        """In the order in which they run."""
+        """Return the scripts in their order."""
         return list(self._scripts.values())
 
     def get(self, name: str) -> Script:
-        """The script of this name; raises :class:`ScriptNotFound`."""
+        """Return the script of this name; raises :class:`ScriptNotFound`."""
         if name not in self._scripts:
             raise ScriptNotFound(f"There is no script {name!r}.")
         return self._scripts[name]
 
     def add(self, script: Script) -> None:
-        """A new one, last in the order. Raises :class:`ScriptExists`, :class:`StoreFull`."""
+        """Add a script at the end. Raises :class:`ScriptExists`, and what :meth:`put` raises."""
         if script.name in self._scripts:
-            raise ScriptExists(f"There is a script {script.name!r}.", remedy="Replace it with PUT.")
+            raise ScriptExists(
+                f"A script {script.name!r} exists already.", remedy="Replace it with PUT."
+            )
         self.put(script)
 
     def put(self, script: Script) -> bool:
-        """One in the place of that of its name, or a new one (True). Raises :class:`StoreFull`,
-        :class:`InvalidRequest`."""
+        """Replace the script of the same name, or add one at the end; return whether it is new.
+
+        Raises :class:`StoreFull`, :class:`InvalidRequest`.
+        """
         size = len(script.source.encode(errors="surrogatepass"))
-        if size > self._most_bytes:
+        if size > self._max_bytes:
             raise InvalidRequest(
-                f"The script has {size} bytes, and {self._most_bytes} is the most.",
-                remedy="Have max_script_bytes raised, or load the rest from the script.",
+                f"The script has {size} bytes; the limit is {self._max_bytes} bytes.",
+                remedy="Have the operator raise max_script_bytes, or let the script load the rest.",
             )
         new = script.name not in self._scripts
-        if new and len(self._scripts) >= self._most:
+        if new and len(self._scripts) >= self._max_scripts:
             raise StoreFull(
-                f"The session has {self._most} scripts, and that is the most.",
-                remedy="Remove or replace one, or have max_scripts raised.",
+                f"The session has {self._max_scripts} scripts, which is the limit.",
+                remedy="Remove or replace one, or have the operator raise max_scripts.",
             )
         self._scripts[script.name] = script
         return new
 
     def remove(self, name: str) -> Script:
-        """Takes one out; raises :class:`ScriptNotFound`."""
+        """Remove and return a script; raises :class:`ScriptNotFound`."""
         script = self.get(name)
         del self._scripts[name]
         return script

@@ -23,29 +23,16 @@ from chromepool.supervisor.linux.spawn import Plan, spawn
 from chromepool.supervisor.linux.uids import Uids
 from chromepool.supervisor.systemd.fd_store import StoredSession
 
-_MOST_CORES = 4096
 _PIPE_BYTES = 1 << 20
 """fs.pipe-max-size: large answers cross in fewer steps."""
 
 
 def check_limits(limits: Limits, settings: Settings) -> None:
     """Refuses limits beyond the operator's, whoever asks; raises :class:`StartFailed`."""
-    allowed = settings.session_limits
-    for name in (
-        "memory_bytes",
-        "heap_bytes",
-        "pids",
-        "files",
-        "file_bytes",
-        "cpu_weight",
-        "cpu_cores",
-    ):
-        value, most = getattr(limits, name), getattr(allowed, name)
-        uncapped = name == "cpu_cores" and most == 0
-        if uncapped:
-            most = _MOST_CORES
-        if value > most or value < 0 or (value == 0 and not uncapped):
-            raise StartFailed(f"{name} = {value} is not above 0 and up to {most}.")
+    name = limits.beyond(settings.session_limits)
+    if name:
+        value, most = getattr(limits, name), getattr(settings.session_limits, name)
+        raise StartFailed(f"{name} = {value} is not above 0 and up to session_{name} = {most}.")
 
 
 def _pipe() -> tuple[int, int]:
@@ -99,7 +86,8 @@ class ChromeLauncher:
         self._numbers = itertools.count(1)
         self._names: set[str] = set()
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        self._shm = settings.session_memory_bytes if host.private_mounts else chrome.shm_size()
+        memory_bytes = settings.session_limits.memory_bytes
+        self._shm = memory_bytes if host.private_mounts else chrome.shm_size()
 
     def prepare(self, key: int, limits: Limits, launch: ChromeOptions) -> ChromeProcess:
         """A child with its group, uid and profile, not started yet.

@@ -318,7 +318,7 @@ class Gateways:
         for gateway in (self.current, self._coming):
             if gateway is not None and gateway.connected:
                 events = selectors.EVENT_READ
-                events |= selectors.EVENT_WRITE if gateway.wire.lagging else 0
+                events |= selectors.EVENT_WRITE if gateway.wire.unsent else 0
                 key = self._selector.get_key(gateway.wire.sock)
                 if key.events != events:
                     self._selector.modify(gateway.wire.sock, events, key.data)

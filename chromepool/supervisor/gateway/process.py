@@ -10,13 +10,11 @@ import time
 from collections.abc import Sequence
 
 from chromepool import wire
-from chromepool.supervisor.gateway.channel import Channel
+from chromepool.channel import Channel
+from chromepool.inherited_fds import CONTROL_FD, DEVTOOLS_FD, EVIDENCE_FD, EVIDENCE_SIGNAL, WIRE_FD
 from chromepool.supervisor.linux.reaper import process_state
 from chromepool.supervisor.linux.spawn import Plan, spawn
 
-WIRE_FD, CONTROL_FD, DEVTOOLS_FD, EVIDENCE_FD = 3, 4, 5, 6
-EVIDENCE_SIGNAL = signal.SIGUSR1
-"""Has the gateway write where it is to :data:`EVIDENCE_FD`, whatever it does (faulthandler)."""
 _EVIDENCE_BYTES = 65536
 _LINES = 80
 BEAT_S = 2.0

@@ -33,10 +33,3 @@ def apply(pairs: list[Rlimit]) -> None:
         hard = resource.getrlimit(kind)[1]
         capped = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (capped, capped))
-
-
-def raise_file_limit() -> None:
-    """Clients, Chromes and pipes take descriptors, and so do those that are on their way over the
-    wire (unix(7), ETOOMANYREFS): as many as are allowed."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

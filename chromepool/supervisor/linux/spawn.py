@@ -19,9 +19,9 @@ from collections.abc import Callable, Mapping, Sequence
 import prctl
 
 from chromepool.errors import StartFailed
+from chromepool.privileges import become
 from chromepool.supervisor.linux import rlimits as limits
 from chromepool.supervisor.linux.namespaces import PrivateMounts
-from chromepool.supervisor.linux.uids import become
 
 _EXEC_TIMEOUT_MS = 10_000
 _LIFTED = 64

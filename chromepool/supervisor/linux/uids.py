@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
 from chromepool.errors import StartFailed
-
-
-def become(uid: int) -> None:
-    """Gives root up for good: this process has the uid, the gid of the same number, and no other
-    group. Raises OSError."""
-    os.setgroups([])  # first, while it may
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
 
 
 class Uids:

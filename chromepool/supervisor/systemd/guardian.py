@@ -23,12 +23,12 @@ from pathlib import Path
 import prctl
 
 from chromepool.logs import Log
+from chromepool.supervisor.linux.cgroup.removal import kill_and_remove
 from chromepool.supervisor.linux.cgroup.tree import Tree
 from chromepool.supervisor.sockets import try_lock
 
 NAME = "chromepool-guard"
 _TIMEOUT_S = 10.0
-_POLL_S = 0.005
 _LOOK_S = 0.2
 _SHORTAGE_S = 1.0
 """Pause where none could be started: what was missing may be there again at any moment."""
@@ -106,7 +106,8 @@ class Guardian:
             while os.read(0, 1):
                 pass
             if not self._succeeded():
-                self._end_all()
+                deadline = time.monotonic() + _TIMEOUT_S
+                kill_and_remove(self._tree.leftovers(), deadline)
         finally:
             os._exit(0)
 
@@ -123,13 +124,3 @@ class Guardian:
             fcntl.flock(fd, fcntl.LOCK_UN)
             time.sleep(_LOOK_S)
         return True
-
-    def _end_all(self) -> None:
-        deadline = time.monotonic() + _TIMEOUT_S
-        leaves = self._tree.leftovers()
-        while leaves and time.monotonic() < deadline:
-            for leaf in leaves:
-                with contextlib.suppress(OSError):  # a new daemon may be removing it already
-                    leaf.kill()
-            leaves = [leaf for leaf in leaves if leaf.pids()]
-            time.sleep(_POLL_S)

@@ -108,7 +108,7 @@ def test_a_session_is_driven_under_its_limits(unit: Unit) -> None:
     assert (leaf / "memory.max").read_text().strip() == str(200 * MIB)
     assert (leaf / "pids.max").read_text().strip() == "300"
     assert (leaf.parent / "memory.max").read_text().strip() == str(1024 * MIB)
-    assert session["usage"]["files"] > 0, "the daemon may count them"
+    assert unit.show(session["id"])["usage"]["files"] > 0, "the daemon may count them"
 
     async def drive() -> object:
         async with connect(session["webSocketDebuggerUrl"]) as client:

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from chromepool import wire
-from chromepool.gateway.supervisor import SupervisorClient, SupervisorEvents
+from chromepool.gateway.supervisor import SupervisorClient
 from chromepool.model import ChromeOptions, Limits
 
 Ask = Callable[[SupervisorClient], Coroutine[Any, Any, Any]]
@@ -33,7 +33,7 @@ def test_whoever_hangs_up_leaves_no_descriptor(
     async def scenario() -> None:
         ours, theirs = wire.pair()
         with theirs:
-            link = SupervisorClient(ours, cast(SupervisorEvents, None))
+            link = SupervisorClient(ours, lambda event: None)
             caller = asyncio.create_task(ask(link))
             await asyncio.sleep(0)
             fds = [os.open(os.devnull, os.O_RDONLY) for _ in range(count)]

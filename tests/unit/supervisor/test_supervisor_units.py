@@ -690,7 +690,7 @@ def test_the_child_dies_with_its_parent() -> None:
 
 
 def test_limits_beyond_the_settings_are_refused() -> None:
-    settings = Settings(session_cpu_cores=2.0)
+    settings = Settings(session_limits=Limits(cpu_cores=2.0))
     most = settings.session_limits
     check_limits(most, settings)
     for name, value in dataclasses.asdict(most).items():
@@ -698,4 +698,4 @@ def test_limits_beyond_the_settings_are_refused() -> None:
             with pytest.raises(StartFailed, match=name):
                 check_limits(dataclasses.replace(most, **{name: beyond}), settings)
     endless = dataclasses.replace(most, cpu_cores=1000.0)
-    check_limits(endless, Settings(session_cpu_cores=0.0))
+    check_limits(endless, Settings())

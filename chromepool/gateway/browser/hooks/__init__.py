@@ -1,1 +1,1 @@
-"""Hooks that act on every target of a session: emulation, capture, console, scripts."""
+"""Hooks that run on every target of a session: emulation, capture, console, scripts."""

@@ -1,4 +1,4 @@
-"""What pages said: console messages and errors."""
+"""Console messages and errors of a session's pages, frames and workers."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import dataclasses
 import datetime
 from typing import Any
 
-from chromepool.gateway.browser.auto_attach import Command, Target
+from chromepool.gateway.browser.auto_attach import Command, Target, TargetHook
 from chromepool.gateway.cdp import message as cdp
 from chromepool.gateway.store.ring import Ring
 
 _LEVELS = {"warn": "warning", "verbose": "debug", "assert": "error", "trace": "log"}
-_TEXT = 8192
-"""Characters that are kept of one message."""
+_MAX_TEXT = 8192
+"""Characters of one message that are kept."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Said:
-    """One message."""
+class ConsoleMessage:
+    """A console message, or an uncaught exception."""
 
     at: datetime.datetime
     level: str
-    """``log``, ``info``, ``warning``, ``error``, ``debug``; ``exception``: one nobody caught."""
+    """``log``, ``info``, ``warning``, ``error``, ``debug``; ``exception`` for an uncaught one."""
     text: str
     url: str = ""
     line: int | None = None
@@ -29,83 +29,70 @@ class Said:
 
     @property
     def size(self) -> int:
-        """Bytes that keeping it takes, about."""
+        """Approximate size in memory, in bytes."""
         return 200 + len(self.text) + len(self.url)
 
 
 def _text(value: dict[str, Any]) -> str:
-    """A CDP RemoteObject, as the console would show it."""
+    """Return a CDP RemoteObject as the console shows it."""
     for name in ("value", "unserializableValue", "description"):
         if name in value:
             return str(value[name])
     return str(value.get("type", ""))
 
 
-class ConsoleHook:
-    """Keeps what every page, frame and worker says. Implements ``attendant.Duty``."""
+class ConsoleHook(TargetHook):
+    """Stores the console messages of every target."""
 
     events = frozenset({b"Runtime.consoleAPICalled", b"Runtime.exceptionThrown", b"Log.entryAdded"})
 
-    def __init__(self, kept: Ring[Said]) -> None:
-        self._kept = kept
+    def __init__(self, messages: Ring[ConsoleMessage]) -> None:
+        self._messages = messages
 
     def commands(self, target: Target) -> list[Command]:
-        """What makes a target tell."""
+        """Return the commands that make a target report its messages.
+
+        Their errors are ignored: some kinds of targets have no log.
+        """
         return [("Runtime.enable", {}), ("Log.enable", {})]
 
-    def answered(self, target: Target, method: str, answer: cdp.Incoming) -> str:
-        """A kind of target that has no log is no failure."""
-        return ""
-
-    def gone(self, target: Target) -> None:
-        """What it has said stays."""
-
-    def heard(self, target: Target, event: cdp.Incoming) -> None:
-        """Something was said."""
+    def on_event(self, target: Target, event: cdp.Incoming) -> None:
+        """Store a message."""
         if event.method == "Runtime.consoleAPICalled":
-            said = self._called(event.params)
+            message = _from_call(target, event.params)
         elif event.method == "Runtime.exceptionThrown":
-            said = self._thrown(event.params)
-        elif event.method == "Log.entryAdded":
-            said = self._logged(event.params.get("entry", {}))
+            message = _from_exception(target, event.params)
         else:
-            return
-        said = dataclasses.replace(said, target_id=target.id)
-        self._kept.add(said, said.size)
+            message = _from_log(target, event.params.get("entry", {}))
+        self._messages.add(message, message.size)
 
-    @staticmethod
-    def _at(milliseconds: Any) -> datetime.datetime:
-        return datetime.datetime.fromtimestamp(float(milliseconds or 0) / 1000, datetime.UTC)
 
-    def _called(self, params: dict[str, Any]) -> Said:
-        text = " ".join(_text(value) for value in params.get("args", []))
-        frames = (params.get("stackTrace") or {}).get("callFrames") or [{}]
-        kind = str(params.get("type", "log"))
-        return Said(
-            self._at(params.get("timestamp")),
-            _LEVELS.get(kind, kind),
-            text[:_TEXT],
-            str(frames[0].get("url", "")),
-            frames[0].get("lineNumber"),
-        )
+def _message(
+    target: Target, milliseconds: Any, level: str, text: str, source: dict[str, Any]
+) -> ConsoleMessage:
+    return ConsoleMessage(
+        datetime.datetime.fromtimestamp(float(milliseconds or 0) / 1000, datetime.UTC),
+        _LEVELS.get(level, level),
+        text[:_MAX_TEXT],
+        str(source.get("url", "")),
+        source.get("lineNumber"),
+        target.id,
+    )
 
-    def _thrown(self, params: dict[str, Any]) -> Said:
-        details = params.get("exceptionDetails", {})
-        text = (details.get("exception") or {}).get("description") or details.get("text", "")
-        return Said(
-            self._at(params.get("timestamp")),
-            "exception",
-            str(text)[:_TEXT],
-            str(details.get("url", "")),
-            details.get("lineNumber"),
-        )
 
-    def _logged(self, entry: dict[str, Any]) -> Said:
-        level = str(entry.get("level", "info"))
-        return Said(
-            self._at(entry.get("timestamp")),
-            _LEVELS.get(level, level),
-            str(entry.get("text", ""))[:_TEXT],
-            str(entry.get("url", "")),
-            entry.get("lineNumber"),
-        )
+def _from_call(target: Target, params: dict[str, Any]) -> ConsoleMessage:
+    text = " ".join(_text(value) for value in params.get("args", []))
+    frames = (params.get("stackTrace") or {}).get("callFrames") or [{}]
+    level = str(params.get("type", "log"))
+    return _message(target, params.get("timestamp"), level, text, frames[0])
+
+
+def _from_exception(target: Target, params: dict[str, Any]) -> ConsoleMessage:
+    details = params.get("exceptionDetails", {})
+    text = (details.get("exception") or {}).get("description") or details.get("text", "")
+    return _message(target, params.get("timestamp"), "exception", str(text), details)
+
+
+def _from_log(target: Target, entry: dict[str, Any]) -> ConsoleMessage:
+    level, text = str(entry.get("level", "info")), str(entry.get("text", ""))
+    return _message(target, entry.get("timestamp"), level, text, entry)

@@ -1,16 +1,16 @@
-"""What pages are told of the machine: viewport, user agent, locale, time zone."""
+"""Emulation: the viewport, user agent, locale and time zone that pages see."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from chromepool.gateway.browser.auto_attach import Command, Target
+from chromepool.gateway.browser.auto_attach import Command, Target, TargetHook
 from chromepool.gateway.cdp import message as cdp
 
 _IN_EFFECT = "override is already in effect"
-"""Chrome's answer where another page of the same renderer, or a client, has set the same for all
-of the process. The override that is there stays."""
+"""Chrome's error where a client, or another page of the same renderer, has set the same override
+for the whole process. That override stays."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Viewport:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Emulation:
-    """Everything that CDP can set after Chrome's start; empty is Chrome's own."""
+    """Options that CDP can set after Chrome's start; empty ones leave Chrome's own."""
 
     viewport: Viewport | None = None
     user_agent: str = ""
@@ -33,10 +33,10 @@ class Emulation:
     timezone: str = ""
 
     def commands(self, kind: str, own_user_agent: str) -> list[Command]:
-        """What a target of this kind (CDP's ``TargetInfo.type``) is told before it runs.
+        """Return the commands for a target of this kind (CDP's ``TargetInfo.type``).
 
-        ``own_user_agent`` is this Chrome's: the languages that a page asks servers for can be set
-        only together with one.
+        ``own_user_agent`` is this Chrome's: the languages that a page requests from servers can be
+        set only together with a user agent.
         """
         found: list[Command] = []
         if self.viewport is not None and kind == "page":
@@ -62,25 +62,18 @@ class Emulation:
         }
 
 
-class EmulationHook:
-    """Tells every target of a session's emulation. Implements ``attendant.Duty``."""
-
-    events: frozenset[bytes] = frozenset()
+class EmulationHook(TargetHook):
+    """Sets a session's emulation on every target."""
 
     def __init__(self, emulation: Emulation, own_user_agent: str) -> None:
-        self._emulation, self._own_user_agent = emulation, own_user_agent
+        self._emulation = emulation
+        self._own_user_agent = own_user_agent
 
     def commands(self, target: Target) -> list[Command]:
-        """Those of its kind."""
+        """Return the commands for the target's kind."""
         return self._emulation.commands(target.kind, self._own_user_agent)
 
-    def answered(self, target: Target, method: str, answer: cdp.Incoming) -> str:
-        """Chrome knows no such time zone, say."""
-        said = "" if answer.error is None else answer.error.message
-        return "" if _IN_EFFECT in said else said
-
-    def heard(self, target: Target, event: cdp.Incoming) -> None:
-        """Nothing is listened to."""
-
-    def gone(self, target: Target) -> None:
-        """Nothing is kept of a target."""
+    def on_answer(self, target: Target, method: str, answer: cdp.Incoming) -> str:
+        """Return Chrome's error, such as an unknown time zone."""
+        error = "" if answer.error is None else answer.error.message
+        return "" if _IN_EFFECT in error else error

@@ -92,15 +92,6 @@ def read_key(path: Path, key: str) -> int | None:
     return None
 
 
-def read_stall_s(path: Path) -> float | None:
-    """Seconds of a PSI file such as memory.pressure in which some waited; None without PSI."""
-    for line in read(path).splitlines():
-        kind, *fields = line.split()
-        if kind == "some" and fields and fields[-1].startswith("total="):
-            return int(fields[-1].removeprefix("total=")) / 1e6
-    return None
-
-
 def write(path: Path, value: object) -> None:
     """Sets a control file; the OSError names it."""
     path.write_text(f"{value}\n")

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from chromepool.model import Limits, Usage
+from chromepool.psi import read_stall_s
 from chromepool.supervisor.linux.cgroup import tree as cgroup
 
 _ENFORCED = ("memory", "cpu", "pids")
@@ -104,9 +105,9 @@ class V2Leaf:
             files=cgroup.count_files(pids),
             oom_kills=cgroup.read_key(self._folder / "memory.events", "oom_kill"),
             pids_refused=cgroup.read_key(self._folder / "pids.events", "max"),
-            cpu_stall_s=cgroup.read_stall_s(self._folder / "cpu.pressure"),
-            memory_stall_s=cgroup.read_stall_s(self._folder / "memory.pressure"),
-            io_stall_s=cgroup.read_stall_s(self._folder / "io.pressure"),
+            cpu_stall_s=read_stall_s(self._folder / "cpu.pressure"),
+            memory_stall_s=read_stall_s(self._folder / "memory.pressure"),
+            io_stall_s=read_stall_s(self._folder / "io.pressure"),
         )
 
     def remove(self) -> None:

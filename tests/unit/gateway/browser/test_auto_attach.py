@@ -6,18 +6,20 @@ import asyncio
 import collections
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 
 from chromepool.config import Settings
 from chromepool.errors import InvalidRequest, NoAnswer
-from chromepool.gateway.browser import auto_attach as attending
+from chromepool.gateway.browser import auto_attach
 from chromepool.gateway.browser.auto_attach import AutoAttacher
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.cdp.mux import Port
 from chromepool.gateway.cdp.paused_targets import PausedTargets
-from chromepool.gateway.sessions.artifacts import Artifacts, CaptureOptions
+from chromepool.gateway.sessions.artifacts import Artifacts
+from chromepool.gateway.spec import CaptureOptions
 from chromepool.gateway.store.scripts import Script
 from testing.cdp import run
 
@@ -36,7 +38,7 @@ class Page:
 
 
 class Chrome:
-    """As much of a ``Browser`` as an attendant needs. Pages answer in order, each for itself."""
+    """As much of a ``Browser`` as an auto-attacher needs. Each page answers in order."""
 
     def __init__(self) -> None:
         self.paused_targets = PausedTargets()
@@ -92,10 +94,11 @@ class Chrome:
         return list(self.pages[session].scripts.values())
 
 
-def _artifacts(chrome: Chrome) -> Artifacts:
+def _artifacts(chrome: Chrome, on_change: Callable[[], None] = lambda: None) -> Artifacts:
     auto_attacher = AutoAttacher(cast(Browser, chrome))
     settings = Settings(max_scripts=10)
-    return Artifacts(settings, asyncio.get_running_loop().time, lambda: auto_attacher)
+    clock = asyncio.get_running_loop().time
+    return Artifacts(settings, clock, lambda: auto_attacher, on_change)
 
 
 async def _finish(chrome: Chrome) -> None:
@@ -141,7 +144,7 @@ async def _put(artifacts: Artifacts, script: Script) -> None:
 
 
 def test_two_changes_while_a_new_page_has_not_answered_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attending, "_ANSWER_S", 0.02)
+    monkeypatch.setattr(auto_attach, "_ANSWER_S", 0.02)
 
     async def scenario() -> None:
         chrome = Chrome()
@@ -161,7 +164,7 @@ def test_two_changes_while_a_new_page_has_not_answered_yet(monkeypatch: pytest.M
 def test_a_page_that_hangs_takes_a_new_script_back_everywhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(attending, "_ANSWER_S", 0.02)
+    monkeypatch.setattr(auto_attach, "_ANSWER_S", 0.02)
 
     async def scenario() -> None:
         chrome = Chrome()
@@ -189,7 +192,7 @@ def test_a_page_that_hangs_takes_a_new_script_back_everywhere(
 def test_a_script_is_not_run_at_once_in_pages_that_come_after_a_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(attending, "_ANSWER_S", 0.02)
+    monkeypatch.setattr(auto_attach, "_ANSWER_S", 0.02)
 
     async def scenario() -> None:
         chrome = Chrome()
@@ -211,13 +214,12 @@ def test_a_script_is_not_run_at_once_in_pages_that_come_after_a_failure(
 def test_one_that_is_removed_is_gone_for_good_though_a_page_hangs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(attending, "_ANSWER_S", 0.02)
+    monkeypatch.setattr(auto_attach, "_ANSWER_S", 0.02)
 
     async def scenario() -> None:
         chrome = Chrome()
-        artifacts = _artifacts(chrome)
         noted: list[list[Script]] = []
-        artifacts.on_scripts = lambda: noted.append(artifacts.scripts())
+        artifacts = _artifacts(chrome, lambda: noted.append(artifacts.scripts()))
         await artifacts.begin(CaptureOptions(scripts=(A,)))
         chrome.open("hangs")
         await _finish(chrome)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import random
-import selectors
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -22,58 +21,14 @@ from chromepool.errors import (
     RateLimited,
     ShuttingDown,
 )
-from chromepool.gateway.capacity.admission import Admission
+from chromepool.gateway.capacity.admission import Decision, Grant, Refusal
 from chromepool.gateway.capacity.breaker import Breaker
 from chromepool.gateway.capacity.ratelimit import RateLimiter
+from chromepool.gateway.sessions.queue import SlotQueue
 from chromepool.gateway.spec import SessionSpec
+from testing.clock import Clock, run, settle
 
 LIMITS = Settings().session_limits
-
-
-class Clock:
-    def __init__(self, now: float = 0.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
-
-
-# -- a loop on which time passes only while nobody has anything to do --
-
-
-class _Selector(selectors.SelectSelector):
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise AssertionError("everybody waits, and nothing will ever happen")
-        self.now += max(0.0, timeout)
-        return super().select(0)
-
-
-class Loop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._made_up = _Selector()
-        super().__init__(self._made_up)
-
-    def time(self) -> float:
-        return self._made_up.now
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs it to its end; a complaint that nobody heard is a failure, too."""
-    unheard: list[dict[str, Any]] = []
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        runner.get_loop().set_exception_handler(lambda _, context: unheard.append(context))
-        runner.run(main)
-    assert not unheard
-
-
-async def settle() -> None:
-    for _ in range(8):
-        await asyncio.sleep(0)
 
 
 # -- buckets --
@@ -341,9 +296,13 @@ class House:
         self.clock = Clock()
         self.shut: ChromepoolError | Callable[[SessionSpec], ChromepoolError | None] | None = None
         self.settings = Settings(**{"creations_per_minute": 0} | settings)
-        self.admission = Admission(lambda: self.settings, self.clock, self.refusal)
+        self.admission = SlotQueue(self.settings, self.clock, self.decide)
         self.came_in: list[str] = []
         """Who got a place, in that order."""
+
+    def decide(self, spec: SessionSpec) -> Decision:
+        error = self.refusal(spec)
+        return Grant() if error is None else Refusal(error)
 
     def refusal(self, spec: SessionSpec) -> ChromepoolError | None:
         assert self.admission.held >= 0
@@ -438,7 +397,7 @@ def test_places_go_in_the_order_of_arrival() -> None:
     async def main() -> None:
         house = House(places=0)
         tasks = await house.calls(*"abcdef")
-        assert [(n, w.spec.owner) for n, w in house.admission.places()] == list(
+        assert [(n, w.spec.owner) for n, w in house.admission.waiters()] == list(
             enumerate("abcdef", 1)
         )
         for count in (1, 2, 3):
@@ -496,7 +455,7 @@ def test_nobody_jumps_the_queue(wait_s: float) -> None:
             await late
             house.admission.leave()
         else:
-            with pytest.raises(PoolFull, match="Others wait for a place already"):
+            with pytest.raises(PoolFull, match="Others wait for a slot already"):
                 await late
         house.admission.leave()
         await house.empty()
@@ -567,7 +526,7 @@ def test_who_hangs_up_leaves_the_order_as_it_was(which: str) -> None:
             tasks[name].cancel()
         await settle()
         left = [name for name in "abcde" if name not in which]
-        assert [waiter.spec.owner for _, waiter in house.admission.places()] == left
+        assert [waiter.spec.owner for _, waiter in house.admission.waiters()] == left
         house.free(5)
         house.admission.pump()
         await settle()
@@ -664,7 +623,7 @@ def test_nobody_waits_longer_than_they_want_and_may(wait_s: float, within: float
         house = House(places=0, queue_wait_s=60)
         error = await refused(house.enter("a", wait_s), PoolFull)
         assert asyncio.get_running_loop().time() == pytest.approx(within)
-        assert error.detail == f"No place became free within {within:g} s."
+        assert error.detail == f"No slot became free within {within:g} s."
         assert error.retry_after_s == 5.0
         await house.empty()
 
@@ -675,8 +634,8 @@ def test_nobody_waits_longer_than_they_want_and_may(wait_s: float, within: float
     ("now", "said"),
     [
         (NoMemory("none", remedy="More."), "No memory became free within 5 s. More."),
-        (PoolFull("full", remedy="Wait."), "No place became free within 5 s. Wait."),
-        (None, "No place became free within 5 s. Try again."),
+        (PoolFull("full", remedy="Wait."), "No slot became free within 5 s. Wait."),
+        (None, "No slot became free within 5 s. Try again."),
     ],
 )
 def test_who_waited_in_vain_is_told_what_was_missing(
@@ -826,7 +785,7 @@ def test_a_bound_that_was_lowered_sends_nobody_away() -> None:
     async def main() -> None:
         house = House(places=0, queue_length=3)
         tasks = await house.calls(*"abc")
-        house.settings = Settings(creations_per_minute=0, queue_length=1)
+        house.admission._settings = Settings(creations_per_minute=0, queue_length=1)
         await refused(house.enter("d"), QueueFull)
         house.free(3)
         house.admission.sweep()
@@ -1034,7 +993,7 @@ def test_a_sweep_forgets_who_has_not_come_for_long() -> None:
         house = limited(places=100)
         for number in range(100):
             await house.enter(f"{number}")
-        buckets = house.admission._buckets
+        buckets = house.admission._rate
         house.clock.now = 59.9
         house.admission.sweep()
         assert len(buckets) == 100
@@ -1107,7 +1066,7 @@ class Crowd:
         assert admission.waiting <= house.settings.queue_length
         assert house.came_in == sorted(house.came_in)
         full = admission.held + house.used == house.places
-        assert full or all(waiter.granted.done() for _, waiter in admission.places())
+        assert full or all(waiter.granted.done() for _, waiter in admission.waiters())
 
     async def live(self, steps: int) -> None:
         moves = [self.come, self.come, self.hang_up, self.create, self.fail, self.end, self.wait]

@@ -43,12 +43,12 @@ class World:
     """A mux, a Chrome, and what Chrome has said but the mux not yet heard."""
 
     def __init__(self) -> None:
-        self.mux, self.chrome = Mux(), FakeChrome()
+        self.chrome = FakeChrome()
         self.said: collections.deque[bytes] = collections.deque()
         self.present: set[Client] = set()
         self.answers: list[cdp.Incoming] = []
         self.events: list[cdp.Incoming] = []
-        self.mux.on_event = self.events.append
+        self.mux = Mux(self.events.append)
         self.empty = self.size
 
     @property

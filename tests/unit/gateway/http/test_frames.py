@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import runpy
+import sys
 
 import pytest
 from hypothesis import given
@@ -54,6 +56,22 @@ def test_unmask_is_its_own_inverse_and_an_xor(payload: bytes, mask: bytes) -> No
     masked = frames.unmask(payload, mask)
     assert masked == bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
     assert frames.unmask(masked, mask) == payload
+
+
+@given(st.binary(max_size=5000), st.binary(min_size=4, max_size=4))
+def test_unmask_in_c_and_in_python_give_the_same(payload: bytes, mask: bytes) -> None:
+    assert frames.unmask(payload, mask) == frames.unmask_in_python(payload, mask)
+
+
+def test_unmask_is_in_c_where_there_is_one() -> None:
+    speedups = pytest.importorskip("websockets.speedups")
+    assert frames.unmask is speedups.apply_mask
+
+
+def test_unmask_is_in_python_where_there_is_no_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "websockets.speedups", None)
+    names = runpy.run_path(frames.__file__)
+    assert names["unmask"] is names["unmask_in_python"]
 
 
 @given(st.binary(max_size=300))

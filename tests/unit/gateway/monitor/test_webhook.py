@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import standardwebhooks
 import tenacity
 from aiohttp import web
 
 from chromepool import config_sources, logs, tokens
 from chromepool.errors import ConfigError
-from chromepool.gateway.monitor.webhook import TRIES, WAITING, Webhook, shown, sign
+from chromepool.gateway.monitor.webhook import MAX_WAITING, TRIES, Webhook, loggable, signatures
 
 SECRET = "correct horse battery staple"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -71,7 +72,7 @@ async def serving(*answers: int | str) -> AsyncIterator[Server]:
 
 @contextlib.asynccontextmanager
 async def sending(url: str, secret: str = SECRET, try_s: float = 30) -> AsyncIterator[Webhook]:
-    webhook = Webhook(lambda: (url, secret), try_s=try_s, wait=tenacity.wait_none())
+    webhook = Webhook(url, secret, try_s=try_s, wait=tenacity.wait_none())
     task = asyncio.create_task(webhook.run())
     try:
         yield webhook
@@ -113,7 +114,38 @@ def test_what_arrives_is_json_and_signed() -> None:
 
 def test_the_signature_is_the_documented_one() -> None:
     mac = hmac.new(b"key", b'1700000000.{"a":1}', "sha256").hexdigest()
-    assert sign(b'{"a":1}', "key", 1_700_000_000) == f"t=1700000000,v1={mac}"
+    headers = signatures("id", b'{"a":1}', "key", 1_700_000_000)
+    assert headers["Chromepool-Signature"] == f"t=1700000000,v1={mac}"
+
+
+@pytest.mark.parametrize(
+    ("secret", "key"),
+    [
+        (SECRET, SECRET.encode()),
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("whsec_a2V5IGtleSBrZXk=", "whsec_a2V5IGtleSBrZXk="),
+        ("whsec_a2V5IGtleSBrZXk", "whsec_a2V5IGtleSBrZXk"),
+    ],
+)
+def test_a_receiver_verifies_with_the_package_of_standard_webhooks(
+    secret: str, key: str | bytes
+) -> None:
+    async def main() -> None:
+        async with serving(500, 200) as server, sending(server.url, secret) as webhook:
+            webhook.send({"event": "alert.raised", "text": "ä"})
+            await until(lambda: webhook.sent)
+            for headers, body in server.got:
+                told = standardwebhooks.Webhook(key).verify(body, headers)
+                assert told == json.loads(body)
+                assert headers["webhook-id"] == told["id"]
+                later = str(int(headers["webhook-timestamp"]) + 1)
+                for changed in ({"webhook-id": "other"}, {"webhook-timestamp": later}):
+                    with pytest.raises(standardwebhooks.WebhookVerificationError):
+                        standardwebhooks.Webhook(key).verify(body, headers | changed)
+                with pytest.raises(standardwebhooks.WebhookVerificationError):
+                    standardwebhooks.Webhook(b"another key").verify(body, headers)
+
+    asyncio.run(main())
 
 
 def test_without_a_secret_nothing_is_signed() -> None:
@@ -121,7 +153,10 @@ def test_without_a_secret_nothing_is_signed() -> None:
         async with serving() as server, sending(server.url, "") as webhook:
             webhook.send({})
             await until(lambda: webhook.sent)
-            assert "Chromepool-Signature" not in server.got[0][0]
+            headers = server.got[0][0]
+            assert "Chromepool-Signature" not in headers
+            assert "webhook-signature" not in headers
+            assert headers["webhook-id"]
 
     asyncio.run(main())
 
@@ -184,13 +219,13 @@ def test_the_queue_is_bounded_and_the_oldest_goes(caplog: pytest.LogCaptureFixtu
         async with serving("hang", 200) as server, sending(server.url) as webhook:
             webhook.send({"number": -1})
             await until(lambda: server.got)
-            for number in range(WAITING + 7):
+            for number in range(MAX_WAITING + 7):
                 webhook.send({"number": number})
-            assert (webhook.waiting, webhook.dropped) == (WAITING, 7)
+            assert (webhook.waiting, webhook.dropped) == (MAX_WAITING, 7)
             assert caplog.text.count("webhook.dropped") == 7
             server.hangs.set()
-            await until(lambda: webhook.sent == WAITING + 1)
-            assert server.numbers() == [-1, *range(7, WAITING + 7)]
+            await until(lambda: webhook.sent == MAX_WAITING + 1)
+            assert server.numbers() == [-1, *range(7, MAX_WAITING + 7)]
 
     asyncio.run(main())
 
@@ -217,8 +252,7 @@ def test_a_server_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_without_an_url_nothing_is_kept() -> None:
     async def main() -> None:
-        target = ["", ""]
-        webhook = Webhook(lambda: (target[0], target[1]))
+        webhook = Webhook("", "")
         webhook.send({})
         assert webhook.waiting == 0
 
@@ -261,7 +295,7 @@ def test_nothing_is_said_where_all_is_sent(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_what_may_be_shown_of_an_url() -> None:
-    assert shown("https://u:p@example.org:8443/a/b?c#d") == "https://example.org:8443"
+    assert loggable("https://u:p@example.org:8443/a/b?c#d") == "https://example.org:8443"
 
 
 # -- settings --
@@ -290,7 +324,7 @@ def test_urls(url: str) -> None:
     ],
 )
 def test_what_is_no_url_is_not_repeated(url: str) -> None:
-    with pytest.raises(ConfigError, match="--webhook-url: webhook_url is no http") as caught:
+    with pytest.raises(ConfigError, match="--webhook-url: webhook_url is not an http") as caught:
         config_sources.load({"webhook_url": url}, {})
     assert "hush" not in str(caught.value)
 
@@ -309,7 +343,7 @@ def test_the_key_is_read_from_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o644])
 def test_a_key_that_everybody_can_read_is_none(tmp_path: Path, mode: int) -> None:
-    with pytest.raises(ConfigError, match="by everybody"):
+    with pytest.raises(ConfigError, match="by every user"):
         tokens.load_secret(_key(tmp_path, SECRET, mode))
 
 
@@ -317,6 +351,13 @@ def test_a_key_that_everybody_can_read_is_none(tmp_path: Path, mode: int) -> Non
 def test_a_key_that_is_none(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match="16 to 1024"):
         tokens.load_secret(_key(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", ["whsec_not base64", "whsec_AAAAAAAAAAAAA", "whsec_" + "ä" * 16])
+def test_a_key_that_is_not_base64_after_its_prefix(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="whsec_ is not base64") as caught:
+        tokens.load_secret(_key(tmp_path, text))
+    assert text not in str(caught.value)
 
 
 def test_a_key_that_is_not_there(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from typing import Any, cast
 from chromepool.config import Settings
 from chromepool.errors import ItemNotFound
 from chromepool.gateway.browser.browser import Browser
-from chromepool.gateway.sessions.downloads import MOST, MOST_LARGEST, Downloads, Pool, Whose
+from chromepool.gateway.runtime import Runtime
+from chromepool.gateway.sessions.downloads import MOST, MOST_LARGEST, Downloads
 from chromepool.model import File
 from testing.cdp import run
 
@@ -42,23 +43,21 @@ class Chrome:
         self.cancelled: list[str] = []
         self.failed: list[tuple[str, str]] = []
         self._work: list[asyncio.Task[None]] = []
-        pool = types.SimpleNamespace(
+        runtime = types.SimpleNamespace(
             settings=Settings(download_bytes=LARGEST),
-            link=self.folder,
-            events=types.SimpleNamespace(emit=self._emit),
-            later=self._later,
+            supervisor=self.folder,
+            tasks=types.SimpleNamespace(start=self._later),
         )
         now = datetime.datetime.now(datetime.UTC)
-        whose = types.SimpleNamespace(key=1, id="s", created_at=now, owner="a")
         browser = cast(Browser, types.SimpleNamespace(call=self._call))
-        self.downloads = Downloads(cast(Pool, pool), cast(Whose, whose), browser)
+        self.downloads = Downloads(cast(Runtime, runtime), 1, browser, lambda: now, self._fail)
         self._last = now.timestamp()
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         self._work.append(asyncio.ensure_future(work))
 
-    def _emit(self, name: str, session: str, owner: str, *, file: str, why: str) -> None:
-        self.failed.append((file, why))
+    def _fail(self, name: str, why: str) -> None:
+        self.failed.append((name, why))
 
     async def _call(self, method: str, params: Any = None, timeout_s: float = 0) -> None:
         await asyncio.sleep(0)
@@ -67,7 +66,7 @@ class Chrome:
 
     def begin(self, name: str, size: int) -> None:
         """Its guid is its name. Nothing is in the folder before it is complete."""
-        self.downloads.heard({"guid": name, "suggestedFilename": name})
+        self.downloads.on_event({"guid": name, "suggestedFilename": name})
         self._tell(name, size, "inProgress")
 
     def complete(self, name: str, size: int) -> None:
@@ -80,7 +79,7 @@ class Chrome:
 
     def _tell(self, name: str, size: int, state: str) -> None:
         told = {"guid": name, "receivedBytes": size, "totalBytes": 0, "state": state}
-        self.downloads.heard(told)
+        self.downloads.on_event(told)
 
     async def rest(self) -> None:
         while self._work:

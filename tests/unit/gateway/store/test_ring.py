@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chromepool.errors import InvalidRequest, ScriptExists, ScriptNotFound, StoreFull
-from chromepool.gateway.store.responses import Wanted
+from chromepool.gateway.store.responses import ResponseFilter
 from chromepool.gateway.store.ring import Ring
 from chromepool.gateway.store.scripts import Script, Scripts
 
@@ -127,20 +127,20 @@ def test_scripts_at_their_edges() -> None:
 @pytest.mark.parametrize(
     ("wanted", "takes"),
     [
-        (Wanted(), True),
-        (Wanted(urls=("https://a/*",)), True),
-        (Wanted(urls=("https://b/*",)), False),
-        (Wanted(urls=("https://b/*", "*/x?")), True),
-        (Wanted(types=("XHR", "Fetch")), True),
-        (Wanted(types=("Image",)), False),
-        (Wanted(statuses=("404",)), True),
-        (Wanted(statuses=("4xx",)), True),
-        (Wanted(statuses=("5xx", "40")), False),
-        (Wanted(urls=("*",), types=("Fetch",), statuses=("200",)), False),
+        (ResponseFilter(), True),
+        (ResponseFilter(urls=("https://a/*",)), True),
+        (ResponseFilter(urls=("https://b/*",)), False),
+        (ResponseFilter(urls=("https://b/*", "*/x?")), True),
+        (ResponseFilter(types=("XHR", "Fetch")), True),
+        (ResponseFilter(types=("Image",)), False),
+        (ResponseFilter(statuses=("404",)), True),
+        (ResponseFilter(statuses=("4xx",)), True),
+        (ResponseFilter(statuses=("5xx", "40")), False),
+        (ResponseFilter(urls=("*",), types=("Fetch",), statuses=("200",)), False),
     ],
 )
-def test_what_is_wanted(wanted: Wanted, takes: bool) -> None:
-    assert wanted.takes("https://a/b/xy", "Fetch", 404) is takes
+def test_what_is_wanted(wanted: ResponseFilter, takes: bool) -> None:
+    assert wanted.matches("https://a/b/xy", "Fetch", 404) is takes
 
 
 @pytest.mark.parametrize(
@@ -158,4 +158,4 @@ def test_what_is_wanted(wanted: Wanted, takes: bool) -> None:
 def test_only_asterisks_and_question_marks_stand_for_others(
     pattern: str, url: str, takes: bool
 ) -> None:
-    assert Wanted(urls=(pattern,)).takes(url, "Fetch", 200) is takes
+    assert ResponseFilter(urls=(pattern,)).matches(url, "Fetch", 200) is takes

@@ -18,9 +18,9 @@ import pytest
 from chromepool.config import Settings
 from chromepool.supervisor.linux.cgroup import tree as cgroup
 from chromepool.supervisor.linux.cgroup.v2 import choose_base, mount_point
+from chromepool.supervisor.reconcile import RECORD
 from chromepool.supervisor.systemd import jobs
 from chromepool.supervisor.systemd.after_stop import (
-    RECORD,
     after_stop,
     restarts,
     take_controllers_back,
@@ -235,6 +235,9 @@ class _Leaf:
 
     def pids(self) -> list[int]:
         return []
+
+    def remove(self) -> None:
+        pass
 
 
 class _Tree:

@@ -1,0 +1,166 @@
+"""The queue of callers for a slot, in the order of arrival."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+
+from chromepool.config import Settings
+from chromepool.errors import ChromepoolError, NoMemory, PoolFull, QueueFull, RateLimited
+from chromepool.gateway.capacity.admission import RETRY_S, Decision, Grant
+from chromepool.gateway.capacity.ratelimit import RateLimiter
+from chromepool.gateway.spec import SessionSpec
+
+
+@dataclasses.dataclass(eq=False)
+class Waiter:
+    """A caller in the queue."""
+
+    number: int
+    spec: SessionSpec
+    since: float
+    granted: asyncio.Future[None]
+
+
+class SlotQueue:
+    """Grants slots to callers, refuses them, or lets them wait.
+
+    A granted slot is *held* from that very moment until the creation is over, so that nobody can
+    slip in between, and no slot is lost when a caller hangs up.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float],
+        decide: Callable[[SessionSpec], Decision],
+        on_waited: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        """``decide`` is asked about each caller; ``on_waited`` is given the seconds that each
+        caller was in the queue."""
+        self._settings = settings
+        self._clock = clock
+        self._decide = decide
+        self._on_waited = on_waited
+        self._rate = RateLimiter()
+        self._queue: collections.deque[Waiter] = collections.deque()
+        self._numbers = itertools.count(1)
+        self.held = 0
+        """Slots held for creations under way."""
+
+    @property
+    def waiting(self) -> int:
+        """Number of callers are in the queue."""
+        return len(self._queue)
+
+    def waiters(self) -> Iterator[tuple[int, Waiter]]:
+        """The queue with each caller's position; 1 is the next."""
+        return enumerate(self._queue, 1)
+
+    def behind_others(self) -> PoolFull | None:
+        """The refusal of a caller who does not wait while others do; None while nobody waits."""
+        if not self._queue:
+            return None
+        said = "Others wait for a slot already."
+        return PoolFull(said, remedy="Wait as well: ?wait=30.", retry_after_s=RETRY_S)
+
+    async def enter(self, spec: SessionSpec, wait_s: float) -> None:
+        """Hold a slot for ``spec``, to be given back with :meth:`leave`.
+
+        Waits for one up to ``wait_s`` seconds, with 0 not at all. Raises :class:`RateLimited`,
+        :class:`QueueFull`, and the refusal where there is no slot.
+        """
+        self._take_token(spec.owner)
+        try:
+            refusal = self._refusal(spec)
+            if refusal is None and not self._queue:
+                self.held += 1
+                return
+            if refusal is not None and not isinstance(refusal, PoolFull | NoMemory):
+                raise refusal
+            if wait_s <= 0:
+                raise refusal or self.behind_others() or PoolFull("")
+            await self._line_up(spec, min(wait_s, self._settings.queue_wait_s))
+        except BaseException:
+            self._rate.give_back(spec.owner)
+            raise
+
+    def _refusal(self, spec: SessionSpec) -> ChromepoolError | None:
+        decision = self._decide(spec)
+        return None if isinstance(decision, Grant) else decision.error
+
+    def _take_token(self, owner: str) -> None:
+        per_minute = self._settings.creations_per_minute
+        pause_s = self._rate.take(owner, self._clock(), per_minute)
+        if pause_s:
+            raise RateLimited(
+                f"A client may create {per_minute:g} sessions a minute.",
+                remedy="Use a session for longer, or have creations_per_minute raised.",
+                retry_after_s=pause_s,
+            )
+
+    async def _line_up(self, spec: SessionSpec, wait_s: float) -> None:
+        if len(self._queue) >= self._settings.queue_length:
+            raise QueueFull(
+                f"{len(self._queue)} callers wait already.",
+                remedy="Try again later, or have queue_length raised.",
+                retry_after_s=RETRY_S,
+            )
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter = Waiter(next(self._numbers), spec, self._clock(), granted)
+        self._queue.append(waiter)
+        try:
+            async with asyncio.timeout(wait_s):
+                await granted
+        except TimeoutError:
+            if not _has_slot(granted):
+                raise self._late(spec, wait_s) from None
+        except asyncio.CancelledError:
+            if _has_slot(granted):  # the grant came at the moment the caller hung up
+                self.leave()
+            raise
+        finally:
+            self._on_waited(self._clock() - waiter.since)
+            if waiter in self._queue:
+                self._queue.remove(waiter)
+                self.pump()  # the caller behind may need less than this one did
+
+    def _late(self, spec: SessionSpec, wait_s: float) -> ChromepoolError:
+        refusal = self._refusal(spec) or PoolFull("", remedy="Try again.")
+        what = "memory" if isinstance(refusal, NoMemory) else "slot"
+        said = f"No {what} became free within {wait_s:g} s."
+        return type(refusal)(said, remedy=refusal.remedy, retry_after_s=RETRY_S)
+
+    def leave(self) -> None:
+        """Give a slot back: the creation is over, and its session counts by itself now."""
+        self.held -= 1
+        self.pump()
+
+    def pump(self) -> None:
+        """Grant free slots to the callers who came first, and refuse those who wait in vain."""
+        while self._queue:
+            waiter = self._queue[0]
+            if waiter.granted.done():  # the caller has just hung up
+                self._queue.popleft()
+                continue
+            refusal = self._refusal(waiter.spec)
+            if isinstance(refusal, PoolFull | NoMemory):
+                return
+            self._queue.popleft()
+            if refusal is None:
+                self.held += 1
+                waiter.granted.set_result(None)
+            else:
+                waiter.granted.set_exception(refusal)
+
+    def sweep(self) -> None:
+        """Forget idle clients' rates, and pumps: memory may be free without a session's end."""
+        self._rate.forget(self._clock(), self._settings.creations_per_minute)
+        self.pump()
+
+
+def _has_slot(granted: asyncio.Future[None]) -> bool:
+    return granted.done() and not granted.cancelled() and granted.exception() is None
