@@ -15,7 +15,7 @@ import pytest
 
 from testing import ROOT
 from testing.daemon import Daemon, Misbehaving, wait_for
-from testing.daemon_pool import DaemonPool
+from testing.daemon_pool import DaemonPool, Daemons
 from testing.leak_check import children, open_files
 from testing.site import Site
 
@@ -70,14 +70,14 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def daemons(daemon_pool: DaemonPool, nothing_left: None) -> Iterator[Callable[..., Daemon]]:
+def daemons(daemon_pool: DaemonPool, nothing_left: None) -> Iterator[Daemons]:
     """Gives the shared daemon that has these settings, to tests that do it no harm."""
     yield lambda **settings: daemon_pool.get(settings)
     daemon_pool.check()
 
 
 @pytest.fixture
-def shared_daemon(daemons: Callable[..., Daemon]) -> Daemon:
+def shared_daemon(daemons: Daemons) -> Daemon:
     """The shared daemon without any settings."""
     return daemons()
 

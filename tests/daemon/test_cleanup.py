@@ -140,8 +140,8 @@ def _kill_at_random(daemon: Daemon) -> None:
     books.balance()
 
 
-def test_a_killed_chrome_tells_why(daemon: Daemon) -> None:
-    session = daemon.new()
+def test_a_killed_chrome_tells_why(shared_daemon: Daemon) -> None:
+    session = shared_daemon.new()
 
     async def watch() -> tuple[int | None, str]:
         async with connect(session["webSocketDebuggerUrl"]) as client:
@@ -153,7 +153,7 @@ def test_a_killed_chrome_tells_why(daemon: Daemon) -> None:
     assert code == 1011
     assert "crashed" in reason
     assert "SIGSEGV" in reason
-    ended = daemon.wait_ended(session["id"])
+    ended = shared_daemon.wait_ended(session["id"])
     assert ended["exit"]["signal"] == "SIGSEGV"
     assert ended["usage"]["memory_peak_bytes"] is None or ended["usage"]["memory_peak_bytes"] > 0
 
@@ -177,8 +177,8 @@ def test_sigkill_of_the_daemon_leaves_no_chrome_alive(tmp_path: Path) -> None:
         reborn.delete(reborn.new()["id"])
 
 
-def test_a_renderer_killed_is_only_a_tab(daemon: Daemon) -> None:
-    session = daemon.new()
+def test_a_renderer_killed_is_only_a_tab(shared_daemon: Daemon) -> None:
+    session = shared_daemon.new()
 
     async def watch() -> None:
         async with connect(session["webSocketDebuggerUrl"]) as client:
@@ -194,5 +194,5 @@ def test_a_renderer_killed_is_only_a_tab(daemon: Daemon) -> None:
             assert await client.evaluate("6*7", fresh) == 42
 
     run(watch())
-    assert wait_for(lambda: daemon.show(session["id"])["crashes"], "the crash is told")
-    assert daemon.show(session["id"])["state"] == "ready"
+    assert wait_for(lambda: shared_daemon.show(session["id"])["crashes"], "the crash is told")
+    assert shared_daemon.show(session["id"])["state"] == "ready"

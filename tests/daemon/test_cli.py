@@ -14,6 +14,7 @@ import pytest
 
 from testing.cdp import connect, run
 from testing.daemon import Daemon
+from testing.daemon_pool import Daemons
 
 
 def _chromepool(runtime_dir: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -87,19 +88,18 @@ def test_no_daemon_says_how_to_start_one(tmp_path: Path) -> None:
     assert "chromepool serve" in done.stderr
 
 
-def test_health_is_the_daemons_answer(daemon: Daemon) -> None:
-    assert json.loads(_said(daemon, "health")) == {"status": "ok"}
-    assert json.loads(_said(daemon, "health", "--ready")) == {"status": "ready"}
+def test_health_is_the_daemons_answer(shared_daemon: Daemon) -> None:
+    assert json.loads(_said(shared_daemon, "health")) == {"status": "ok"}
+    assert json.loads(_said(shared_daemon, "health", "--ready")) == {"status": "ready"}
 
 
-def test_health_is_not_readiness(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    with Daemon(tmp_path, max_sessions=1) as daemon:
-        daemon.new()
-        full = _chromepool(daemon.runtime_dir, "health", "--ready")
-        assert full.returncode == 1
-        assert json.loads(full.stdout)["code"] == "pool_full"
-        assert _chromepool(daemon.runtime_dir, "health").returncode == 0
+def test_health_is_not_readiness(daemons: Daemons) -> None:
+    daemon = daemons(max_sessions=1)
+    daemon.new()
+    full = _chromepool(daemon.runtime_dir, "health", "--ready")
+    assert full.returncode == 1
+    assert json.loads(full.stdout)["code"] == "pool_full"
+    assert _chromepool(daemon.runtime_dir, "health").returncode == 0
 
 
 def test_without_a_daemon_nothing_is_healthy(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import chromepool
 from chromepool.errors import DaemonUnreachable, InvalidRequest
 from testing.cdp import run
 from testing.daemon import Daemon
+from testing.daemon_pool import Daemons
 
 TOKEN = "t" * 32
 
@@ -70,9 +71,7 @@ def test_over_tcp_with_a_token(tmp_path: Path) -> None:
         run(scenario(daemon.http_url))
 
 
-def test_refusals_are_errors_that_say_what_and_when(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-
+def test_refusals_are_errors_that_say_what_and_when(daemons: Daemons) -> None:
     async def scenario(daemon: Daemon) -> None:
         async with chromepool.Client(daemon.control_socket) as client:
             for wrong in ({"timezone": 5}, {"colour": "red"}, {"viewport": {"width": 0}}):
@@ -86,8 +85,8 @@ def test_refusals_are_errors_that_say_what_and_when(tmp_path: Path) -> None:
             with pytest.raises(chromepool.ApiError, match="no session"):
                 await client.show("../status")
 
-    with Daemon(tmp_path, max_sessions=1) as daemon:
-        run(scenario(daemon))
+    daemon = daemons(max_sessions=1)
+    run(scenario(daemon))
 
 
 def test_no_daemon_is_told_as_that(tmp_path: Path) -> None:
