@@ -17,7 +17,7 @@ class State(enum.StrEnum):
     """A new gateway adopts it from the one before."""
     READY = "ready"
     FROZEN = "frozen"
-    """It is warm: it waits for a request, and takes no CPU time."""
+    """Warm: waiting for a request, without taking CPU time."""
     CLOSING = "closing"
     CLOSED = "closed"
 
@@ -32,10 +32,10 @@ class Reason(enum.StrEnum):
     CRASHED = "crashed"
     OUT_OF_MEMORY = "out_of_memory"
     UNHEALTHY = "unhealthy"
-    """Its Chrome did not answer a health check, the next gateway or a wake-up, or broke the
+    """Chrome did not answer a health check, the next gateway or a wake-up, or broke the
     protocol."""
     DRAINED = "drained"
-    """It was left at a drain's deadline; or it was warm, and the pool needed its slot or fewer
+    """Left at a drain's deadline; or warm, and the pool needed its slot or fewer
     warm ones."""
     START_FAILED = "start_failed"
     SHUTDOWN = "shutdown"
@@ -188,14 +188,14 @@ class Host:
     enforced: tuple[str, ...]
     """Resources in which the kernel limits a session, of memory, cpu and pids."""
     private_mounts: bool
-    """Whether each session has a private /tmp and /dev/shm."""
+    """True if each session has a private /tmp and /dev/shm."""
     sandbox: bool
-    """Whether Chrome's own sandbox is on."""
+    """True if Chrome's own sandbox is on."""
     chrome: str
     """Path of the Chrome that sessions get."""
     warnings: tuple[str, ...] = ()
     freezer: bool = False
-    """Whether a warm Chrome can be frozen."""
+    """True if a warm Chrome can be frozen."""
     memory_group: str = ""
     """Control group that counts the memory of all sessions; empty where there is none."""
     memory_bound: str = ""

@@ -62,7 +62,7 @@ class Drain:
     deadline: float | None = None
     """Time at which the remaining sessions are ended (CLOCK_MONOTONIC); None: never."""
     leave: bool = False
-    """Whether the daemon exits when the last session is gone."""
+    """True if the daemon exits when the last session is gone."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class Spawn:
     limits: Limits
     launch: ChromeOptions = dataclasses.field(default_factory=ChromeOptions)
     protocol_port: bool = False
-    """Whether to open a DevTools port, as for the Chrome that ``/json/protocol`` is read from."""
+    """True if to open a DevTools port, as for the Chrome that ``/json/protocol`` is read from."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the daemon runs with: the settings, and the two files of secrets that they name."""
+"""The configuration of the daemon: its settings, and the two files of secrets that they name."""
 
 from __future__ import annotations
 

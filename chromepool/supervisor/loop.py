@@ -83,7 +83,7 @@ class Supervisor:
         self._chromes = Chromes(launcher, fd_store, self._selector, self._gateways)
         self._shutdown = ShutdownDeadline()
         self.sessions_stay = False
-        """Whether the daemon exits and its sessions continue, for the daemon that follows."""
+        """True if the daemon exits and its sessions continue, for the daemon that follows."""
 
     @property
     def _settings(self) -> Settings:

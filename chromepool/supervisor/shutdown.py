@@ -25,12 +25,12 @@ class ShutdownDeadline:
 
     @property
     def begun(self) -> bool:
-        """Whether a stop was requested."""
+        """True if a stop was requested."""
         return self._deadline is not None
 
     @property
     def expired(self) -> bool:
-        """Whether everything that is left is to be killed."""
+        """True if everything that is left is to be killed."""
         return self._deadline is not None and self._clock() >= self._deadline
 
     def begin(self, timeout_s: float) -> None:

@@ -1,4 +1,4 @@
-"""What the service manager shows: the unit's status line, its readiness, and a quiet watchdog."""
+"""The state that the service manager shows: status line, readiness, and a quiet watchdog."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One Chrome and everything that belongs to it, from spawn until nothing of it is left."""
+"""A Chrome and everything that belongs to it, from spawn until nothing of it is left."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Phase(enum.Enum):
     DYING = "dying"
     """SIGKILL is sent to all of its processes; its group is not empty yet."""
     REMOVING = "removing"
-    """Its group is removed; ``rm`` removes its profile."""
+    """The group is removed; ``rm`` removes its profile."""
     GONE = "gone"
 
 
@@ -63,7 +63,7 @@ class ChromeProcess:
     """File with the gateway's snapshot of the session; -1: it is nobody's session yet."""
     pid: int = 0
     pidfd: int = -1
-    """Its pidfd, where it may outlive the supervisor; -1: it does not."""
+    """The pidfd, where it may outlive the supervisor; -1: it does not."""
     phase: Phase = Phase.RUNNING
     deadline: float = 0.0
     """Time of the next step of its end (monotonic)."""
@@ -94,7 +94,7 @@ class ChromeProcess:
 
     @property
     def has_snapshot(self) -> bool:
-        """Whether it is somebody's session, and outlives its gateway."""
+        """True if it is somebody's session, and outlives its gateway."""
         return self.snapshot_fd >= 0
 
     def keep_snapshot(self, snapshot_fd: int) -> None:

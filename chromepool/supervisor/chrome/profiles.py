@@ -97,7 +97,7 @@ class Profiles:
     def _check_number(owners: Path, most: int) -> None:
         if owners.exists() and len(list(owners.iterdir())) >= most:
             raise InvalidRequest(
-                f"This owner has {most} kept profiles already.",
+                f"The owner has {most} kept profiles already.",
                 remedy="Use one of those, or have the operator raise kept_profiles.",
             )
 

@@ -1,4 +1,4 @@
-"""What a new gateway is sent about the sessions of the gateway before."""
+"""The messages to a new gateway about the sessions of the gateway before."""
 
 from __future__ import annotations
 

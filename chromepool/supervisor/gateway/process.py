@@ -1,4 +1,4 @@
-"""One gateway: its process, its end of the wire, and its signs of life."""
+"""A gateway: its process, its end of the wire, and its signs of life."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class GatewayProcess:
 
     @property
     def connected(self) -> bool:
-        """Whether its wire is open."""
+        """True if its wire is open."""
         return self.channel.sock.fileno() >= 0
 
     def silent_s(self, now: float) -> float:

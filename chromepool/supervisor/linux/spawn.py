@@ -1,4 +1,4 @@
-"""fork, gate, exec: the start of one process exactly as planned.
+"""Fork, gate, exec: the start of one process exactly as planned.
 
 The child waits at a gate until its parent has put it into its cgroup, so that nothing of it ever
 runs without limits. What fails between fork and exec is reported over a pipe that exec closes.
@@ -36,13 +36,13 @@ class Plan:
     fds: Mapping[int, int]
     """Descriptor in the child → descriptor in this process. All others are closed by exec."""
     uid: int | None = None
-    """uid and gid to run as; None: the daemon's."""
+    """User id and group id to run as; None: the daemon's."""
     rlimits: Sequence[limits.Rlimit] = ()
     mounts: PrivateMounts | None = None
     umask: int = 0o077
     no_new_privs: bool = True
     dies_with_us: bool = True
-    """Whether it gets SIGKILL when the supervisor dies."""
+    """True if it gets SIGKILL when the supervisor dies."""
 
 
 def _close_inherited_on_exec() -> None:

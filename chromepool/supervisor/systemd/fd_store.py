@@ -45,7 +45,7 @@ _MOST_UNSENT = 4096
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SessionMeta:
-    """What the supervisor knows of a session. The fields are keys of the stored JSON."""
+    """The supervisor's knowledge of a session. The fields are keys of the stored JSON."""
 
     key: int
     name: str
@@ -97,7 +97,7 @@ class StoredSession:
 
 
 class FdStore:
-    """systemd's store: sessions are put into it, updated and removed. A disabled one does nothing.
+    """Puts sessions into systemd's store, updates and removes them; disabled, it does nothing.
 
     No notification may be lost. One that systemd lags too far behind to take is sent again, in
     order, by :meth:`tick`.

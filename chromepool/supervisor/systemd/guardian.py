@@ -53,7 +53,7 @@ class Guardian:
 
     @property
     def needed(self) -> bool:
-        """Whether processes could outlive the supervisor here: frozen ones, or all."""
+        """True if processes could outlive the supervisor here: frozen ones, or all."""
         return self._tree.freezer or self._patience_s > 0
 
     def start(self) -> None:

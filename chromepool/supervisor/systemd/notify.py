@@ -42,7 +42,7 @@ class Notifier:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a manager to notify."""
+        """True if there is a manager to notify."""
         return self._socket is not None
 
     def ready(self) -> bool:

@@ -47,7 +47,7 @@ class Tree(Protocol):
     version: str
     enforced: tuple[str, ...]
     freezer: bool
-    """Whether :meth:`Leaf.freeze` does anything."""
+    """True if :meth:`Leaf.freeze` does anything."""
     memory_group: Path | None
     """Group in which the memory of all leaves together is counted and capped."""
 

@@ -1,4 +1,4 @@
-"""cgroup v1: a leaf is one directory in the hierarchy of each controller."""
+"""Control groups v1: a leaf is one directory in the hierarchy of each controller."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def hierarchies(mountinfo: str, own: str) -> dict[str, Path]:
 
 
 class V1Leaf:
-    """One session's group in each hierarchy."""
+    """The group of a session in each hierarchy."""
 
     def __init__(self, folders: dict[str, Path]) -> None:
         self._folders = folders

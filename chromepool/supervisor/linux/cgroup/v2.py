@@ -1,4 +1,4 @@
-"""cgroup v2: one unified hierarchy."""
+"""Control groups v2: one unified hierarchy."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _is_unit_of(leaf: Path) -> bool:
 
 
 class V2Leaf:
-    """One session's group."""
+    """The group of a session."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
