@@ -42,14 +42,13 @@ class Reason(enum.StrEnum):
 
 
 def _limit(
-    default: float, text: str, *, requestable: bool = True, adjustable: bool = False, **more: Any
+    default: float, text: str, *, requestable: bool = True, adjustable: bool = True, **more: Any
 ) -> Any:
-    """Declare a limit: ``requestable`` in a session's request, ``adjustable`` on a running Chrome.
+    """Declare a limit: ``requestable`` for one session, ``adjustable`` while its Chrome runs.
 
     A limit whose lowest value is 0 has no cap at 0, which only the operator can set.
     """
-    more |= {"requestable": requestable, "adjustable": adjustable}
-    return setting(default, text, live=True, **more)
+    return setting(default, text, requestable=requestable, adjustable=adjustable, **more)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,11 +62,7 @@ class Limits:
     """
 
     memory_bytes: int = _limit(
-        512 * MIB,
-        "Hard memory cap of one session, in bytes.",
-        low=64 * MIB,
-        size=True,
-        adjustable=True,
+        512 * MIB, "Hard memory cap of one session, in bytes.", low=64 * MIB, size=True
     )
     heap_bytes: int = _limit(
         100_000_000,
@@ -75,31 +70,25 @@ class Limits:
         low=16_000_000,
         size=True,
         alias="MAX_MEMORY_PER_SESSION",
+        adjustable=False,
     )
-    pids: int = _limit(
-        512, "Processes and threads of one session.", low=64, high=65536, adjustable=True
-    )
+    pids: int = _limit(512, "Processes and threads of one session.", low=64, high=65536)
     cpu_cores: float = _limit(
-        0.0,
-        "CPU cores that one session may keep busy; 0, the operator's choice alone, is no cap.",
-        low=0,
-        high=4096,
-        adjustable=True,
+        0.0, "CPU cores that one session may use; 0, for the operator only, is no cap.", high=4096
     )
-    files: int = _limit(4096, "Open files of each Chrome process.", low=256, high=1 << 20)
+    files: int = _limit(
+        4096, "Open files of each Chrome process.", low=256, high=1 << 20, adjustable=False
+    )
     file_bytes: int = _limit(
         GIB,
         "Largest file that a Chrome process may write, in bytes.",
         low=16 * MIB,
         size=True,
         requestable=False,
+        adjustable=False,
     )
     cpu_weight: int = _limit(
-        100,
-        "CPU weight of one session relative to the others, as in cgroup v2.",
-        low=1,
-        high=10_000,
-        adjustable=True,
+        100, "CPU weight of one session relative to others, as in cgroup v2.", low=1, high=10_000
     )
 
     def beyond(self, most: Limits) -> str:
