@@ -185,7 +185,7 @@ class _Lines(logging.Handler):
         data = (self.format(record) + "\n").encode(errors="backslashreplace")
         with contextlib.suppress(
             OSError
-        ):  # nobody reads it, and there is no other place to report that
+        ):  # stderr is closed, and there is no other place to report that
             while data:
                 data = data[os.write(_STDERR, data) :]
 

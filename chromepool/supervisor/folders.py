@@ -13,7 +13,7 @@ from chromepool.logs import Log
 log = Log("chromepool.supervisor")
 
 _HISTORY_MODE = 0o700
-"""The history names session ids, and whoever has an id may drive that session."""
+"""Only the gateway may read it: a session id, and the history has all, is enough to drive one."""
 
 
 def make_folders(settings: Settings) -> None:

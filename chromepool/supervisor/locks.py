@@ -11,7 +11,7 @@ from chromepool.config import Settings
 from chromepool.errors import HostError
 
 _WAIT_S = 0.5
-"""Time another process may hold a folder's lock at our start: a guardian tries it, and lets go."""
+"""Time to wait for a folder's lock: a guardian takes it for a moment, to see if it is free."""
 _POLL_S = 0.01
 _UID_LOCK = "/run/chromepool-uids.lock"
 

@@ -55,7 +55,7 @@ class Supervisor:
 
         ``on_ready`` is called each time a gateway begins to serve. ``reload`` returns the
         configuration as it is written now, or raises :class:`ChromepoolError`. ``daemon_follows``
-        says at a stop whether another daemon starts, and the sessions wait for it.
+        returns, at a stop, whether another daemon starts for which the sessions wait.
         """
         self._configuration = configuration
         self._pending: Configuration | None = None

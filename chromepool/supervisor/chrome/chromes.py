@@ -40,7 +40,7 @@ class Chromes:
         self.all: list[ChromeProcess] = []
         """Chromes that are not gone yet."""
         self.by_key: dict[int, ChromeProcess] = {}
-        """Chromes the gateway knows, or the next one is to be told about."""
+        """Chromes that the gateway knows, or that the next one will adopt."""
         self.last_key = 0
 
     # -- beginnings --
@@ -149,7 +149,7 @@ class Chromes:
             child.kill()
 
     def kill_unowned(self) -> None:
-        """Kill the Chromes that were starting when the gateway died: nobody waits for them."""
+        """Kill the Chromes that were starting when the gateway died: no request waits for them."""
         for child in list(self.by_key.values()):
             if not child.has_snapshot:
                 child.kill()
@@ -211,7 +211,7 @@ class Chromes:
             child.release_fds()
         else:  # a gateway that is sent Gone may die before it acts on it: Buried ends that
             self._gateways.send(wire.Gone(child.key, child.usage))
-            if not child.has_snapshot:  # it was no session yet, so no other gateway need be told
+            if not child.has_snapshot:  # it was no session yet, so no other gateway asks for it
                 self._forget(child)
 
     def _forget(self, child: ChromeProcess) -> None:

@@ -60,7 +60,7 @@ class ChromeProcess:
     """Duplicates of the gateway's ends: commands in, events out. Chrome exits when all are closed,
     so while these are open it survives its gateway."""
     snapshot_fd: int = -1
-    """File with the gateway's snapshot of the session; -1: it is nobody's session yet."""
+    """File with the gateway's snapshot of the session; -1: it is no session yet."""
     pid: int = 0
     pidfd: int = -1
     """The pidfd, where it may outlive the supervisor; -1: it does not."""
@@ -94,7 +94,7 @@ class ChromeProcess:
 
     @property
     def has_snapshot(self) -> bool:
-        """True if it is somebody's session, and outlives its gateway."""
+        """True once it is a session, and outlives its gateway."""
         return self.snapshot_fd >= 0
 
     def keep_snapshot(self, snapshot_fd: int) -> None:

@@ -132,8 +132,9 @@ class Gateways:
 
     def _promote(self) -> None:
         """Have the one that has loaded serve from now on."""
-        self.current, self._next = self._next, None
-        assert self.current is not None
+        assert self._next is not None
+        self.current = self._next
+        self._next = None
         try:
             packets = self._welcome()
         except OSError as error:  # no descriptors: its successor may have more luck

@@ -84,7 +84,7 @@ class SessionMeta:
 
 @dataclasses.dataclass(slots=True)
 class StoredSession:
-    """A session that an earlier daemon left; whoever has this owns the descriptors."""
+    """A session that an earlier daemon left. The owner of this owns its descriptors."""
 
     meta: SessionMeta
     commands: int

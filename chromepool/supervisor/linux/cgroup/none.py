@@ -24,7 +24,8 @@ class UncappedLeaf:
     """The processes that descend from the added one: counted and killed, but not limited."""
 
     def __init__(self, name: str, uid: int | None = None) -> None:
-        self._name, self._uid = name, uid
+        self._name = name
+        self._uid = uid
         self._leader = 0
 
     def add(self, pid: int) -> None:

@@ -51,6 +51,6 @@ def _is_removed(leaf: Leaf) -> bool:
         if leaf.pids():
             return False
         leaf.remove()
-    except OSError:  # EBUSY: the kernel has not quite let go; ENOENT: somebody else removes it too
+    except OSError:  # EBUSY: a process is not quite gone; ENOENT: another daemon removes it too
         return False
     return True
