@@ -196,7 +196,7 @@ def test_every_rule_can_be_cleared(percent: float) -> None:
 
 
 def test_how_long_it_lasted() -> None:
-    rule = Rule("r", "warning", lambda at: at.sessions, "{value}")
+    rule = Rule("r", lambda at: at.sessions, "{value}")
     alerts = Alerts([rule])
     assert alerts.step(Snapshot(sessions=2), 10) == [Change(rule, "2")]
     alerts.step(Snapshot(sessions=3), 12)

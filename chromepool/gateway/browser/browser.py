@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import operator
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
@@ -41,6 +42,9 @@ class Traffic:
     """Answers and events from Chrome, including those for the daemon itself."""
     bytes_in: int = 0
     bytes_out: int = 0
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(*map(operator.add, dataclasses.astuple(self), dataclasses.astuple(other)))
 
 
 @dataclasses.dataclass(slots=True)
@@ -155,14 +159,9 @@ class Browser:
     @property
     def traffic(self) -> Traffic:
         """Messages and bytes so far, earlier gateways included."""
-        before = self._before
         pipe = self._pipe
-        return Traffic(
-            before.messages_in + self._sent,
-            before.messages_out + pipe.read_messages,
-            before.bytes_in + self._sent_bytes,
-            before.bytes_out + pipe.read_bytes,
-        )
+        counted = Traffic(self._sent, pipe.read_messages, self._sent_bytes, pipe.read_bytes)
+        return self._before + counted
 
     @property
     def base(self) -> str:

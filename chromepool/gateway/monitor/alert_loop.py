@@ -159,8 +159,8 @@ class AlertLoop:
         """Write the alerts' part of the metrics."""
         for name in LABELS["alert"]:
             page.put("alert_raised", name in self._alerts.texts, name)
-            page.put("alerts_raised_total", self._alerts.raised_total[name], name)
-            page.put("alerts_cleared_total", self._cleared_total[name], name)
+        page.put_each("alerts_raised_total", self._alerts.raised_total, LABELS["alert"])
+        page.put_each("alerts_cleared_total", self._cleared_total, LABELS["alert"])
 
     # -- limits that follow the load --
 

@@ -15,8 +15,6 @@ from chromepool.gateway.alert import Severity
 
 WINDOW_S = 300.0
 """Time for which ended sessions and gateways count."""
-WARNING: Severity = "warning"
-CRITICAL: Severity = "critical"
 _HYSTERESIS = 10.0
 """Difference in percent between the value that raises an alert and the one that clears it."""
 _DISK_SHARE = 0.10
@@ -71,7 +69,6 @@ class Rule:
     """An alert, raised while ``reads`` is above ``raise_above``, cleared below ``clear_below``."""
 
     name: str
-    severity: Severity
     reads: Callable[[Snapshot], float | None]
     text: str
     """Text for people; ``{value}`` is the value that was read, ``{at}`` the snapshot."""
@@ -79,6 +76,41 @@ class Rule:
     clear_below: float = 1
     for_s: float = 0.0
     """Time for which the value has to be above before the alert is raised."""
+    severity: Severity = "critical"
+
+
+_FIXED = (
+    Rule(
+        "unhealthy",
+        lambda at: at.unhealthy,
+        "{at.unhealthy} Chromes stopped answering and were ended within five minutes.",
+    ),
+    Rule(
+        "gateway_crash_loop",
+        lambda at: at.failed,
+        "{at.failed} gateways died within five minutes. Sessions continue. "
+        "The log says why the gateways died.",
+        raise_above=_MAX_GATEWAY_DEATHS,
+    ),
+    Rule(
+        "canary_failed",
+        lambda at: None if at.canary is None else bool(at.canary),
+        "The last canary failed: {at.canary}",
+    ),
+    Rule(
+        "breaker_open",
+        lambda at: at.breaker_open,
+        "Chrome keeps failing to start: {at.failure}",
+    ),
+    Rule(
+        "disk_low",
+        lambda at: at.disk,
+        "Only {at.disk_text} of the disk with the profiles is free.",
+        raise_above=1,
+        clear_below=2 / 3,  # 15 %, or 750 MB
+    ),
+)
+"""Rules that no setting changes."""
 
 
 def rules(settings: Settings) -> tuple[Rule, ...]:
@@ -86,63 +118,29 @@ def rules(settings: Settings) -> tuple[Rule, ...]:
     return (
         Rule(
             "pool_memory",
-            WARNING,
             lambda at: None if at.memory is None else at.memory * 100,
             "{value:.0f} % of the pool's memory is in use.",
             raise_above=settings.alert_memory_percent,
             clear_below=settings.alert_memory_percent - _HYSTERESIS,
             for_s=_MEMORY_S,
+            severity="warning",
         ),
         Rule(
             "sessions",
-            WARNING,
             lambda at: at.sessions / at.max_sessions * 100,
             "{at.sessions} of {at.max_sessions} sessions are in use.",
             raise_above=settings.alert_sessions_percent,
             clear_below=settings.alert_sessions_percent - _HYSTERESIS,
-        ),
-        Rule(
-            "unhealthy",
-            CRITICAL,
-            lambda at: at.unhealthy,
-            "{at.unhealthy} Chromes stopped answering and were ended within five minutes.",
+            severity="warning",
         ),
         Rule(
             "crash_loop",
-            CRITICAL,
             lambda at: at.crashed,
             "{at.crashed} sessions crashed or ran out of memory within five minutes.",
             raise_above=settings.alert_crashes - 1,
             clear_below=max(1, settings.alert_crashes / 2),
         ),
-        Rule(
-            "gateway_crash_loop",
-            CRITICAL,
-            lambda at: at.failed,
-            "{at.failed} gateways died within five minutes. Sessions continue. "
-            "The log says why the gateways died.",
-            raise_above=_MAX_GATEWAY_DEATHS,
-        ),
-        Rule(
-            "canary_failed",
-            CRITICAL,
-            lambda at: None if at.canary is None else bool(at.canary),
-            "The last canary failed: {at.canary}",
-        ),
-        Rule(
-            "breaker_open",
-            CRITICAL,
-            lambda at: at.breaker_open,
-            "Chrome keeps failing to start: {at.failure}",
-        ),
-        Rule(
-            "disk_low",
-            CRITICAL,
-            lambda at: at.disk,
-            "Only {at.disk_text} of the disk with the profiles is free.",
-            raise_above=1,
-            clear_below=2 / 3,  # 15 %, or 750 MB
-        ),
+        *_FIXED,
     )
 
 
