@@ -97,11 +97,7 @@ _FIXED = (
         lambda at: None if at.canary is None else bool(at.canary),
         "The last canary failed: {at.canary}",
     ),
-    Rule(
-        "breaker_open",
-        lambda at: at.breaker_open,
-        "Chrome keeps failing to start: {at.failure}",
-    ),
+    Rule("breaker_open", lambda at: at.breaker_open, "Chrome keeps failing to start: {at.failure}"),
     Rule(
         "disk_low",
         lambda at: at.disk,
