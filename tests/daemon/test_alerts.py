@@ -22,7 +22,7 @@ from chromepool.gateway.alert import Alert
 from chromepool.gateway.event_stream import Event
 from chromepool.gateway.history.queries import AlertState
 from chromepool.gateway.monitor.alert_loop import AlertLoop, disk
-from chromepool.gateway.monitor.alerts import Alerts, Cleared, Raised, Recent, Rule, Snapshot, rules
+from chromepool.gateway.monitor.alerts import Alerts, Change, Recent, Rule, Snapshot, rules
 from chromepool.gateway.sessions.events import SessionEnding
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason
@@ -47,7 +47,7 @@ class Told:
     def step(self, after_s: float = 1.0, **changes: Any) -> list[str]:
         self.now += after_s
         found = self.alerts.step(dataclasses.replace(CALM, **changes), self.now)
-        return [f"{'+' if isinstance(c, Raised) else '-'}{c.rule.name}" for c in found]
+        return [f"{'+' if c.lasted_s is None else '-'}{c.rule.name}" for c in found]
 
 
 @pytest.fixture
@@ -196,11 +196,11 @@ def test_every_rule_can_be_cleared(percent: float) -> None:
 
 
 def test_how_long_it_lasted() -> None:
-    rule = Rule("r", "warning", lambda at: at.sessions, 0, 1, "{value}")
+    rule = Rule("r", lambda at: at.sessions, "{value}")
     alerts = Alerts([rule])
-    assert alerts.step(Snapshot(sessions=2), 10) == [Raised(rule, "2")]
+    assert alerts.step(Snapshot(sessions=2), 10) == [Change(rule, "2")]
     alerts.step(Snapshot(sessions=3), 12)
-    assert alerts.step(Snapshot(), 15) == [Cleared(rule, "3", 5)]
+    assert alerts.step(Snapshot(), 15) == [Change(rule, "3", 5)]
 
 
 def test_recent_forgets_and_is_bounded() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 from collections.abc import Callable
 from typing import Any, cast
@@ -291,28 +292,30 @@ def test_a_target_takes_what_it_had_under_way_with_it() -> None:
 # -- the bounds of what is under way --
 
 
-def _request(size: int) -> PendingRequest:
+def _request(name: str, size: int) -> PendingRequest:
     """One that takes so much, 512 bytes of it beside its texts."""
-    return PendingRequest("x" * (size - 512), "GET", "Fetch", 0.0, 0.0, "page")
+    url = "x" * (size - 512)
+    started_at = datetime.datetime.fromtimestamp(0, datetime.UTC)
+    return PendingRequest(name, "page", Response(url, "", started_at=started_at))
 
 
 def test_under_way_as_many_as_may_be_and_one_more() -> None:
     in_flight = InFlightRequests(2, 1 << 20)
     for name in "abc":
-        in_flight.add(name, _request(1000))
+        in_flight.add(_request(name, 1000))
     assert in_flight.get("a") is None
     assert (len(in_flight), in_flight.bytes) == (2, 2000)
-    in_flight.add("c", _request(2000))
+    in_flight.add(_request("c", 2000))
     assert (len(in_flight), in_flight.bytes) == (2, 3000)
 
 
 def test_under_way_as_many_bytes_as_may_be_and_one_more() -> None:
     in_flight = InFlightRequests(10, 3000)
     for name in "abc":
-        in_flight.add(name, _request(1000))
+        in_flight.add(_request(name, 1000))
     assert (len(in_flight), in_flight.bytes) == (3, 3000)
-    in_flight.set_headers("c", {"": "1"})
+    in_flight.grow("c", 1)
     assert in_flight.get("a") is None
     assert (len(in_flight), in_flight.bytes) == (2, 2001)
-    in_flight.add("d", _request(3001))
+    in_flight.add(_request("d", 3001))
     assert (len(in_flight), in_flight.bytes) == (0, 0)

@@ -24,7 +24,6 @@ from chromepool.gateway.bus import EventBus
 from chromepool.gateway.histogram import Histogram
 from chromepool.gateway.http import problems
 from chromepool.gateway.monitor.health import HealthChecker
-from chromepool.gateway.monitor.lag import Lag
 from chromepool.gateway.monitor.metric_table import (
     BY_NAME,
     FAMILIES,
@@ -33,7 +32,7 @@ from chromepool.gateway.monitor.metric_table import (
     REFUSALS,
     MetricsPage,
 )
-from chromepool.gateway.monitor.metrics import Metrics
+from chromepool.gateway.monitor.metrics import Lag, Metrics
 from chromepool.gateway.monitor.slots import Slots
 from chromepool.gateway.sessions.events import SessionGone, SessionReady, TabCrashed
 from chromepool.gateway.sessions.session import Session

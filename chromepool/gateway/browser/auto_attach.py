@@ -22,7 +22,8 @@ from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.browser.popups import WaitingPopups
 from chromepool.gateway.cdp import message as cdp
 
-Command = tuple[str, dict[str, Any]]
+Params = dict[str, Any]
+Command = tuple[str, Params]
 OnAnswer = Callable[[cdp.Incoming], None]
 
 _KINDS = ("page", "iframe", "worker", "shared_worker", "service_worker")

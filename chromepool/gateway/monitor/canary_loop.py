@@ -66,5 +66,4 @@ class CanaryLoop:
 
     def write_metrics(self, page: MetricsPage) -> None:
         """Write the canaries' part of the metrics."""
-        for result in LABELS["result"]:
-            page.put("canaries_total", self.outcomes[result], result)
+        page.put_each("canaries_total", self.outcomes, LABELS["result"])
