@@ -10,7 +10,7 @@ from chromepool.errors import BrowserGone, CommandFailed, NoAnswer, Restarting
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.handover.snapshot import SnapshotWriter
 from chromepool.gateway.runtime import Runtime
-from chromepool.gateway.sessions.gate import Gate
+from chromepool.gateway.sessions.admission import Gate
 from chromepool.gateway.sessions.session import Session
 
 _RESTARTING_S = 1.0

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from chromepool import wire
 from chromepool.gateway.browser.browser import Traffic
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.sessions.events import (
@@ -141,13 +142,13 @@ class SnapshotWriter:
             log.error("snapshot.failed", session=session.key, error=error)
             return
         self._active[session.key] = session.last_active
-        self._supervisor.remember(session.key, fd)
+        self._supervisor.send(wire.Remember(session.key), (fd,))
 
     def bury(self) -> None:
         """Has the supervisor forget the sessions that were gone at the last call: the history has
         them by now."""
         for key in self._buried:
-            self._supervisor.buried(key)
+            self._supervisor.send(wire.Buried(key))
         self._buried = self._gone
         self._gone = []
 

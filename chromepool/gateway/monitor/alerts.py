@@ -9,12 +9,13 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from chromepool.config import Settings
-from chromepool.gateway.alert import Severity
 
 WINDOW_S = 300.0
 """Time for which ended sessions and gateways count."""
+Severity = Literal["warning", "critical"]
 WARNING: Severity = "warning"
 CRITICAL: Severity = "critical"
 _HYSTERESIS = 10.0

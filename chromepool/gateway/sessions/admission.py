@@ -1,10 +1,10 @@
-"""The pool as admission sees it: snapshots for decisions, and the queue for slots."""
+"""The gate for new sessions, and decisions about slots and memory with what is known now."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from chromepool.errors import ChromepoolError
+from chromepool.errors import ChromepoolError, Draining
 from chromepool.gateway.capacity import memory
 from chromepool.gateway.capacity.admission import (
     Decision,
@@ -18,15 +18,41 @@ from chromepool.gateway.capacity.admission import (
 from chromepool.gateway.capacity.autoscale import Autoscale
 from chromepool.gateway.capacity.breaker import Breaker
 from chromepool.gateway.runtime import Runtime
-from chromepool.gateway.sessions.gate import Gate
+from chromepool.gateway.sessions.events import SlotFreed
 from chromepool.gateway.sessions.queue import SlotQueue
-from chromepool.gateway.sessions.registry import SessionRegistry
+from chromepool.gateway.sessions.registry import SessionRegistry, WarmChromes
 from chromepool.gateway.sessions.session import POOL
-from chromepool.gateway.sessions.warm_chromes import WarmChromes
 from chromepool.gateway.spec import SessionSpec
 
 _BLANK_BYTES = 64 << 20
 """Memory that a Chrome is charged once it is up, its page still blank (measured: 60 to 69 MB)."""
+
+
+class Gate:
+    """Open: sessions are created. Closed: callers are refused with the error that closed it."""
+
+    def __init__(self, publish: Callable[[object], None]) -> None:
+        self._publish = publish
+        self.closed: ChromepoolError | None = None
+        """The error for callers; None while the gate is open."""
+        self.stopping = False
+        """True if the daemon ends, and every session with it."""
+        self.leaving = False
+        """True if clients are disconnected although their sessions stay, for the next gateway."""
+
+    def close(self, why: ChromepoolError) -> None:
+        """Refuse creations from now on.
+
+        Only a drain gives way to another reason: a gateway that ends does not come back.
+        """
+        if self.closed is None or isinstance(self.closed, Draining):
+            self.closed = why
+        self._publish(SlotFreed())  # waiting callers are refused too
+
+    def reopen(self) -> None:
+        """Take a drain back; with any other reason the gate stays closed."""
+        if isinstance(self.closed, Draining):
+            self.closed = None
 
 
 class Admission:
@@ -37,7 +63,6 @@ class Admission:
         runtime: Runtime,
         registry: SessionRegistry,
         gate: Gate,
-        warm: WarmChromes,
         on_waited: Callable[[float], None],
     ) -> None:
         """``on_waited`` is given the seconds that each caller was in the queue."""
@@ -45,7 +70,7 @@ class Admission:
         self._settings = runtime.settings
         self._registry = registry
         self._gate = gate
-        self._warm = warm
+        self.warm = WarmChromes()
         self.breaker = Breaker()
         self.autoscale = Autoscale()
         self.queue = SlotQueue(runtime.settings, runtime.clock, self.decide, on_waited)
@@ -70,14 +95,14 @@ class Admission:
     @property
     def warm_waiting(self) -> int:
         """Warm Chromes that wait for an owner."""
-        return len(self._warm)
+        return len(self.warm)
 
     # -- decisions --
 
     def decide(self, spec: SessionSpec) -> Decision:
         """Return whether one more session fits now."""
         # Reading the memory files takes longer than the rest; a warm Chrome needs no more of it.
-        return decide(self._snapshot(read_memory=not self._warm), spec)
+        return decide(self._snapshot(read_memory=not self.warm), spec)
 
     def check_start(self) -> None:
         """Raise the refusal if no Chrome may be started for a session that holds a slot: others
@@ -125,7 +150,7 @@ class Admission:
             closed=self._gate.closed,
             pause_s=self.breaker.pause_s(self._runtime.clock()),
             failure=self.breaker.words,
-            warm=tuple(session.limits for session in self._warm),
+            warm=tuple(session.limits for session in self.warm),
             memory_left_bytes=left,
             memory_need_bytes=self._settings.session_need_bytes + promised * _BLANK_BYTES,
         )

@@ -7,13 +7,13 @@ session is started with a port, asked, and ended; its answer is kept until the g
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Callable
 
 import aiohttp
 import tenacity
 
+from chromepool import wire
 from chromepool.errors import BrowserGone, StartFailed
 from chromepool.gateway.runtime import Runtime
 from chromepool.model import ChromeOptions
@@ -54,9 +54,8 @@ class ProtocolReader:
         except (TimeoutError, aiohttp.ClientError, BrowserGone) as error:
             raise StartFailed(f"Chrome did not give out its protocol: {error!r}.") from error
         finally:
-            os.close(spawned.commands)
-            os.close(spawned.events)
-            supervisor.stop(key, settings.term_timeout_s)
+            spawned.close()
+            supervisor.send(wire.Stop(key, settings.term_timeout_s))
 
     async def _port(self, key: int) -> int:
         async for attempt in tenacity.AsyncRetrying(wait=tenacity.wait_fixed(0.05)):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from chromepool.errors import SessionNotFound, SessionNotReady
 from chromepool.gateway.browser.browser import Browser
-from chromepool.gateway.sessions.events import state_event
+from chromepool.gateway.sessions.events import SessionEnding, state_event
 from chromepool.gateway.sessions.session import POOL, Session
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import State
@@ -119,3 +119,23 @@ class SessionRegistry:
         """Forget sessions that ended long ago."""
         while self._ended and self._clock() - self._ended[0].ended > _ENDED_S:
             self._sessions.pop(self._ended.popleft().id, None)
+
+
+class WarmChromes(collections.deque[Session]):
+    """Sessions that wait for an owner, the oldest first; each is handed out once, or ended."""
+
+    taken = 0
+    """Number of sessions handed out to owners."""
+
+    def take(self, spec: SessionSpec) -> Session | None:
+        """Take out the oldest that suits ``spec``; None where none does."""
+        session = next((s for s in self if spec.suits_warm(s.limits)), None)
+        if session is not None:
+            self.remove(session)
+            self.taken += 1
+        return session
+
+    def on_ending(self, event: SessionEnding) -> None:
+        """Forget a session that ended while it waited."""
+        if event.session in self:
+            self.remove(event.session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 import secrets
@@ -18,6 +19,7 @@ from chromepool.gateway.log import get_logger
 from chromepool.gateway.sessions.artifacts import Artifacts
 from chromepool.gateway.sessions.downloads import Downloads
 from chromepool.gateway.spec import SessionSpec
+from chromepool.gateway.supervisor import SupervisorClient
 from chromepool.model import Exit, Limits, Reason, State, Usage
 
 log = get_logger("chromepool.gateway.sessions")
@@ -243,6 +245,14 @@ class Session:
         if not dues:
             return None
         return utc_now() + datetime.timedelta(seconds=min(dues) - self.clock())
+
+
+async def measure(session: Session, supervisor: SupervisorClient) -> Usage:
+    """The usage now, as the supervisor reads it; of an ended session, that of its end."""
+    if not session.is_gone.is_set() and session.pid:
+        with contextlib.suppress(BrowserGone):
+            return (await supervisor.inspect(session.key)).usage
+    return session.usage
 
 
 def explain_exit(exit: Exit, *, asked_to_close: bool) -> tuple[Reason, str]:
