@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chromepool.errors import ChromepoolError, Draining
-from chromepool.gateway.capacity import memory
-from chromepool.gateway.capacity.admission import (
-    Decision,
-    Grant,
-    Refusal,
-    Snapshot,
-    decide,
-    decide_start,
-    has_memory,
-)
+from chromepool.gateway.capacity import admission, memory
 from chromepool.gateway.capacity.autoscale import Autoscale
 from chromepool.gateway.capacity.breaker import Breaker
 from chromepool.gateway.runtime import Runtime
@@ -99,24 +90,23 @@ class Admission:
 
     # -- decisions --
 
-    def decide(self, spec: SessionSpec) -> Decision:
+    def decide(self, spec: SessionSpec) -> admission.Decision:
         """Return whether one more session fits now."""
         # Reading the memory files takes longer than the rest; a warm Chrome needs no more of it.
-        return decide(self._snapshot(read_memory=not self.warm), spec)
+        return admission.decide(self._snapshot(read_memory=not self.warm), spec)
 
     def check_start(self) -> None:
         """Raise the refusal if no Chrome may be started for a session that holds a slot: others
         may have been admitted at the same moment."""
-        decision = decide_start(self._snapshot(own=1))
-        if isinstance(decision, Refusal):
+        decision = admission.decide_start(self._snapshot(own=1))
+        if isinstance(decision, admission.Refusal):
             raise decision.error
 
     def check_slot(self) -> None:
         """Raise the refusal that a caller without options would get now, if any."""
         decision = self.decide(SessionSpec(POOL, self._settings.session_limits))
-        refusal: ChromepoolError | None = self.queue.behind_others()
-        if not isinstance(decision, Grant):
-            refusal = decision.error
+        waits = self.queue.behind_others()
+        refusal = decision.error if isinstance(decision, admission.Refusal) else waits
         if refusal is not None:
             raise refusal
 
@@ -124,7 +114,7 @@ class Admission:
         """Return whether there are a slot and the memory for one more warm Chrome."""
         room = len(self._registry.chromes) + self.queue.held < self.slots
         calm = self._gate.closed is None and not self.queue.waiting and not self.breaker.is_open
-        return room and calm and has_memory(self._snapshot())
+        return room and calm and admission.has_memory(self._snapshot())
 
     def is_crowded(self) -> bool:
         """Return whether more Chromes run, or are about to start, than there are slots."""
@@ -135,14 +125,14 @@ class Admission:
     def needs_room(self) -> bool:
         """Return whether a warm Chrome has to make room before another Chrome starts."""
         full = len(self._registry.chromes) >= self.slots
-        return full or not has_memory(self._snapshot(own=1))
+        return full or not admission.has_memory(self._snapshot(own=1))
 
-    def _snapshot(self, *, own: int = 0, read_memory: bool = True) -> Snapshot:
+    def _snapshot(self, *, own: int = 0, read_memory: bool = True) -> admission.Snapshot:
         """The pool now; ``own`` of the slots held are the caller's, whose need is counted once."""
         creating = [s for s in self._registry.chromes if s.held and s.pid]
         promised = max(0, self.queue.held - len(creating) - own)  # not charged yet
         left = memory.left(self._runtime.host.counted_in) if read_memory else None
-        return Snapshot(
+        return admission.Snapshot(
             occupied=self.occupied,
             slots=self.slots,
             max_sessions=self._settings.max_sessions,

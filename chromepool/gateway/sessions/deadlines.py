@@ -20,10 +20,8 @@ _SHORTEST_S = 0.01
 
 def overdue(session: Session, now: float) -> tuple[Reason, str] | None:
     """The reason and detail of the deadline that a session has passed, if any."""
-    for due, reason, detail in session.deadlines():
-        if now >= due:
-            return reason, detail
-    return None
+    passed = ((reason, detail) for due, reason, detail in session.deadlines() if now >= due)
+    return next(passed, None)
 
 
 class Deadlines:

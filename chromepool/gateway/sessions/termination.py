@@ -9,7 +9,7 @@ from chromepool import wire
 from chromepool.errors import BrowserGone, CommandFailed, NoAnswer, ShuttingDown
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.runtime import Runtime
+from chromepool.gateway.runtime import Runtime, is_set
 from chromepool.gateway.sessions.admission import Gate
 from chromepool.gateway.sessions.events import PipeClosed, SlotFreed
 from chromepool.gateway.sessions.registry import SessionRegistry
@@ -66,8 +66,9 @@ class Termination:
         self.runtime.events.emit("daemon.stopping")
         why = "the daemon is stopping"
         async with asyncio.timeout(timeout_s):
-            ending = [self.end(s, Reason.SHUTDOWN, why) for s in self.registry.chromes]
-            await asyncio.gather(*ending)
+            await asyncio.gather(
+                *(self.end(s, Reason.SHUTDOWN, why) for s in self.registry.chromes)
+            )
 
     # -- sessions that never came to be --
 
@@ -92,10 +93,7 @@ class Termination:
 
     async def _end_after_answer(self, session: Session) -> None:
         """Wait first: Chrome answers the command before it exits, and the client is owed that."""
-        try:
-            async with asyncio.timeout(self.runtime.settings.close_timeout_s):
-                await session.is_gone.wait()
-        except TimeoutError:
+        if not await is_set(session.is_gone, self.runtime.settings.close_timeout_s):
             await self.end(session, Reason.CLIENT_CLOSED, "a client closed the browser")
 
     def on_pipe_closed(self, event: PipeClosed) -> None:
