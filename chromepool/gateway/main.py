@@ -74,7 +74,7 @@ def welcome(sock: socket.socket) -> tuple[Settings, wire.Welcome]:
 
 
 def drop_root(uid: int) -> None:
-    """Becomes ``uid`` for good, and dies with the supervisor (a change of uid clears that)."""
+    """Become ``uid`` for good, and die with the supervisor (a change of uid clears that)."""
     parent = os.getppid()
     if os.geteuid() == 0:
         become(uid)
@@ -261,14 +261,14 @@ class _Gateway:
             log.error("gateway.sessions_left", within_s=timeout_s)
 
     async def _leave_sessions(self, timeout_s: float) -> None:
-        """Lets requests under way end, as far as there is time, and accepts no others."""
+        """Let requests under way end, as far as there is time, and accepts no others."""
         pool = self._pool
         await self._server.leave_listeners()
         pool.gate.close(release.restarting())
         await pool.creation.settle(max(0.0, timeout_s - _HANDLERS_S - _HISTORY_S))
-        await release.disconnect_clients(self._runtime, pool.registry.chromes, pool.gate)
+        await release.disconnect_clients(pool)
         await self._server.settle(_HANDLERS_S)
-        await release.flush(self._runtime, pool.registry.chromes, self._snapshots, _HISTORY_S)
+        await release.flush(pool, self._snapshots, _HISTORY_S)
 
 
 async def serve(sock: socket.socket, settings: Settings, message: wire.Welcome) -> None:

@@ -95,24 +95,22 @@ class Drainer:
                     await self._changed.wait()
 
     async def run(self) -> None:
-        """Sees to the drain until the gateway ends."""
+        """See to the drain until the gateway ends."""
         while True:
             changed = self._changed
             pause_s = _LOOK_S if self.now is None else self._step(self.now)
             await is_set(changed, pause_s)
 
     def _step(self, drain: wire.Drain) -> float:
-        """Does what is due; seconds until there may be more."""
+        """Do what is due; return the seconds until there may be more."""
         left = self.left()
-        now = self._runtime.clock()
-        if not left:
-            if drain.leave:
-                self._runtime.supervisor.send(wire.Leave())
+        if not left and drain.leave:
+            self._runtime.supervisor.send(wire.Leave())
+        if not left or drain.deadline is None:
             return _LOOK_S
-        if drain.deadline is None:
-            return _LOOK_S
-        if now < drain.deadline:
-            return min(_LOOK_S, drain.deadline - now)
+        pause_s = drain.deadline - self._runtime.clock()
+        if pause_s > 0:
+            return min(_LOOK_S, pause_s)
         for session in left:
             if session.state not in (State.CLOSING, State.CLOSED):
                 why = "the daemon drained, and its time was up"

@@ -66,10 +66,9 @@ class SessionRegistry:
 
     def get(self, session_id: str) -> Session:
         """The session of this id; raises :class:`SessionNotFound`."""
-        session = self._sessions.get(session_id)
-        if session is None:
+        if session_id not in self._sessions:
             raise SessionNotFound("There is no session of this id.")
-        return session
+        return self._sessions[session_id]
 
     def live(self, session_id: str) -> tuple[Session, Browser]:
         """A session that can be driven, and its browser.
@@ -112,12 +111,12 @@ class SessionRegistry:
     def keep_ended(self, session: Session) -> None:
         """Keep an ended session visible for a while; the oldest make way."""
         self._ended.append(session)
-        if len(self._ended) > _ENDED:
-            self._sessions.pop(self._ended.popleft().id, None)
+        self.forget_ended()
 
     def forget_ended(self) -> None:
-        """Forget sessions that ended long ago."""
-        while self._ended and self._clock() - self._ended[0].ended > _ENDED_S:
+        """Forget sessions that ended long ago, and the first of too many."""
+        oldest = self._clock() - _ENDED_S
+        while self._ended and (len(self._ended) > _ENDED or self._ended[0].ended < oldest):
             self._sessions.pop(self._ended.popleft().id, None)
 
 
