@@ -20,7 +20,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chromepool import errors, wire
 from chromepool.gateway.browser.browser import Crash, Traffic
-from chromepool.gateway.bus import EventBus
 from chromepool.gateway.histogram import Histogram
 from chromepool.gateway.http import problems
 from chromepool.gateway.monitor.health import HealthChecker
@@ -34,6 +33,7 @@ from chromepool.gateway.monitor.metric_table import (
 )
 from chromepool.gateway.monitor.metrics import Lag, Metrics
 from chromepool.gateway.monitor.slots import Slots
+from chromepool.gateway.runtime import EventBus
 from chromepool.gateway.sessions.events import SessionGone, SessionReady, TabCrashed
 from chromepool.gateway.sessions.session import Session
 from chromepool.gateway.spec import SessionSpec

@@ -15,14 +15,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from chromepool import wire
 from chromepool.gateway.browser.browser import Traffic
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.sessions.events import (
-    SessionChanged,
-    SessionEnding,
-    SessionGone,
-    SessionReady,
-)
+from chromepool.gateway.sessions.events import SessionEvent, SessionGone
 from chromepool.gateway.sessions.session import Session
 from chromepool.gateway.spec import SessionSpec
 from chromepool.gateway.supervisor import SupervisorClient
@@ -58,6 +54,13 @@ class SessionSnapshot(msgspec.Struct, omit_defaults=True, rename={"spec": "order
     traffic: Traffic = msgspec.field(default_factory=Traffic)
 
 
+_AS_THEY_ARE = (
+    *("id", "guid", "created_at", "began", "last_active", "left", "warm", "reason", "detail"),
+    "oom_kills_seen",
+)
+"""Fields that a session has by the same names."""
+
+
 def snapshot_of(session: Session) -> SessionSnapshot:
     """The session as it is now."""
     spec = session.spec
@@ -67,20 +70,11 @@ def snapshot_of(session: Session) -> SessionSnapshot:
         options = dataclasses.replace(spec.capture_options, scripts=scripts)
         spec = msgspec.structs.replace(spec, capture_options=options)
     return SessionSnapshot(
-        id=session.id,
-        guid=session.guid,
         spec=spec,
-        created_at=session.created_at,
-        began=session.began,
-        last_active=session.last_active,
-        left=session.left,
         frozen=session.state is State.FROZEN,
-        warm=session.warm,
         base=browser.base if browser else "",
-        reason=session.reason,
-        detail=session.detail,
-        oom_kills_seen=session.oom_kills_seen,
         traffic=browser.traffic if browser else session.traffic,
+        **{name: getattr(session, name) for name in _AS_THEY_ARE},
     )
 
 
@@ -115,7 +109,7 @@ class SnapshotWriter:
         self._gone: list[int] = []
         self._buried: list[int] = []
 
-    def on_change(self, event: SessionReady | SessionEnding | SessionChanged) -> None:
+    def on_change(self, event: SessionEvent) -> None:
         """Replace the snapshot of the event's session."""
         self.write(event.session)
 
@@ -141,13 +135,13 @@ class SnapshotWriter:
             log.error("snapshot.failed", session=session.key, error=error)
             return
         self._active[session.key] = session.last_active
-        self._supervisor.remember(session.key, fd)
+        self._supervisor.send(wire.Remember(session.key), (fd,))
 
     def bury(self) -> None:
-        """Has the supervisor forget the sessions that were gone at the last call: the history has
+        """Have the supervisor forget the sessions that were gone at the last call: the history has
         them by now."""
         for key in self._buried:
-            self._supervisor.buried(key)
+            self._supervisor.send(wire.Buried(key))
         self._buried = self._gone
         self._gone = []
 
@@ -159,7 +153,7 @@ class SnapshotWriter:
                 self.write(session)
 
     async def run(self, sessions: Callable[[], Sequence[Session]]) -> None:
-        """Does both every two seconds, until the gateway ends."""
+        """Write and bury every two seconds, until the gateway ends."""
         while True:
             await asyncio.sleep(EVERY_S)
             try:

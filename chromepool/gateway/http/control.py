@@ -20,8 +20,7 @@ from chromepool.gateway.http.requests import preferred_wait, read_json, read_que
 from chromepool.gateway.http.services import Services
 from chromepool.gateway.http.session_requests import make_spec
 from chromepool.gateway.http.views import json_response, show
-from chromepool.gateway.sessions.session import POOL, Session
-from chromepool.gateway.sessions.usage import measure
+from chromepool.gateway.sessions.session import POOL, Session, measure
 from chromepool.model import Reason, State, Usage
 from chromepool.schema import admin
 from chromepool.schema.routes import SHOW_SESSION
@@ -169,10 +168,7 @@ class Control:
                     self._services.health.failures,
                 ),
                 journal=status_of(self._services.history),
-                alerts=[
-                    admin.AlertView(a.name, a.severity, a.since, a.text)
-                    for a in self._services.alerts.raised.values()
-                ],
+                alerts=list(self._services.alerts.raised.values()),
                 memory=admin.MemoryStatus(
                     memory.left(host.counted_in), memory.cap(host.counted_in)
                 ),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import dataclasses
 import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from chromepool.gateway.alert import Alert
+import msgspec
+
 from chromepool.gateway.capacity import memory, pressure
 from chromepool.gateway.capacity.autoscale import Load
 from chromepool.gateway.history.queries import AlertState
@@ -23,6 +23,7 @@ from chromepool.gateway.sessions.admission import Admission
 from chromepool.gateway.sessions.events import SessionEnding, SweepDue
 from chromepool.gateway.sessions.session import utc_now
 from chromepool.model import Reason
+from chromepool.schema.admin import AlertView
 
 log = get_logger("chromepool.gateway.monitor")
 
@@ -52,7 +53,7 @@ class AlertLoop:
         *,
         canary_failure: Callable[[], str | None],
         send: Callable[[dict[str, Any]], None],
-        remember: Callable[[list[Alert]], None],
+        remember: Callable[[list[AlertView]], None],
         failures: int = 0,
     ) -> None:
         """``canary_failure`` returns the last canary's error, ``send`` takes the webhook's body at
@@ -71,7 +72,7 @@ class AlertLoop:
             self._failed.add(runtime.clock())
         self._alerts = Alerts(rules(runtime.settings))
         self._cleared_total: collections.Counter[str] = collections.Counter()
-        self.raised: dict[str, Alert] = {}
+        self.raised: dict[str, AlertView] = {}
         """Alerts that are raised now, by name."""
 
     def resume(self, past: AlertState, now: float) -> None:
@@ -83,7 +84,7 @@ class AlertLoop:
             if alert.name not in known:  # of another version
                 log.warning("alert.unknown", alert=alert.name)
                 continue
-            self.raised[alert.name] = dataclasses.replace(alert, severity=known[alert.name])
+            self.raised[alert.name] = msgspec.structs.replace(alert, severity=known[alert.name])
             since = clock - (now - alert.since.timestamp())
             self._alerts.resume(alert.name, since, alert.text)
         for event in past.endings:
@@ -115,7 +116,7 @@ class AlertLoop:
         for change in self._alerts.step(self.snapshot(now), now):
             self._report(change)
         for name, text in self._alerts.texts.items():
-            self.raised[name] = dataclasses.replace(self.raised[name], text=text)
+            self.raised[name] = msgspec.structs.replace(self.raised[name], text=text)
         self._scale(now)
 
     def snapshot(self, now: float) -> Snapshot:
@@ -142,7 +143,7 @@ class AlertLoop:
         at = since = utc_now()
         if change.lasted_s is None:
             event = "alert.raised"
-            self.raised[rule.name] = Alert(rule.name, rule.severity, at, change.text)
+            self.raised[rule.name] = AlertView(rule.name, rule.severity, at, change.text)
             log.warning(event, alert=rule.name, severity=rule.severity, text=change.text)
         else:
             event = "alert.cleared"

@@ -9,9 +9,9 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from chromepool.config import Settings
-from chromepool.gateway.alert import Severity
 
 WINDOW_S = 300.0
 """Time for which ended sessions and gateways count."""
@@ -76,7 +76,7 @@ class Rule:
     clear_below: float = 1
     for_s: float = 0.0
     """Time for which the value has to be above before the alert is raised."""
-    severity: Severity = "critical"
+    severity: Literal["warning", "critical"] = "critical"
 
 
 _FIXED = (

@@ -21,8 +21,7 @@ from chromepool.gateway.monitor.metric_table import LABELS, REFUSALS, MetricsPag
 from chromepool.gateway.monitor.slots import Slots
 from chromepool.gateway.sessions.events import SessionGone, SessionReady, TabCrashed
 from chromepool.gateway.sessions.pool import Pool
-from chromepool.gateway.sessions.session import POOL, Session
-from chromepool.gateway.sessions.usage import measure
+from chromepool.gateway.sessions.session import POOL, Session, measure
 from chromepool.model import Reason, State
 from chromepool.psi import read_stall_s
 

@@ -98,9 +98,9 @@ class Artifacts:
         :meth:`add_script`."""
         async with self._lock:
             before = next((s for s in self._scripts.all() if s.name == script.name), None)
-            new = self._scripts.put(script)
+            self._scripts.put(script)
             await self._tell_or_undo(script, before, run_now)
-            return new
+            return before is None
 
     async def remove_script(self, name: str) -> None:
         """Remove a script everywhere; raise :class:`ScriptNotFound`.
@@ -116,16 +116,15 @@ class Artifacts:
     async def _tell_or_undo(self, script: Script, before: Script | None, run_now: bool) -> None:
         try:
             await self._tell(script.name if run_now else "")
-        except NoAnswer:
+        except (CommandFailed, NoAnswer) as error:
             self._undo(script, before)
-            raise
-        except CommandFailed as error:
-            self._undo(script, before)
+            if isinstance(error, NoAnswer):
+                raise
             raise InvalidRequest(f"Chrome does not take the script: {error.detail}.") from error
         self._on_change()
 
     def _undo(self, script: Script, before: Script | None) -> None:
-        """Restores the scripts as they were, without waiting: a page hangs or Chrome refuses."""
+        """Restore the scripts as they were, without waiting: a page hangs or Chrome refuses."""
         if before is None:
             self._scripts.remove(script.name)
         else:
@@ -136,12 +135,11 @@ class Artifacts:
                 auto_attacher.resend_to(self._scripting, target)
 
     async def _tell(self, run_now: str) -> None:
-        auto_attacher, hook = self._auto_attacher(), self._scripting
-        new = hook is None
-        if hook is None:
-            hook = self._scripting = ScriptsHook(auto_attacher, self._scripts)
+        auto_attacher = self._auto_attacher()
+        tell = auto_attacher.resend if self._scripting else auto_attacher.add_hook
+        hook = self._scripting = self._scripting or ScriptsHook(auto_attacher, self._scripts)
         hook.run_now = run_now
         try:
-            await (auto_attacher.add_hook(hook) if new else auto_attacher.resend(hook))
+            await tell(hook)
         finally:
             hook.run_now = ""

@@ -12,8 +12,7 @@ from chromepool.gateway.runtime import Runtime
 from chromepool.gateway.sessions.artifacts import Artifacts
 from chromepool.gateway.sessions.downloads import Downloads
 from chromepool.gateway.sessions.events import PipeClosed, SessionChanged, TabCrashed
-from chromepool.gateway.sessions.session import Session
-from chromepool.gateway.sessions.usage import measure
+from chromepool.gateway.sessions.session import Session, measure
 from chromepool.model import Reason
 
 log = get_logger("chromepool.gateway.sessions")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,7 @@ class Downloads:
         self._supervisor = runtime.supervisor
         self._tasks = runtime.tasks
         self._largest_bytes = runtime.settings.download_bytes
+        self._most_bytes = MOST_LARGEST * self._largest_bytes
         self._key = key
         self._browser = browser
         self._created_at = created_at
@@ -116,9 +118,8 @@ class Downloads:
         if download is None:  # begun under another gateway
             download = self._begin(guid, path.rpartition("/")[2])
         download.size = max(params.get("receivedBytes", 0), params.get("totalBytes", 0))
-        most = self._largest_bytes
-        if download.size > most:
-            self._refuse(guid, download, f"it is over {most} bytes")
+        if download.size > self._largest_bytes:
+            self._refuse(guid, download, f"it is over {self._largest_bytes} bytes")
         if state == "inProgress":
             self._make_room()
         elif state == "completed":  # maybe a small step from nothing to all of it
@@ -135,7 +136,7 @@ class Downloads:
         return download
 
     def _make_room(self) -> None:
-        """Cancels the oldest downloads while there are too many or they take too much.
+        """Cancel the oldest downloads while there are too many or they take too much.
 
         A download that Chrome never reports as over is no longer counted then.
         """
@@ -146,10 +147,6 @@ class Downloads:
             total -= first.size
             self._refuse(guid, first, "the session's downloads take too much")
 
-    @property
-    def _most_bytes(self) -> int:
-        return MOST_LARGEST * self._largest_bytes
-
     def _refuse(self, guid: str, download: _Download, why: str) -> None:
         if not download.refused:
             download.refused = why
@@ -159,7 +156,10 @@ class Downloads:
         if download.refused:  # Chrome was faster
             self._tasks.start(self._remove(name))
             return
-        self._remember(name)
+        self._complete.pop(name, None)  # the newest is the last
+        self._complete[name] = None
+        if len(self._complete) > _OPEN:
+            del self._complete[next(iter(self._complete))]
         if not self._trimming:
             self._trimming = True
             self._tasks.start(self._trim())
@@ -180,12 +180,6 @@ class Downloads:
         finally:
             self._trimming = False
 
-    def _remember(self, name: str) -> None:
-        self._complete.pop(name, None)
-        self._complete[name] = None
-        if len(self._complete) > _OPEN:
-            del self._complete[next(iter(self._complete))]
-
     def _over(self, guid: str, download: _Download, failed: bool) -> None:
         self._changes += 1
         self._in_progress.pop(guid, None)
@@ -203,9 +197,5 @@ class Downloads:
 
 def _surplus(files: list[File], most_bytes: int) -> list[File]:
     """The files beyond the bounds; the newest come first."""
-    found, total = [], 0
-    for number, file in enumerate(files, 1):
-        total += file.size
-        if number > MOST or total > most_bytes:
-            found.append(file)
-    return found
+    totals = enumerate(itertools.accumulate(file.size for file in files))
+    return [files[n] for n, total in totals if n >= MOST or total > most_bytes]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator
 
 from chromepool.config import Settings
@@ -19,7 +18,6 @@ from chromepool.gateway.spec import SessionSpec
 class Waiter:
     """A caller in the queue."""
 
-    number: int
     spec: SessionSpec
     since: float
     granted: asyncio.Future[None]
@@ -47,13 +45,12 @@ class SlotQueue:
         self._on_waited = on_waited
         self._rate = RateLimiter()
         self._queue: collections.deque[Waiter] = collections.deque()
-        self._numbers = itertools.count(1)
         self.held = 0
         """Slots held for creations under way."""
 
     @property
     def waiting(self) -> int:
-        """Number of callers are in the queue."""
+        """Number of callers in the queue."""
         return len(self._queue)
 
     def waiters(self) -> Iterator[tuple[int, Waiter]]:
@@ -110,7 +107,7 @@ class SlotQueue:
                 retry_after_s=RETRY_S,
             )
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(next(self._numbers), spec, self._clock(), granted)
+        waiter = Waiter(spec, self._clock(), granted)
         self._queue.append(waiter)
         try:
             async with asyncio.timeout(wait_s):
@@ -157,7 +154,7 @@ class SlotQueue:
                 waiter.granted.set_exception(refusal)
 
     def sweep(self) -> None:
-        """Forget idle clients' rates, and pumps: memory may be free without a session's end."""
+        """Forget idle clients' rates, and pump: memory may be free without a session's end."""
         self._rate.forget(self._clock(), self._settings.creations_per_minute)
         self.pump()
 

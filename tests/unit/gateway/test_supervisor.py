@@ -60,7 +60,7 @@ def test_a_message_that_cannot_be_sent_holds_up_no_other(caplog: pytest.LogCaptu
             link = SupervisorClient(ours, lambda event: None)
             removal = asyncio.create_task(link.remove_file(1, "x" * wire.PACKET_BYTES))
             await asyncio.sleep(0)
-            link.ready()
+            link.send(wire.Ready())
             assert link.unsent == 0
             assert wire.receive(theirs) == (wire.Ready(), [])
             removal.cancel()
