@@ -12,7 +12,7 @@ from chromepool.client import Client
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.monitor.metric_table import LABELS, MetricsPage
 from chromepool.gateway.runtime import Runtime
-from chromepool.schema.canary import CanaryResult
+from chromepool.schema.admin import CanaryResult
 
 log = get_logger("chromepool.gateway.monitor")
 

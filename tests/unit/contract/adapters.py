@@ -235,7 +235,7 @@ def doctor_finding() -> type:
 
 def canary_flight() -> type:
     """Return the type that ``canary --json`` prints, and whose fields canary events have."""
-    from chromepool.schema.canary import CanaryResult
+    from chromepool.schema.admin import CanaryResult
 
     return CanaryResult
 
