@@ -7,6 +7,7 @@ declarations; the configuration, the command line, the API and the references ar
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -32,19 +33,23 @@ def setting(
     size: bool = False,
     alias: str = "",
     alias_unit: float = 1,
-    live: bool = False,
+    live: bool = True,
     **more: Any,
 ) -> Any:
     """Declare a dataclass field as a setting.
 
     ``text`` is the help, ``low`` and ``high`` are the bounds, ``size`` allows ``512MiB`` as a
     value. ``alias`` is a second environment variable, and ``alias_unit`` its unit in units of the
-    setting. ``live`` settings change on SIGHUP. ``more`` is kept for the table's owner.
+    setting. SIGHUP changes ``live`` settings. ``more`` is kept for the table's owner.
     """
     high = min(high, LARGEST_BYTES) if size else high
     meta = {"help": text, "low": low, "high": high, "size": size, "alias": alias}
     meta |= {"alias_unit": alias_unit, "live": live, **more}
     return dataclasses.field(default=default, metadata=meta)
+
+
+fixed = functools.partial(setting, live=False)
+"""Declare a setting that only a restart of the daemon changes."""
 
 
 def parse_value(kind: type, meta: Mapping[str, Any], value: Any) -> Any:

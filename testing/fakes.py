@@ -23,7 +23,7 @@ from chromepool.gateway.main import subscribe_pool
 from chromepool.gateway.runtime import Runtime
 from chromepool.gateway.sessions import warm_pool
 from chromepool.gateway.sessions.deadlines import Deadlines
-from chromepool.gateway.sessions.pool import make_pool
+from chromepool.gateway.sessions.pool import Pool
 from chromepool.gateway.sessions.session import Session
 from chromepool.gateway.supervisor import SupervisorClient
 from chromepool.gateway.tasks import Tasks
@@ -119,7 +119,7 @@ class FakePool:
             supervisor=cast(SupervisorClient, self.supervisor),
             tasks=Tasks(),
         )
-        self.parts = make_pool(self.runtime)
+        self.parts = Pool(self.runtime)
         self.registry = self.parts.registry
         self.admission = self.parts.admission
         self.creation = self.parts.creation

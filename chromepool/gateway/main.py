@@ -55,7 +55,7 @@ from chromepool.gateway.sessions.events import (
     SweepDue,
     TabCrashed,
 )
-from chromepool.gateway.sessions.pool import Pool, make_pool
+from chromepool.gateway.sessions.pool import Pool
 from chromepool.gateway.sessions.publisher import SessionPublisher
 from chromepool.gateway.supervisor import SessionOffered, SupervisorClient
 from chromepool.gateway.tasks import Tasks
@@ -156,7 +156,7 @@ class _Gateway:
             tasks=Tasks(),
         )
         runtime.events.hold()  # until the history tells how many there were
-        self._pool = pool = make_pool(runtime, welcome.next_key)
+        self._pool = pool = Pool(runtime, welcome.next_key)
         digests = dict(welcome.tokens)
         self._history = _make_history(settings) if settings.journal else None
         self._snapshots = SnapshotWriter(runtime.supervisor)
@@ -286,9 +286,9 @@ class _Gateway:
         await self._server.leave_listeners()
         pool.gate.close(release.restarting())
         await pool.creation.settle(max(0.0, timeout_s - _HANDLERS_S - _HISTORY_S))
-        await release.disconnect_clients(self._runtime, pool.registry, pool.gate)
+        await release.disconnect_clients(self._runtime, pool.registry.chromes, pool.gate)
         await self._server.settle(_HANDLERS_S)
-        await release.flush(self._runtime, pool.registry, self._snapshots, _HISTORY_S)
+        await release.flush(self._runtime, pool.registry.chromes, self._snapshots, _HISTORY_S)
 
 
 async def serve(sock: socket.socket, settings: Settings, message: wire.Welcome) -> None:

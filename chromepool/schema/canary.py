@@ -7,7 +7,7 @@ import dataclasses
 
 @dataclasses.dataclass(slots=True)
 class CanaryResult:
-    """How far one canary came."""
+    """Result of one canary."""
 
     ok: bool = False
     step: str = ""

@@ -142,7 +142,7 @@ def test_the_manager_hears_what_goes_on(started: MakeStarted, heard: Heard, tmp_
     progress = [word for word in words if word.startswith("STATUS=stopping: ")]
     assert progress[0] == "STATUS=stopping: 2 of 2 sessions left"
     assert progress[-1] == "STATUS=stopping: 0 of 2 sessions left"
-    left = [json.loads(line) for line in daemon.log if '"daemon.progress"' in line]
+    left = [json.loads(line) for line in daemon.log if '"shutdown.progressed"' in line]
     assert left[-1]["left"] == 0
     assert left[-1]["of"] == 2
 

@@ -504,7 +504,7 @@ def test_code_that_does_not_load_replaces_nobody(
         session, gateway = daemon.new(), daemon.gateway
         (broken / "aiohttp.py").write_text("raise ImportError('not this version')")
         daemon.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: '"gateway.not_replaced"' in daemon.text, "it is said")
+        wait_for(lambda: '"gateway.replacement_failed"' in daemon.text, "it is said")
         assert daemon.gateway == gateway
         assert daemon.show(session["id"])["state"] == "ready"
         (broken / "aiohttp.py").unlink()

@@ -9,49 +9,16 @@ import sys
 from pathlib import Path
 
 import chromepool
+from testing.floors import FLOORS, SHARED
 
 ROOT = Path(chromepool.__file__).parent
-SHARED = {
-    "channel",
-    "errors",
-    "model",
-    "setting",
-    "config",
-    "config_sources",
-    "chrome_options",
-    "logs",
-    "tokens",
-    "wire",
-    "inherited_fds",
-    "privileges",
-    "psi",
-}
-"""The ground both processes stand on: the standard library only."""
-FLOORS: tuple[tuple[str, ...], ...] = (
-    tuple(sorted(SHARED)),
-    ("schema",),
-    ("supervisor",),
-    ("client",),
-    ("gateway.log", "gateway.histogram", "gateway.bus", "gateway.tasks"),
-    ("gateway.cdp",),
-    ("gateway.browser", "gateway.store"),
-    ("gateway.spec", "gateway.supervisor", "gateway.event_stream", "gateway.alert"),
-    ("gateway.runtime", "gateway.capacity"),
-    ("gateway.sessions",),
-    ("gateway.handover", "gateway.history"),
-    ("canary",),
-    ("gateway.monitor",),
-    ("gateway.http",),
-    ("gateway",),
-    ("cli",),
-)
-"""From the ground up. The package's own ``__init__`` holds the version and lies below all."""
 OF_THE_SUPERVISOR = {
     "cli.main": {"systemd.after_stop", "main"},
     "cli.doctor": {"chrome.command_line", "host"},
 }
 """Who above the supervisor takes what of it, other than over the wire."""
 SUPERVISORS_OWN = {"prctl", "psutil", "chromepool"}
+MOST_WITH_REGISTRY = 8
 LONGEST_FUNCTION, LONGEST_FILE, MEDIAN_FUNCTION = 60, 500, 10
 """A long file is a smell: cohesion decides, and a shard beside a full neighbour is no better."""
 
@@ -193,6 +160,57 @@ def test_the_protocol_does_no_io() -> None:
             "subprocess",
         }
         assert not _outside(module) & banned
+
+
+def _callables(source: str) -> set[str]:
+    """Names of attributes that hold a callback: annotated as Callable, or called ``on_...``."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.AnnAssign) and "Callable" in ast.unparse(node.annotation):
+            target = node.target
+            found |= {target.attr} if isinstance(target, ast.Attribute) else set()
+    return found
+
+
+def late_callbacks(source: str, callables: set[str]) -> list[str]:
+    """Assignments of a callback to an attribute of another object."""
+    return [
+        f"{target.lineno}: {ast.unparse(target)}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Attribute)
+        and (target.attr in callables or target.attr.startswith("on_"))
+        and ast.unparse(target.value) != "self"
+    ]
+
+
+def test_no_callback_is_assigned_from_another_module() -> None:
+    """A callback comes in by a constructor, or an event goes over the bus: who reacts is visible
+    where the parts are put together."""
+    sources = {module: path.read_text() for module, path in FILES.items()}
+    callables = set[str]().union(*(_callables(source) for source in sources.values()))
+    found = {module: late_callbacks(source, callables) for module, source in sources.items()}
+    assert {module: lines for module, lines in found.items() if lines} == {}
+
+
+def test_a_planted_callback_is_found() -> None:
+    planted = "class A:\n    def __init__(self):\n        self.hook: Callable[[], None] = noop\n"
+    assert _callables(planted) == {"hook"}
+    for line in ("a.hook = print", "a.b.on_end = print", "browser.on_crash = lambda crash: None"):
+        assert late_callbacks(line, {"hook"})
+    assert not late_callbacks("self.hook = print\nself._on_end = on_end\na.b = 1", {"hook"})
+
+
+def test_few_modules_know_the_registry_of_sessions() -> None:
+    registry = "chromepool.gateway.sessions.registry"
+    assert len([module for module in FILES if registry in _own(module)]) <= MOST_WITH_REGISTRY
+
+
+def test_only_main_subscribes_to_events() -> None:
+    for module, path in FILES.items():
+        if module not in ("chromepool.gateway.main", "chromepool.gateway.bus"):
+            assert "bus.subscribe(" not in path.read_text(), module
 
 
 def test_only_the_supervisor_forks() -> None:

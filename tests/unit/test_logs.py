@@ -251,7 +251,7 @@ def test_what_nobody_catches_is_a_line_too() -> None:
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert [line["event"] for line in lines] == [
         "library.message",
-        "process.unraisable",
+        "exception.ignored",
         "thread.failed",
         "process.failed",
     ]

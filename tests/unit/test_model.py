@@ -23,7 +23,12 @@ from chromepool import model, setting
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits(model.Limits):
     disk_bytes: int = model._limit(
-        1000, "Disk space of one session, in bytes.", low=10, size=True, alias="MAX_DISK"
+        1000,
+        "Disk space of one session, in bytes.",
+        low=10,
+        size=True,
+        alias="MAX_DISK",
+        adjustable=False,
     )
 
 

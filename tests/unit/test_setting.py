@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from chromepool.setting import GIB, LARGEST_BYTES, MIB, parse_value, setting
+from chromepool.setting import GIB, LARGEST_BYTES, MIB, fixed, parse_value, setting
 
 
 @dataclasses.dataclass
 class Table:
     text: str = setting("", "Text.")
     switch: bool = setting(False, "Switch.")
-    count: int = setting(1, "Count.", low=1, high=10)
+    count: int = fixed(1, "Count.", low=1, high=10)
     part: float = setting(0.5, "Part.", high=1)
-    size: int = setting(MIB, "Size, in bytes.", size=True, live=True, owner="mine")
+    size: int = setting(MIB, "Size, in bytes.", size=True, owner="mine")
 
 
 ROWS = {field.name: field for field in dataclasses.fields(Table)}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 
 from chromepool.errors import BrowserGone, CommandFailed, NoAnswer, Restarting
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.handover.snapshot import SnapshotWriter
 from chromepool.gateway.runtime import Runtime
 from chromepool.gateway.sessions.gate import Gate
-from chromepool.gateway.sessions.registry import SessionRegistry
+from chromepool.gateway.sessions.session import Session
 
 _RESTARTING_S = 1.0
 """Seconds after which a caller may try again."""
@@ -28,14 +29,14 @@ def restarting() -> Restarting:
     )
 
 
-async def disconnect_clients(runtime: Runtime, registry: SessionRegistry, gate: Gate) -> None:
+async def disconnect_clients(runtime: Runtime, sessions: Sequence[Session], gate: Gate) -> None:
     """Disconnect all clients, which may connect again, and keep their sessions.
 
     Whole messages that a client has sent reach Chrome, and answers that Chrome has at once reach
     the client.
     """
     gate.leaving = True
-    browsers = [s.browser for s in registry.chromes if s.browser is not None and s.browser.clients]
+    browsers = [s.browser for s in sessions if s.browser is not None and s.browser.clients]
     await asyncio.gather(*map(_disconnect, browsers))
     runtime.events.emit("gateway.leaving")
 
@@ -51,19 +52,19 @@ async def _disconnect(browser: Browser) -> None:
 
 
 async def flush(
-    runtime: Runtime, registry: SessionRegistry, snapshots: SnapshotWriter, timeout_s: float
+    runtime: Runtime, sessions: Sequence[Session], snapshots: SnapshotWriter, timeout_s: float
 ) -> None:
     """Replace every snapshot, and wait until supervisor and Chromes have taken what was written
     to them, or for ``timeout_s``."""
-    for session in registry.chromes:
+    for session in sessions:
         snapshots.write(session)
     for _ in range(2):
         snapshots.bury()
     deadline = runtime.clock() + timeout_s
-    while _unwritten(runtime, registry) and runtime.clock() < deadline:  # noqa: ASYNC110
+    while _unwritten(runtime, sessions) and runtime.clock() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)
 
 
-def _unwritten(runtime: Runtime, registry: SessionRegistry) -> int:
-    browsers = [s.browser for s in registry.chromes if s.browser is not None]
+def _unwritten(runtime: Runtime, sessions: Sequence[Session]) -> int:
+    browsers = [s.browser for s in sessions if s.browser is not None]
     return runtime.supervisor.unsent + sum(browser.backlog_bytes for browser in browsers)

@@ -17,7 +17,7 @@ from chromepool.gateway.sessions.pool import Pool
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Services:
-    """One gateway as its handlers see it."""
+    """The parts of one gateway as its handlers see them."""
 
     pool: Pool
     drainer: Drainer

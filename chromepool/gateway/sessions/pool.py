@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from chromepool.gateway.histogram import CdpLatency
 from chromepool.gateway.runtime import Runtime
 from chromepool.gateway.sessions.admission import Admission
@@ -18,48 +16,29 @@ from chromepool.gateway.sessions.warm_chromes import WarmChromes
 from chromepool.gateway.sessions.warm_pool import WarmPool
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Pool:
-    """For those who need several of these; who needs one or two is given just those."""
+    """Registry, gate, admission and the rest, for users of several; others are given one or two.
 
-    runtime: Runtime
-    registry: SessionRegistry
-    gate: Gate
-    stats: CreationStats
-    warm: WarmChromes
-    latency: CdpLatency
-    connector: Connector
-    termination: Termination
-    admission: Admission
-    starter: Starter
-    warm_pool: WarmPool
-    creation: Creation
+    No part listens to anything yet: ``gateway/main.py`` subscribes them.
+    """
 
-
-def make_pool(runtime: Runtime, next_key: int = 1) -> Pool:
-    """Create the parts, none of which listens to anything yet."""
-    registry = SessionRegistry(runtime.clock, runtime.bus.publish, next_key)
-    gate = Gate(runtime.bus.publish)
-    stats = CreationStats()
-    warm = WarmChromes()
-    latency = CdpLatency()
-    connector = Connector(runtime, latency)
-    termination = Termination(runtime, registry, gate)
-    admission = Admission(runtime, registry, gate, warm, stats.waited.add)
-    starter = Starter(runtime, registry, admission, connector, termination)
-    warm_pool = WarmPool(runtime, warm, admission, starter, termination)
-    creation = Creation(runtime, admission, warm_pool, starter, stats)
-    return Pool(
-        runtime,
-        registry,
-        gate,
-        stats,
-        warm,
-        latency,
-        connector,
-        termination,
-        admission,
-        starter,
-        warm_pool,
-        creation,
-    )
+    def __init__(self, runtime: Runtime, next_key: int = 1) -> None:
+        """Create the parts; ``next_key`` is the lowest session number that was never given out."""
+        self.runtime = runtime
+        self.registry = SessionRegistry(runtime.clock, runtime.bus.publish, next_key)
+        self.gate = Gate(runtime.bus.publish)
+        self.stats = CreationStats()
+        self.warm = WarmChromes()
+        self.latency = CdpLatency()
+        self.connector = Connector(runtime, self.latency)
+        self.termination = Termination(runtime, self.registry, self.gate)
+        self.admission = Admission(
+            runtime, self.registry, self.gate, self.warm, self.stats.waited.add
+        )
+        self.starter = Starter(
+            runtime, self.registry, self.admission, self.connector, self.termination
+        )
+        self.warm_pool = WarmPool(
+            runtime, self.warm, self.admission, self.starter, self.termination
+        )
+        self.creation = Creation(runtime, self.admission, self.warm_pool, self.starter, self.stats)

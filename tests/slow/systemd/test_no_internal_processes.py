@@ -39,8 +39,8 @@ exec sleep infinity
 """
 _AFTER = f"""
 from pathlib import Path
-from chromepool.supervisor.systemd.after_stop import take_controllers_back
-take_controllers_back(Path("{_POOL}"), Path("{_UNIT}"))
+from chromepool.supervisor.systemd.after_stop import disable_controllers
+disable_controllers(Path("{_POOL}"), Path("{_UNIT}"))
 """
 
 

@@ -40,7 +40,7 @@ def kill_and_remove(leaves: Iterable[Leaf], deadline: float) -> None:
     while left := [leaf for leaf in left if not _is_removed(leaf)]:
         if time.monotonic() > deadline:
             for leaf in left:
-                log.error("cgroup.left", error="it does not empty", pids=leaf.pids())
+                log.error("cgroup.removal_failed", error="it does not empty", pids=leaf.pids())
             return
         time.sleep(_POLL_S)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -47,7 +46,7 @@ def create(monkeypatch: pytest.MonkeyPatch) -> Create:
     ) -> tuple[SessionView, Any, list[float]]:
         pool = FakePool(monkeypatch, queue_wait_s=60)
         creation = FakeCreation(pool, usage)
-        pool.parts = dataclasses.replace(pool.parts, creation=cast(Any, creation))
+        pool.parts.creation = cast(Any, creation)
         control = Control(fake_services(pool), lambda request: Identity("uid:1000"))
         request = make_mocked_request("POST", path, headers=headers)
         request._read_bytes = b""

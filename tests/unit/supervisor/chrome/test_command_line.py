@@ -78,7 +78,7 @@ def test_the_command_line() -> None:
 
 
 def _argv(**given: Any) -> list[str]:
-    usual: dict[str, Any] = {"launch": ChromeOptions(), "sandbox": True, "shm_bytes": 1 << 30}
+    usual: dict[str, Any] = {"options": ChromeOptions(), "sandbox": True, "shm_bytes": 1 << 30}
     return chrome.command_line("/x/headless_shell", Path("/p"), LIMITS, **(usual | given))
 
 

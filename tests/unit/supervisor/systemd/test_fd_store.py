@@ -24,14 +24,14 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="without control group
 def test_what_the_manager_is_behind_with_is_said_later_and_in_order(tmp_path: Path) -> None:
     manager = Manager(str(tmp_path / "notify"))
     notifier = Notifier({"NOTIFY_SOCKET": manager.sock.getsockname()})
-    fd_store = FdStore(notifier, is_open=True)
+    fd_store = FdStore(notifier, enabled=True)
     child = _child()
     said = 0
     while notifier.ping():
         said += 1
-    fd_store.keep(child)
-    child.remember(os.open(os.devnull, os.O_RDONLY))
-    fd_store.keep(child)
+    fd_store.put(child)
+    child.keep_snapshot(os.open(os.devnull, os.O_RDONLY))
+    fd_store.put(child)
     now = fd_store.due
     assert now < time.monotonic() + 60, "it wants to be called again"
     for _ in range(said):
@@ -46,7 +46,7 @@ def test_what_the_manager_is_behind_with_is_said_later_and_in_order(tmp_path: Pa
     assert fd_store.due == math.inf
     for fd in (fd for _, fds in heard for fd in fds):
         os.close(fd)
-    child.let_go()
+    child.release_fds()
     os.close(child.stderr)
     notifier.close()
     manager.sock.close()
@@ -64,8 +64,8 @@ def _child() -> ChromeProcess:
         None,
         stderr,
         pipe=(commands, events),
-        record=record,
-        process=process,
+        snapshot_fd=record,
+        pidfd=process,
     )
 
 

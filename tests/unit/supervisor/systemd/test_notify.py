@@ -99,7 +99,7 @@ def test_an_abstract_socket_is_found() -> None:
 
 def test_without_a_manager_nothing_is_said() -> None:
     notifier = Notifier({})
-    assert not notifier.listened_to
+    assert not notifier.connected
     assert not notifier.ready()
     assert not notifier.store("x", [0])
     assert notifier.watchdog_s == 0
@@ -108,7 +108,7 @@ def test_without_a_manager_nothing_is_said() -> None:
 
 def test_a_manager_that_is_gone_is_no_error(tmp_path: Path) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "nobody")})
-    assert notifier.listened_to
+    assert notifier.connected
     assert not notifier.ready()
     notifier.close()
     notifier.close()
