@@ -23,13 +23,17 @@ NEED_A_DAEMON = {"daemon", "daemons", "shared_daemon", "misbehaving"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks each test by its tier: ``slow``, ``daemon``, or none, which is a unit test."""
+    """Marks each test by its tier: ``slow``, ``daemon``, or none, which is a unit test. Tests that
+    share what their module makes once go to one process of a parallel run."""
     for item in items:
         tier = item.path.relative_to(ROOT / "tests").parts[0]
         if tier == "slow":
             item.add_marker("slow")
         elif tier == "daemon" or NEED_A_DAEMON.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("daemon")
+        fixtures = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
+        if any(found[-1].scope == "module" for found in fixtures.values()):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,11 @@ import aiohttp
 import pytest
 
 from testing.cdp import Cdp, connect, run
+from testing.clients import running
 from testing.daemon import Answer, Daemon, wait_for
 from testing.daemon_pool import Daemons
 from testing.node import inline, script
 from testing.site import Site
-from tests.daemon.test_clients import running
 
 pytestmark = pytest.mark.chrome
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import chromepool
-from chromepool.errors import DaemonUnreachable, InvalidRequest
+from chromepool.errors import InvalidRequest
 from testing.cdp import run
 from testing.daemon import Daemon
 from testing.daemon_pool import Daemons
@@ -87,18 +87,3 @@ def test_refusals_are_errors_that_say_what_and_when(daemons: Daemons) -> None:
 
     daemon = daemons(max_sessions=1)
     run(scenario(daemon))
-
-
-def test_no_daemon_is_told_as_that(tmp_path: Path) -> None:
-    async def ask(address: str) -> None:
-        async with chromepool.Client(address) as client:
-            await client.status()
-
-    for address in (str(tmp_path / "none.sock"), "http://127.0.0.1:1"):
-        with pytest.raises(DaemonUnreachable, match="No daemon answers"):
-            run(ask(address))
-
-
-def test_the_package_offers_nothing_else() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'Sesion'"):
-        _ = chromepool.Sesion

@@ -6,8 +6,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import socket
-import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from testing.cdp import DEADLINE_S, Cdp, connect, run
+from testing.cdp import DEADLINE_S, WAIT, Cdp, connect, run, vanish
 from testing.daemon import Daemon, wait_for
 from testing.daemon_pool import Daemons
 from testing.site import Site
@@ -29,21 +27,11 @@ ATTENDED: Session = {
 }
 KINDS = pytest.mark.parametrize("capture_options", [{}, ATTENDED], ids=["plain", "attended"])
 DOORS = pytest.mark.parametrize("door", ["browser", "page"])
-WAIT = {"autoAttach": True, "waitForDebuggerOnStart": True, "flatten": True}
 
 
 @pytest.fixture(params=[{}, ATTENDED], ids=["plain", "attended"])
 def session(request: pytest.FixtureRequest, new_session: Callable[..., Session]) -> Session:
     return new_session(**request.param)
-
-
-def vanish(client: Cdp) -> None:
-    """Its connection is reset, without a word."""
-    transport = client.socket._writer.transport
-    assert transport is not None
-    linger = struct.pack("ii", 1, 0)
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    transport.abort()
 
 
 @contextlib.asynccontextmanager

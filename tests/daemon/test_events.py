@@ -8,19 +8,17 @@ import json
 import os
 import re
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from chromepool.client import Client
-from chromepool.gateway.event_stream import EventStream
 from chromepool.gateway.http.events import MOST
 from testing.cdp import connect, run
 from testing.daemon import Daemon, Misbehaving, wait_for
 from testing.daemon_pool import Daemons
-from tests.daemon.test_handover import kill_gateway, reload
+from testing.handover import kill_gateway, reload
 
 
 def _visit(daemon: Daemon) -> aiohttp.ClientSession:
@@ -227,21 +225,6 @@ def test_a_caller_listens_so_often_and_no_more(shared_daemon: Daemon) -> None:
                 while (await listen()).status != 200:
                     await asyncio.sleep(0.05)
             assert (await listen()).status == 503
-
-    run(scenario())
-
-
-def test_a_listener_that_falls_behind_is_ended_at_the_bound() -> None:
-    async def scenario() -> None:
-        events = EventStream(time.monotonic, lambda event: None)
-        listener = events.listen(None)
-        for _ in range(1000):
-            events.emit("daemon.draining")
-        assert events.listeners == 1
-        events.emit("daemon.draining")
-        assert events.listeners == 0
-        told = [await listener.next(1) for _ in range(1001)]
-        assert [event and event.number for event in told] == [*range(1, 1001), None]
 
     run(scenario())
 

@@ -17,8 +17,8 @@ from chromepool.supervisor.chrome import command_line as chrome
 from testing.cdp import connect, run
 from testing.daemon import Daemon, Misbehaving, wait_for
 from testing.drivers import Driver, calling, driving
+from testing.handover import kill_gateway, reload, serving, states, wait_taken_over
 from testing.stubborn import stubborn_chrome
-from tests.daemon.test_handover import kill_gateway, reload, serving, states, wait_taken_over
 
 _ROOM: dict[str, object] = {"max_sessions": 10, "pool_memory_bytes": "4GiB"}
 

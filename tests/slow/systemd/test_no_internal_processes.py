@@ -16,10 +16,9 @@ import pytest
 
 from chromepool.supervisor.linux.cgroup import tree as cgroup
 from testing.daemon import wait_for
-from testing.unit import DEADLINE_S, run
-from tests.slow.systemd.test_cgroup_v2 import MIB, _lacks
+from testing.unit import DEADLINE_S, MIB, lacks, run
 
-pytestmark = pytest.mark.skipif(bool(_lacks()), reason=_lacks())
+pytestmark = pytest.mark.skipif(bool(lacks()), reason=lacks())
 
 _NAME = f"chromepool-test-{os.getpid()}.service"
 _FILE = Path("/run/systemd/system") / _NAME
