@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -35,8 +36,7 @@ _AUTO_ATTACH = {
     "filter": [*({"type": kind} for kind in _KINDS), {"exclude": True}],
 }
 _ANSWER_S = 30.0
-_EVENT = b'{"method":"'
-_LONGEST_METHOD = 100
+_METHOD = re.compile(rb'\{"method":"([^"]{1,100})"')
 _TARGETS = frozenset({b"Target.attachedToTarget", b"Target.detachedFromTarget"})
 
 
@@ -184,8 +184,9 @@ class AutoAttacher:
 
     def deliver(self, head: bytes | memoryview, tail: bytes = b"") -> None:
         """Handle an answer or an event from Chrome."""
-        if not self._is_wanted(head):
-            return
+        method = _METHOD.match(head)
+        if method is not None and method[1] not in self._events:
+            return  # no hook wants most events, and decoding each would slow the page down
         try:
             incoming = cdp.decode(bytes(head) + tail)
         except msgspec.DecodeError as error:
@@ -199,15 +200,6 @@ class AutoAttacher:
             self._on_detached(str(incoming.params.get("sessionId")))
         else:
             self._on_event(incoming)
-
-    def _is_wanted(self, head: bytes | memoryview) -> bool:
-        """Tell by a message's beginning whether it has to be decoded: no hook wants most events,
-        and decoding each would slow the page down."""
-        start = bytes(head[:_LONGEST_METHOD])
-        if not start.startswith(_EVENT):
-            return True
-        end = start.find(b'"', len(_EVENT))
-        return end < 0 or start[len(_EVENT) : end] in self._events
 
     def _on_event(self, event: cdp.Incoming) -> None:
         target = self._targets.get(event.sessionId or "")
