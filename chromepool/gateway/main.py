@@ -64,15 +64,6 @@ _HISTORY_S = 1.0
 """Time to write the last of the history, and to flush what is written to others."""
 
 
-def welcome(sock: socket.socket) -> tuple[Settings, wire.Welcome]:
-    """The settings in the supervisor's first message, and the message itself."""
-    received = wire.receive(sock)
-    if received is None or not isinstance(received[0], wire.Welcome):
-        raise SystemExit("the supervisor did not send its welcome")
-    message = received[0]
-    return Settings.from_values(message.settings), message
-
-
 def drop_root(uid: int) -> None:
     """Become ``uid`` for good, and die with the supervisor (a change of uid clears that)."""
     parent = os.getppid()
@@ -145,7 +136,7 @@ class _Gateway:
         self._pool = pool = Pool(runtime, welcome.next_key)
         digests = dict(welcome.tokens)
         self._history = _make_history(settings) if settings.journal else None
-        self._snapshots = SnapshotWriter(runtime.supervisor)
+        self._snapshots = SnapshotWriter(pool)
         self._adopter = Adopter(pool)
         self._drainer = Drainer(pool, welcome.drain)
         self._deadlines = Deadlines(pool)
@@ -250,7 +241,7 @@ class _Gateway:
             self._metrics.lag.watch(),
             self._alerts.run(),
             self._drainer.run(),
-            self._snapshots.run(lambda: self._pool.registry.chromes),
+            self._snapshots.run(),
         ]
 
     async def _end_sessions(self, timeout_s: float) -> None:
@@ -286,18 +277,18 @@ def main() -> None:
     faulthandler.register(EVIDENCE_SIGNAL, file=EVIDENCE_FD, all_threads=True)
     sock = socket.socket(fileno=WIRE_FD)
     wire.send(sock, wire.Loaded())
-    settings, message = welcome(sock)
+    received = wire.receive(sock)
+    if received is None or not isinstance(received[0], wire.Welcome):
+        raise SystemExit("the supervisor did not send its welcome")
+    message = received[0]
+    settings = Settings.from_values(message.settings)
     set_up(settings.log_level)
     logging.getLogger("aiohttp.server").addFilter(_without_content)
     if settings.canary_interval_s:
         canary.preload()
     drop_root(settings.gateway_uid)
     raise_file_limit()
-    work = serve(sock, settings, message)
-    if uvloop is None:
-        asyncio.run(work)
-    else:
-        uvloop.run(work)
+    (uvloop or asyncio).run(serve(sock, settings, message))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import itertools
 import math
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from chromepool import wire
@@ -192,12 +192,14 @@ class SupervisorClient:
                 self._on_adopt(message, fds)
             case wire.Reloading(error=error):
                 self._on_reloading(error)
-            case wire.Spawned():
-                self._on_spawned(message, fds)
+            case wire.Spawned(key=key):
+                spawned = Spawned(key, message.pid, message.profile, *fds)
+                _settle(self._spawning.pop(key), spawned, fds)
             case wire.SpawnFailed():
                 self._on_failure(message)
-            case wire.FileAnswer():
-                self._on_files(message, fds)
+            case wire.FileAnswer(number=number, error=error):
+                refusal = ItemNotFound(f"There is no such download: {error}.") if error else None
+                _settle(self._files.pop(number), refusal or (message.files, fds), fds)
             case wire.Inspected(key=key):
                 _settle(self._inspecting.pop(key, None), message)
             case wire.Gone(key=key):
@@ -216,16 +218,9 @@ class SupervisorClient:
             self._all_adopted.set()
 
     def _on_reloading(self, error: str) -> None:
-        answer, self._reloading = self._reloading, None
         refusal = ReloadRefused(f"The settings stay as they were: {error}") if error else None
-        _settle(answer, refusal)
-
-    def _on_spawned(self, message: wire.Spawned, fds: list[int]) -> None:
-        answer = self._spawning.pop(message.key)
-        if answer.done():  # the caller was cancelled, and ends that Chrome
-            _close(*fds)
-        else:
-            answer.set_result(Spawned(message.key, message.pid, message.profile, *fds))
+        _settle(self._reloading, refusal)
+        self._reloading = None
 
     def _on_failure(self, message: wire.SpawnFailed) -> None:
         answer = self._spawning.pop(message.key)
@@ -235,21 +230,14 @@ class SupervisorClient:
             kind = _FAILURES.get(message.code, StartFailed)
             answer.set_exception(kind(message.detail, remedy=message.remedy))
 
-    def _on_files(self, message: wire.FileAnswer, fds: list[int]) -> None:
-        answer = self._files.pop(message.number)
-        if answer.done():  # its caller hung up
-            _close(*fds)
-        elif message.error:
-            answer.set_exception(ItemNotFound(f"There is no such download: {message.error}."))
-        else:
-            answer.set_result((message.files, fds))
 
-
-def _settle(answer: asyncio.Future[T] | None, result: T | ChromepoolError) -> None:
-    """Settle an answer that several may wait for, or nobody any more."""
+def _settle(
+    answer: asyncio.Future[T] | None, result: T | ChromepoolError, fds: Sequence[int] = ()
+) -> None:
+    """Settle an answer; the descriptors in it are closed where its caller hung up."""
     if answer is None or answer.done():
-        return
-    if isinstance(result, ChromepoolError):
+        _close(*fds)
+    elif isinstance(result, ChromepoolError):
         answer.set_exception(result)
         answer.exception()  # or asyncio would report that nobody has asked for it
     else:

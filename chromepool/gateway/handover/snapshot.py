@@ -11,7 +11,7 @@ import dataclasses
 import datetime
 import fcntl
 import os
-from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -19,9 +19,9 @@ from chromepool import wire
 from chromepool.gateway.browser.browser import Traffic
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.sessions.events import SessionEvent, SessionGone
+from chromepool.gateway.sessions.pool import Pool
 from chromepool.gateway.sessions.session import Session
 from chromepool.gateway.spec import SessionSpec
-from chromepool.gateway.supervisor import SupervisorClient
 from chromepool.model import Reason, State
 
 log = get_logger("chromepool.gateway.sessions")
@@ -54,13 +54,6 @@ class SessionSnapshot(msgspec.Struct, omit_defaults=True, rename={"spec": "order
     traffic: Traffic = msgspec.field(default_factory=Traffic)
 
 
-_AS_THEY_ARE = (
-    *("id", "guid", "created_at", "began", "last_active", "left", "warm", "reason", "detail"),
-    "oom_kills_seen",
-)
-"""Fields that a session has by the same names."""
-
-
 def snapshot_of(session: Session) -> SessionSnapshot:
     """The session as it is now."""
     spec = session.spec
@@ -69,13 +62,14 @@ def snapshot_of(session: Session) -> SessionSnapshot:
         scripts = tuple(session.artifacts.scripts())
         options = dataclasses.replace(spec.capture_options, scripts=scripts)
         spec = msgspec.structs.replace(spec, capture_options=options)
-    return SessionSnapshot(
-        spec=spec,
-        frozen=session.state is State.FROZEN,
-        base=browser.base if browser else "",
-        traffic=browser.traffic if browser else session.traffic,
-        **{name: getattr(session, name) for name in _AS_THEY_ARE},
-    )
+    own: dict[str, Any] = {
+        "spec": spec,
+        "frozen": session.state is State.FROZEN,
+        "base": browser.base if browser else "",
+        "traffic": browser.traffic if browser else session.traffic,
+    }
+    names = set(SessionSnapshot.__struct_fields__) - own.keys()
+    return SessionSnapshot(**own, **{name: getattr(session, name) for name in names})
 
 
 def write(snapshot: SessionSnapshot) -> int:
@@ -102,8 +96,9 @@ def read(fd: int) -> SessionSnapshot:
 class SnapshotWriter:
     """Leaves a snapshot of each session with the supervisor whenever something of it changes."""
 
-    def __init__(self, supervisor: SupervisorClient) -> None:
-        self._supervisor = supervisor
+    def __init__(self, pool: Pool) -> None:
+        self._supervisor = pool.runtime.supervisor
+        self._registry = pool.registry
         self._active: dict[int, float] = {}
         """Times when each session was last active, as its snapshot has it."""
         self._gone: list[int] = []
@@ -145,19 +140,19 @@ class SnapshotWriter:
         self._buried = self._gone
         self._gone = []
 
-    def write_active(self, sessions: Sequence[Session]) -> None:
+    def _write_active(self) -> None:
         """Replace the snapshots of sessions that were driven since."""
-        for session in sessions:
+        for session in self._registry.chromes:
             known = self._active.get(session.key)
             if session.state is State.READY and known != session.last_active:
                 self.write(session)
 
-    async def run(self, sessions: Callable[[], Sequence[Session]]) -> None:
+    async def run(self) -> None:
         """Write and bury every two seconds, until the gateway ends."""
         while True:
             await asyncio.sleep(EVERY_S)
             try:
-                self.write_active(sessions())
+                self._write_active()
                 self.bury()
             except Exception:  # or no deadline would be right any more after the next handover
                 log.exception("snapshots.failed")

@@ -104,9 +104,7 @@ class Admission:
 
     def check_slot(self) -> None:
         """Raise the refusal that a caller without options would get now, if any."""
-        decision = self.decide(SessionSpec(POOL, self._settings.session_limits))
-        waits = self.queue.behind_others()
-        refusal = decision.error if isinstance(decision, admission.Refusal) else waits
+        refusal = self.queue.refusal(SessionSpec(POOL, self._settings.session_limits))
         if refusal is not None:
             raise refusal
 

@@ -57,10 +57,11 @@ class SlotQueue:
         """The queue with each caller's position; 1 is the next."""
         return enumerate(self._queue, 1)
 
-    def behind_others(self) -> PoolFull | None:
-        """The refusal of a caller who does not wait while others do; None while nobody waits."""
-        if not self._queue:
-            return None
+    def refusal(self, spec: SessionSpec) -> ChromepoolError | None:
+        """The refusal that a caller would get who does not wait; None: there is a slot."""
+        refusal = self._refusal(spec)
+        if refusal is not None or not self._queue:
+            return refusal
         said = "Others wait for a slot already."
         return PoolFull(said, remedy="Wait as well: ?wait=30.", retry_after_s=RETRY_S)
 
@@ -72,14 +73,12 @@ class SlotQueue:
         """
         self._take_token(spec.owner)
         try:
-            refusal = self._refusal(spec)
-            if refusal is None and not self._queue:
+            refusal = self.refusal(spec)
+            if refusal is None:
                 self.held += 1
                 return
-            if refusal is not None and not isinstance(refusal, PoolFull | NoMemory):
+            if wait_s <= 0 or not isinstance(refusal, PoolFull | NoMemory):
                 raise refusal
-            if wait_s <= 0:
-                raise refusal or self.behind_others() or PoolFull("")
             await self._line_up(spec, min(wait_s, self._settings.queue_wait_s))
         except BaseException:
             self._rate.give_back(spec.owner)

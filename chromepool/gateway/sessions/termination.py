@@ -7,7 +7,6 @@ import dataclasses
 
 from chromepool import wire
 from chromepool.errors import BrowserGone, CommandFailed, NoAnswer, ShuttingDown
-from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.runtime import Runtime, is_set
 from chromepool.gateway.sessions.admission import Gate
@@ -107,7 +106,7 @@ class Termination:
         self._stop(session)
 
     def on_exited(self, message: wire.Exited) -> None:
-        """Notes the exit of a Chrome, with its reason unless one was given before."""
+        """Note the exit of a Chrome, with its reason unless one was given before."""
         session = self.registry.by_key(message.key)
         if session is None:
             return
@@ -144,22 +143,20 @@ class Termination:
         return True
 
     async def _escalate(self, session: Session) -> None:
-        if session.browser is None or not await self._close_politely(session, session.browser):
-            self._stop(session)
-
-    async def _close_politely(self, session: Session, browser: Browser) -> bool:
-        """Send ``Browser.close``; whether nothing was left in time."""
-        try:
-            async with asyncio.timeout(self.runtime.settings.close_timeout_s):
-                try:
-                    await browser.call("Browser.close")
-                except (BrowserGone, CommandFailed, NoAnswer) as error:
-                    log.debug("session.close_refused", session=session.key, error=error)
-                await session.is_gone.wait()
-        except TimeoutError:
-            log.warning("session.close_late", session=session.key)
-            return False
-        return True
+        """Send ``Browser.close``, and SIGTERM where something is left after a while."""
+        browser = session.browser
+        if browser is not None:
+            try:
+                async with asyncio.timeout(self.runtime.settings.close_timeout_s):
+                    try:
+                        await browser.call("Browser.close")
+                    except (BrowserGone, CommandFailed, NoAnswer) as error:
+                        log.debug("session.close_refused", session=session.key, error=error)
+                    await session.is_gone.wait()
+                    return
+            except TimeoutError:
+                log.warning("session.close_late", session=session.key)
+        self._stop(session)
 
     def _finish(self, session: Session, usage: Usage) -> None:
         session.finish(usage)
