@@ -18,7 +18,6 @@ import pytest
 
 from chromepool import config
 from chromepool.config import Settings
-from chromepool.gateway.alert import Alert
 from chromepool.gateway.event_stream import Event
 from chromepool.gateway.history.queries import AlertState
 from chromepool.gateway.monitor.alert_loop import AlertLoop, disk
@@ -26,6 +25,7 @@ from chromepool.gateway.monitor.alerts import Alerts, Cleared, Raised, Recent, R
 from chromepool.gateway.sessions.events import SessionEnding
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason
+from chromepool.schema.admin import AlertView
 from testing.clock import run
 from testing.daemon import Daemon, Misbehaving, wait_for
 from testing.fakes import LIMITS, fake_browser
@@ -231,7 +231,7 @@ class Watched(Pool):
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
         super().__init__(monkeypatch, **settings)
         self.sent: list[dict[str, Any]] = []
-        self.remembered: list[Alert] = []
+        self.remembered: list[AlertView] = []
         self.watch = AlertLoop(
             self.runtime,
             self.admission,
@@ -241,7 +241,7 @@ class Watched(Pool):
         )
         self.runtime.bus.subscribe(SessionEnding, self.watch.on_ending)
 
-    def _remember(self, rows: list[Alert]) -> None:
+    def _remember(self, rows: list[AlertView]) -> None:
         self.remembered = rows
 
     def told(self) -> list[tuple[str, str]]:
@@ -332,7 +332,7 @@ def test_what_an_earlier_gateway_raised_is_not_raised_again_and_is_cleared(
 
         second = Watched(monkeypatch, max_sessions=1)
         session = await second.creation.create(SessionSpec("a", LIMITS))
-        past = AlertState([*first.remembered, Alert("bygone", "warning", LONG_AGO, "")], [])
+        past = AlertState([*first.remembered, AlertView("bygone", "warning", LONG_AGO, "")], [])
         second.watch.resume(past, raised.since.timestamp() + 60)
         assert second.watch.raised == {"sessions": raised}, "before it has looked"
         second.watch.step()

@@ -26,7 +26,6 @@ from unittest import mock
 import pytest
 
 from chromepool.errors import ConfigError, HistoryUnavailable
-from chromepool.gateway.alert import Alert
 from chromepool.gateway.event_stream import Event
 from chromepool.gateway.history import database as databases
 from chromepool.gateway.history import queries
@@ -34,6 +33,7 @@ from chromepool.gateway.history import writer as writers
 from chromepool.gateway.history.database import MIGRATIONS, Database, put_aside
 from chromepool.gateway.history.queries import AlertState, HistoryQuery
 from chromepool.gateway.history.writer import HistoryWriter
+from chromepool.schema.admin import AlertView
 from chromepool.schema.history import LOST, PastEvent, PastSession
 from testing import ROOT
 from testing.daemon import Daemon, Misbehaving, wait_for
@@ -285,10 +285,10 @@ def test_what_a_killed_daemon_left_open_is_lost(path: Path) -> None:
 
 
 def test_alerts_are_kept_until_others_are_said_to_be_raised(path: Path) -> None:
-    low = Alert("disk_low", "critical", utc(NOW), "1 MB")
-    full = Alert("sessions", "warning", utc(1), "")
+    low = AlertView("disk_low", "critical", utc(NOW), "1 MB")
+    full = AlertView("sessions", "warning", utc(1), "")
 
-    def standing() -> list[Alert]:
+    def standing() -> list[AlertView]:
         found: AlertState = ask(path, queries.alert_state, 0)
         return found.alerts
 

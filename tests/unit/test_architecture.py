@@ -35,7 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("gateway.log", "gateway.histogram", "gateway.bus", "gateway.tasks"),
     ("gateway.cdp",),
     ("gateway.browser", "gateway.store"),
-    ("gateway.spec", "gateway.supervisor", "gateway.event_stream", "gateway.alert"),
+    ("gateway.spec", "gateway.supervisor", "gateway.event_stream"),
     ("gateway.runtime", "gateway.capacity"),
     ("gateway.sessions",),
     ("gateway.handover", "gateway.history"),

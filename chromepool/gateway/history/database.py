@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from chromepool.errors import ConfigError
-from chromepool.gateway.alert import Alert
 from chromepool.gateway.event_stream import Event
 from chromepool.gateway.log import get_logger
+from chromepool.schema.admin import AlertView
 from chromepool.schema.history import LOST, PastSession
 
 log = get_logger("chromepool.journal")
@@ -166,7 +166,7 @@ class Database:
         self,
         sessions: Collection[PastSession] = (),
         events: Collection[Event] = (),
-        alerts: Collection[Alert] | None = None,
+        alerts: Collection[AlertView] | None = None,
         running: Collection[str] = (),
         gap: int = 0,
     ) -> None:
@@ -188,7 +188,7 @@ class Database:
             _insert(db, "events", Event, events)
             if alerts is not None:
                 db.execute("DELETE FROM alerts")
-                _insert(db, "alerts", Alert, alerts)
+                _insert(db, "alerts", AlertView, alerts)
             db.execute(_PUT_META, ("last_event", self.last + gap))
             self._trim(db)
         self._begun = True

@@ -14,9 +14,9 @@ import urllib.parse
 from pathlib import Path
 from typing import Any, TypeVar
 
-from chromepool.gateway.alert import Alert
 from chromepool.gateway.event_stream import Event
 from chromepool.gateway.history.database import BUSY_S
+from chromepool.schema.admin import AlertView
 from chromepool.schema.history import HistoryPage, PastEvent, PastSession, PastSessionWithEvents
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class HistoryQuery:
 class AlertState:
     """The past that alerts continue from."""
 
-    alerts: list[Alert]
+    alerts: list[AlertView]
     """Raised alerts."""
     endings: list[Event]
     """The latest ``session.closing`` events, the oldest first."""
@@ -114,4 +114,4 @@ def alert_state(db: sqlite3.Connection, since: float) -> AlertState:
     """Return the raised alerts, and the last :data:`MAX_EVENTS` endings since then."""
     rows = db.execute("SELECT * FROM alerts ORDER BY since")
     endings = _events(db, Event, "at >= ? AND name = 'session.closing' ORDER BY at DESC", since)
-    return AlertState([Alert(**_values(Alert, row)) for row in rows], endings[::-1])
+    return AlertState([AlertView(**_values(AlertView, row)) for row in rows], endings[::-1])

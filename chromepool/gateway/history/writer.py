@@ -18,11 +18,11 @@ from collections.abc import Callable, Collection
 from typing import Any, TypeVar, TypeVarTuple
 
 from chromepool.errors import ConfigError, HistoryUnavailable
-from chromepool.gateway.alert import Alert
 from chromepool.gateway.event_stream import Event
 from chromepool.gateway.history.database import Database, is_damage
 from chromepool.gateway.history.queries import AlertState, alert_state, connect
 from chromepool.gateway.log import get_logger
+from chromepool.schema.admin import AlertView
 from chromepool.schema.history import PastSession
 
 log = get_logger("chromepool.journal")
@@ -92,7 +92,7 @@ class HistoryWriter:
         self._database = database
         self._sessions: collections.OrderedDict[str, PastSession] = collections.OrderedDict()
         self._events: collections.OrderedDict[int, Event] = collections.OrderedDict()
-        self._alerts: Collection[Alert] | None = None
+        self._alerts: Collection[AlertView] | None = None
         self._off = False
         self._wake = asyncio.Event()
         self._tried = asyncio.Event()
@@ -132,7 +132,7 @@ class HistoryWriter:
         """Write an event."""
         self._put(self._events, row.number, row, _MAX_EVENTS)
 
-    def set_alerts(self, rows: Collection[Alert]) -> None:
+    def set_alerts(self, rows: Collection[AlertView]) -> None:
         """Write all raised alerts, in place of those that were written before."""
         self._alerts = rows
         self._wake.set()

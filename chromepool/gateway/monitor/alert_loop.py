@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import dataclasses
 import datetime
 import os
 import platform
@@ -12,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from chromepool.gateway.alert import Alert
+from msgspec.structs import replace
+
 from chromepool.gateway.capacity import memory, pressure
 from chromepool.gateway.capacity.autoscale import Load
 from chromepool.gateway.history.queries import AlertState
@@ -31,6 +31,7 @@ from chromepool.gateway.sessions.admission import Admission
 from chromepool.gateway.sessions.events import SessionEnding, SweepDue
 from chromepool.gateway.sessions.session import utc_now
 from chromepool.model import Reason
+from chromepool.schema.admin import AlertView
 
 log = get_logger("chromepool.gateway.monitor")
 
@@ -60,7 +61,7 @@ class AlertLoop:
         *,
         canary_failure: Callable[[], str | None],
         send: Callable[[dict[str, Any]], None],
-        remember: Callable[[list[Alert]], None],
+        remember: Callable[[list[AlertView]], None],
         failures: int = 0,
     ) -> None:
         """``canary_failure`` tells how the last canary ended; ``send`` takes the body for the
@@ -79,7 +80,7 @@ class AlertLoop:
             self._failed.add(runtime.clock())
         self._alerts = Alerts(rules(runtime.settings))
         self._cleared_total: collections.Counter[str] = collections.Counter()
-        self.raised: dict[str, Alert] = {}
+        self.raised: dict[str, AlertView] = {}
         """Alerts that are raised now, by name."""
 
     def resume(self, past: AlertState, now: float) -> None:
@@ -94,7 +95,7 @@ class AlertLoop:
             if alert.name not in known:  # of another version
                 log.warning("alert.unknown", alert=alert.name)
                 continue
-            self.raised[alert.name] = dataclasses.replace(alert, severity=known[alert.name])
+            self.raised[alert.name] = replace(alert, severity=known[alert.name])
             since = clock - (now - alert.since.timestamp())
             self._alerts.resume(alert.name, since, alert.text)
         for event in past.endings:
@@ -128,7 +129,7 @@ class AlertLoop:
         for name, text in self._alerts.texts.items():
             shown = self.raised[name]
             if shown.text != text:
-                self.raised[name] = Alert(name, shown.severity, shown.since, text)
+                self.raised[name] = AlertView(name, shown.severity, shown.since, text)
         self._scale(now)
 
     def snapshot(self, now: float) -> Snapshot:
@@ -155,7 +156,7 @@ class AlertLoop:
         at = utc_now()
         if isinstance(change, Raised):
             since, event = at, "alert.raised"
-            self.raised[rule.name] = Alert(rule.name, rule.severity, at, change.text)
+            self.raised[rule.name] = AlertView(rule.name, rule.severity, at, change.text)
             log.warning("alert.raised", alert=rule.name, severity=rule.severity, text=change.text)
         else:
             event, gone = "alert.cleared", self.raised.pop(rule.name, None)

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from chromepool.config import Settings
-from chromepool.gateway.alert import Severity
+from chromepool.schema.admin import Severity
 
 WINDOW_S = 300.0
 """Time for which ended sessions and gateways count."""

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from chromepool.gateway.alert import Alert
 from chromepool.gateway.event_stream import Event
 from chromepool.gateway.history import queries
 from chromepool.gateway.history.database import Database
 from chromepool.gateway.history.queries import AlertState, HistoryQuery
 from chromepool.gateway.history.writer import HistoryWriter
+from chromepool.schema.admin import AlertView
 from chromepool.schema.history import HistoryPage, PastEvent, PastSession, PastSessionWithEvents
 
 SAMPLE = Path(__file__).parent / "journal-0.1.db.gz"
@@ -90,7 +90,7 @@ def test_a_database_of_0_1_is_read(path: Path) -> None:
         101, utc(THEN + 101.25), "session.created", {"labels": {"job": "1"}, "warm": False}
     )
     text = "3 Chromes crashed within five minutes."
-    assert alerts.alerts == [Alert("crash_loop", "critical", utc(THEN + 9.75), text)]
+    assert alerts.alerts == [AlertView("crash_loop", "critical", utc(THEN + 9.75), text)]
     assert [event.number for event in alerts.endings] == [102]
 
 
@@ -110,7 +110,7 @@ def test_a_database_of_0_1_is_written_on(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "kind"), [("sessions", PastSession), ("events", Event), ("alerts", Alert)]
+    ("table", "kind"), [("sessions", PastSession), ("events", Event), ("alerts", AlertView)]
 )
 def test_columns_have_the_names_of_fields(path: Path, table: str, kind: type[object]) -> None:
     with closing(sqlite3.connect(path)) as db:
