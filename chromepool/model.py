@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import Any
+import functools
 
-from chromepool.setting import GIB, MIB, setting
+from chromepool.setting import GIB, MIB, setting, size
 
 
 class State(enum.StrEnum):
@@ -41,14 +41,11 @@ class Reason(enum.StrEnum):
     SHUTDOWN = "shutdown"
 
 
-def _limit(
-    default: float, text: str, *, requestable: bool = True, adjustable: bool = True, **more: Any
-) -> Any:
-    """Declare a limit: ``requestable`` for one session, ``adjustable`` while its Chrome runs.
-
-    A limit whose lowest value is 0 has no cap at 0, which only the operator can set.
-    """
-    return setting(default, text, requestable=requestable, adjustable=adjustable, **more)
+_limit = functools.partial(setting, requestable=True, adjustable=True)
+"""Declare a limit: ``requestable`` for one session, ``adjustable`` while its Chrome runs. Where the
+lowest value is 0, it stands for no cap, and only the operator can set it."""
+_size = functools.partial(size, requestable=True, adjustable=True)
+"""Declare a limit in bytes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,14 +58,11 @@ class Limits:
     stored can be adopted.
     """
 
-    memory_bytes: int = _limit(
-        512 * MIB, "Hard memory cap of one session, in bytes.", low=64 * MIB, size=True
-    )
-    heap_bytes: int = _limit(
+    memory_bytes: int = _size(512 * MIB, "Hard memory cap of one session.", low=64 * MIB)
+    heap_bytes: int = _size(
         100_000_000,
-        "JavaScript heap (V8 old space) of each renderer, in bytes.",
+        "JavaScript heap (V8 old space) of each renderer.",
         low=16_000_000,
-        size=True,
         alias="MAX_MEMORY_PER_SESSION",
         adjustable=False,
     )
@@ -79,13 +73,8 @@ class Limits:
     files: int = _limit(
         4096, "Open files of each Chrome process.", low=256, high=1 << 20, adjustable=False
     )
-    file_bytes: int = _limit(
-        GIB,
-        "Largest file that a Chrome process may write, in bytes.",
-        low=16 * MIB,
-        size=True,
-        requestable=False,
-        adjustable=False,
+    file_bytes: int = _size(
+        GIB, "Largest file Chrome may write.", low=16 * MIB, requestable=False, adjustable=False
     )
     cpu_weight: int = _limit(
         100, "CPU weight of one session relative to others, as in cgroup v2.", low=1, high=10_000
