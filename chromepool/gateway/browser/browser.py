@@ -95,8 +95,7 @@ class Browser:
         """Take over both descriptors of Chrome's pipe.
 
         ``on_end`` is called once, when Chrome closes its end, or with a reason when the pipe is
-        closed for what Chrome sent; ``on_crash`` for each crashed tab, ``on_download`` with each
-        ``Browser.download...`` event. ``latency`` collects the gateway's own time for all sessions.
+        closed for what Chrome sent; ``on_download`` with each ``Browser.download...`` event.
         ``earlier`` is the traffic under earlier gateways, None without any; see :meth:`take_over`.
         ``session`` is the number for the log.
         """
@@ -141,11 +140,9 @@ class Browser:
         session: str | None = None,
         timeout_s: float = _ANSWER_S,
     ) -> dict[str, Any]:
-        """Send a command and return its result; ``session`` is a CDP session of the daemon.
-
-        Raises :class:`CommandFailed`, :class:`BrowserGone`, and after ``timeout_s``
-        :class:`NoAnswer`: Chrome hangs, or waits for its only client to read.
-        """
+        """Send a command and return its result; ``session`` is a CDP session of the daemon. Raises
+        :class:`CommandFailed`, :class:`BrowserGone`, and after ``timeout_s`` :class:`NoAnswer`:
+        Chrome hangs, or waits for its only client to read."""
 
         def command(on_answer: OnAnswer) -> bytes:
             return self._mux.command(method, params or {}, on_answer, session)
@@ -322,8 +319,7 @@ class Browser:
         timeout_s: float,
         late: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
-        """Write a command and return its result; ``late`` is called for an answer that comes after
-        the caller gave up. Raises like :meth:`call`."""
+        """Write a command and return its result; ``late`` gets the answer after the caller left."""
         if self._pipe.closed:
             raise BrowserGone(self._gone)
         answer: asyncio.Future[cdp.Incoming] = asyncio.get_running_loop().create_future()

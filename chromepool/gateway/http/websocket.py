@@ -79,8 +79,6 @@ class ClientConnection(asyncio.Protocol):
         """Bytes that wait in the gateway for the client to read them."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
-    # -- called by the mux --
-
     def deliver(self, head: bytes | memoryview, tail: bytes = b"") -> None:
         """Accept one message; :meth:`flush` sends it."""
         if self._transport is None or self._end is not None:
@@ -116,8 +114,6 @@ class ClientConnection(asyncio.Protocol):
         self._browser.asked_to_close = True
         self._on_close_request(self._session)
 
-    # -- flow control --
-
     def hold(self, held: bool) -> None:
         """Stop reading from the client while Chrome is behind; TCP then makes the client wait."""
         transport = self._open
@@ -133,8 +129,6 @@ class ClientConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Note that the client has caught up. Called by the transport."""
         self._browser.throttle(self, full=False)
-
-    # -- connection --
 
     async def serve(self, request: web.Request, socket: web.WebSocketResponse) -> None:
         """Do the handshake, then forward messages until either side closes."""
@@ -185,8 +179,8 @@ class ClientConnection(asyncio.Protocol):
         return unread
 
     def _in_kernel(self) -> int:
-        """Return the bytes in the kernel that are not acknowledged yet (SIOCOUTQ, tcp(7)). There
-        may be megabytes, and a slow client reads from them long before the kernel takes more."""
+        """Return the bytes in the kernel that are not acknowledged yet (SIOCOUTQ, tcp(7)): perhaps
+        megabytes, from which a slow client reads long before the kernel takes more."""
         assert self._transport is not None
         size = bytearray(4)
         try:

@@ -162,8 +162,6 @@ class AlertLoop:
         page.put_each("alerts_raised_total", self._alerts.raised_total, LABELS["alert"])
         page.put_each("alerts_cleared_total", self._cleared_total, LABELS["alert"])
 
-    # -- limits that follow the load --
-
     def _scale(self, now: float) -> None:
         admission = self._admission
         before = admission.slots, admission.warm_wanted

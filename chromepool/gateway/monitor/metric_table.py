@@ -82,10 +82,7 @@ FAMILIES = (
     # admission
     _gauge("queue_length", "Callers that wait for a slot."),
     _gauge("queue_max", "Callers that may wait for a slot at once."),
-    _histogram(
-        "queue_wait_seconds",
-        "Time in seconds that callers waited in the queue, whether they got a slot or not.",
-    ),
+    _histogram("queue_wait_seconds", "Time in seconds in the queue, until a slot or a refusal."),
     _counter("creations_refused_total", "Creations that ended with a problem.", "code"),
     _counter("problems_total", "HTTP responses with a problem, on either listener.", "code"),
     _gauge("warm_waiting", "Warm Chromes that are ready."),
@@ -151,26 +148,17 @@ FAMILIES = (
     ),
     _counter("canaries_total", "Scheduled runs of the canary.", "result"),
     # the gateway
-    _counter(
-        "gateway_restarts_total",
-        "Gateways before this one since the daemon's start, those replaced on a reload included.",
-    ),
-    _counter(
-        "gateway_deaths_total",
-        "Gateways that died, or were killed because they hung, since the daemon's start.",
-    ),
+    _counter("gateway_restarts_total", "Earlier gateways of the daemon, replaced ones included."),
+    _counter("gateway_deaths_total", "Gateways that died or hung since the daemon's start."),
     _gauge("gateway_tasks", "Tasks of the gateway's event loop."),
     _histogram(
-        "event_loop_lag_seconds",
-        "Delay of the gateway's event loop in seconds, measured twice a second.",
+        "event_loop_lag_seconds", "Delay of the event loop in seconds, measured twice a second."
     ),
     Family("process_cpu_seconds_total", "counter", "CPU time of the gateway, in seconds."),
     Family("process_resident_memory_bytes", "gauge", "Resident memory of the gateway, in bytes."),
     Family("process_virtual_memory_bytes", "gauge", "Virtual memory of the gateway, in bytes."),
     Family("process_start_time_seconds", "gauge", "Start of the gateway, in seconds since 1970."),
-    Family(
-        "process_open_fds", "gauge", "Open file descriptors of the gateway, where it may count."
-    ),
+    Family("process_open_fds", "gauge", "Open file descriptors of the gateway, where countable."),
     Family("process_max_fds", "gauge", "File descriptors that the gateway may have open."),
 )
 BY_NAME = {family.name: family for family in FAMILIES}

@@ -131,8 +131,6 @@ class Metrics(Collector):
     def _assign_slot(self, session: Session) -> None:
         self._slots.assign(session.key, self._pool.runtime.settings.max_sessions)
 
-    # -- counters that cannot be read later --
-
     def on_ready(self, event: SessionReady) -> None:
         """Count a session that was created, and give it a slot's label."""
         session = event.session
@@ -151,8 +149,6 @@ class Metrics(Collector):
     def on_tab_crashed(self, event: TabCrashed) -> None:
         """Count a crashed tab by its reason."""
         self._tab_crashes[event.crash.reason] += 1
-
-    # -- the page --
 
     def _write_sessions(self, page: MetricsPage) -> None:
         pool = self._pool

@@ -57,8 +57,8 @@ class Slots:
         self._by_key: dict[int, Slot] = {}
 
     def assign(self, key: int, max_slots: int) -> None:
-        """Give a session a slot, unless it has one. If all are taken it gets none, and has to be
-        assigned one later: for a moment there may be one Chrome more than slots."""
+        """Give a session a slot, unless it has one, or all are taken: for a moment there may be one
+        Chrome more than slots, which is assigned one later."""
         if key in self._by_key:
             return
         free = next((slot for slot in self._slots[:max_slots] if slot.key is None), None)

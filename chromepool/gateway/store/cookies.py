@@ -16,8 +16,7 @@ def sent(header: str) -> list[dict[str, Any]]:
 
 
 def received(header: str) -> dict[str, Any]:
-    """Return the cookie of a ``Set-Cookie`` header. Unknown and invalid attributes are ignored, as
-    browsers ignore them."""
+    """Return the cookie of a ``Set-Cookie`` header, without unknown and invalid attributes."""
     first, *attributes = header.split(";")
     cookie = _pair(first)
     for attribute in attributes:

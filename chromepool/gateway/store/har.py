@@ -42,11 +42,8 @@ def _content(response: Response) -> dict[str, Any]:
 
 
 def _timings(response: Response) -> dict[str, float]:
-    """Return HAR's phases in milliseconds.
-
-    Each begins where the one before it ends, and their sum is the entry's time. ``ssl`` is part of
-    ``connect``. Only the sum is known for a response that no server sent.
-    """
+    """Return HAR's phases in milliseconds. Each begins where the one before it ends, and their sum
+    is the entry's time, all that is known if no server answered. ``ssl`` is part of ``connect``."""
     timing = response.timing
     total = response.duration_ms or 0.0
     offset = (timing.get("requestTime", response.began) - response.began) * 1000

@@ -97,8 +97,6 @@ class CaptureHook(TargetHook):
         elif request is not None:
             _HANDLERS[event.method](self, request, target, event.params)
 
-    # -- the events, in the order in which they come --
-
     def _on_request(
         self, request_id: str, before: PendingRequest | None, target: Target, params: Params
     ) -> None:
@@ -170,8 +168,6 @@ class CaptureHook(TargetHook):
         self.in_flight.remove(request.id)
         request.response.error = str(params.get("errorText", "failed"))
         self._finish(request, params)
-
-    # -- storing --
 
     def _begin(self, request: PendingRequest, kind: str, head: Params) -> None:
         known = request.response
@@ -258,8 +254,7 @@ class CaptureHook(TargetHook):
 
 
 def _incomplete_redirects(before: PendingRequest, params: Params) -> list[PendingRequest]:
-    """Return the redirects of a request whose exact headers Chrome reports only after it has gone
-    on to the next URL."""
+    """Return the redirects of a request whose exact headers Chrome reports later."""
     redirects = before.redirects
     before.redirects = []
     if params.get("redirectHasExtraInfo") and not before.response_headers_exact:
