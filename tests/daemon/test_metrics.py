@@ -92,23 +92,23 @@ def test_durations_are_cumulative_and_a_bound_is_within_itself() -> None:
 
 
 def test_the_lowest_free_slot_is_taken_and_none_beyond_the_bound() -> None:
-    slots = Slots()
+    slots = Slots(2)
     for key in (11, 12, 13, 12):
-        slots.assign(key, 2)
+        slots.assign(key)
     assert [(label, slot.key) for label, slot in slots] == [("0", 11), ("1", 12)]
     assert slots.get(13) is None
     slots.release(11, Usage())
     slots.release(13, Usage())
     slots.release(11, Usage())
-    slots.assign(13, 2)
+    slots.assign(13)
     assert [(label, slot.key) for label, slot in slots] == [("0", 13), ("1", 12)]
 
 
 def test_a_slot_counts_on_from_one_session_to_the_next() -> None:
-    slots = Slots()
+    slots = Slots(1)
     told = []
     for key in (1, 2):
-        slots.assign(key, 1)
+        slots.assign(key)
         slot = slots.get(key)
         assert slot is not None
         for cpu_s in (1.0, 3.0, 2.0):  # less than before: a process of it has ended

@@ -8,6 +8,7 @@ import dataclasses
 import operator
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -94,8 +95,7 @@ class Browser:
     ) -> None:
         """Take over both descriptors of Chrome's pipe.
 
-        ``on_end`` is called once, when Chrome closes its end, or with a reason when the pipe is
-        closed for what Chrome sent; ``on_download`` with each ``Browser.download...`` event.
+        ``on_end`` is that of :class:`Pipe`; ``on_download`` gets each ``Browser.download`` event.
         ``earlier`` is the traffic under earlier gateways, None without any; see :meth:`take_over`.
         ``session`` is the number for the log.
         """
@@ -227,13 +227,8 @@ class Browser:
 
     async def join(self, port: Port, target: str | None) -> None:
         """Attach a port without counting it among the clients."""
-
-        def command(on_answer: OnAnswer) -> bytes:
-            return self._mux.attach(port, target, on_answer)
-
-        def late() -> None:  # the client hung up while Chrome was attaching it
-            self._leave(port)
-
+        command = partial(self._mux.attach, port, target)
+        late = partial(self._leave, port)  # the client hung up while Chrome was attaching it
         await self._ask("Target.attachToTarget", command, _ANSWER_S, late)
 
     def detach(self, client: Client) -> None:

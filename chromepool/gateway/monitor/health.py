@@ -36,11 +36,9 @@ class HealthChecker:
         self._termination = termination
         self._strikes: collections.Counter[int] = collections.Counter()
         self.rounds = 0
-        """Rounds since the gateway started."""
         self.checks = 0
-        """Checks since the gateway started."""
         self.failures = 0
-        """Checks without an answer since the gateway started."""
+        """Checks without an answer."""
 
     async def run(self) -> None:
         """Check until the gateway ends."""
@@ -65,10 +63,8 @@ class HealthChecker:
         self.rounds += 1
 
     async def _check(self, session: Session) -> None:
-        if session.state is not State.READY or session.browser is None:
-            return
-        if session.browser.paused:  # Chrome waits for its only client, which does not read
-            return
+        if session.state is not State.READY or session.browser is None or session.browser.paused:
+            return  # a paused Chrome waits for its only client, which does not read
         self.checks += 1
         try:
             timeout_s = self._runtime.settings.health_timeout_s

@@ -67,7 +67,7 @@ class Metrics(Collector):
         self._pool = pool
         self._health = health
         self._welcome = welcome
-        self._slots = Slots()
+        self._slots = Slots(pool.runtime.settings.max_sessions)
         self._created: collections.Counter[str] = collections.Counter()
         self._ended: collections.Counter[str] = collections.Counter()
         self._tab_crashes: collections.Counter[str] = collections.Counter()
@@ -111,7 +111,7 @@ class Metrics(Collector):
         due: list[Session] = []
         for session in self._pool.registry.chromes:
             if session.state in (State.READY, State.FROZEN):
-                self._assign_slot(session)
+                self._slots.assign(session.key)
                 slot = self._slots.get(session.key)
                 if slot is not None and now - slot.asked_at >= _FRESH_S:
                     slot.asked_at = now
@@ -128,13 +128,10 @@ class Metrics(Collector):
         if slot is not None:
             slot.note(usage)
 
-    def _assign_slot(self, session: Session) -> None:
-        self._slots.assign(session.key, self._pool.runtime.settings.max_sessions)
-
     def on_ready(self, event: SessionReady) -> None:
         """Count a session that was created, and give it a slot's label."""
         session = event.session
-        self._assign_slot(session)
+        self._slots.assign(session.key)
         if session.owner != POOL and event.before is not State.RESUMING:
             self._created["warm" if session.warm else "cold"] += 1
 

@@ -44,7 +44,7 @@ class Slot:
 
     def counted(self, name: str) -> float | None:
         """Return the sum over all sessions of the slot, None if it was never measured."""
-        if name not in self._before and name not in self._now:
+        if name not in self._before | self._now:
             return None
         return self._before.get(name, 0.0) + self._now.get(name, 0.0)
 
@@ -52,17 +52,18 @@ class Slot:
 class Slots:
     """Assigns the lowest free slot to each session."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_slots: int) -> None:
+        self._max_slots = max_slots
         self._slots: list[Slot] = []
         self._by_key: dict[int, Slot] = {}
 
-    def assign(self, key: int, max_slots: int) -> None:
+    def assign(self, key: int) -> None:
         """Give a session a slot, unless it has one, or all are taken: for a moment there may be one
         Chrome more than slots, which is assigned one later."""
         if key in self._by_key:
             return
-        free = next((slot for slot in self._slots[:max_slots] if slot.key is None), None)
-        if free is None and len(self._slots) < max_slots:
+        free = next((slot for slot in self._slots if slot.key is None), None)
+        if free is None and len(self._slots) < self._max_slots:
             free = Slot()
             self._slots.append(free)
         if free is not None:

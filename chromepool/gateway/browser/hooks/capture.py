@@ -18,8 +18,13 @@ from collections.abc import Callable
 
 from chromepool.gateway.browser.auto_attach import AutoAttacher, Command, Params, Target, TargetHook
 from chromepool.gateway.cdp import message as cdp
-from chromepool.gateway.store.in_flight import InFlightRequests, PendingRequest
-from chromepool.gateway.store.responses import Response, ResponseFilter, text_bytes
+from chromepool.gateway.store.responses import (
+    InFlightRequests,
+    PendingRequest,
+    Response,
+    ResponseFilter,
+    text_bytes,
+)
 from chromepool.gateway.store.ring import Ring
 
 _MAX_REQUESTS = 1000
