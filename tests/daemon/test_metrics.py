@@ -32,8 +32,7 @@ from chromepool.gateway.monitor.metric_table import (
     REFUSALS,
     MetricsPage,
 )
-from chromepool.gateway.monitor.metrics import Lag, Metrics
-from chromepool.gateway.monitor.slots import Slots
+from chromepool.gateway.monitor.metrics import Lag, Metrics, Slots
 from chromepool.gateway.sessions.events import SessionGone, SessionReady, TabCrashed
 from chromepool.gateway.sessions.session import Session
 from chromepool.gateway.spec import SessionSpec

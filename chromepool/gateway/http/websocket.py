@@ -211,20 +211,17 @@ class ClientConnection(asyncio.Protocol):
         if self._open is None:
             return
         self._missed = 0
+        batch: list[bytes] = []
         try:
-            messages = self._reader.feed(data)
+            for opcode, payload in self._reader.feed(data):
+                if opcode != _TEXT:
+                    self._on_other(opcode, payload)
+                elif frames.is_text(payload):
+                    batch.append(payload)
+                else:
+                    raise FrameError(CloseCode.NOT_UTF8, "text messages must be UTF-8")
         except FrameError as error:
             self.end(error.code, error.reason)
-            return
-        batch: list[bytes] = []
-        for opcode, payload in messages:
-            if opcode == _TEXT:
-                if not frames.is_text(payload):
-                    self.end(CloseCode.NOT_UTF8, "text messages must be UTF-8")
-                    return
-                batch.append(payload)
-            else:
-                self._on_other(opcode, payload)
         if batch and self._end is None:
             self._session.touch()
             self._browser.forward(self, batch)
@@ -235,19 +232,14 @@ class ClientConnection(asyncio.Protocol):
             if self._end is None and self.buffered_bytes < _HIGH_WATER_BYTES:
                 self._send(frames.control(Opcode.PONG, payload))
         elif opcode == Opcode.BINARY:
-            self.end(CloseCode.UNSUPPORTED, "CDP messages must be text")
+            raise FrameError(CloseCode.UNSUPPORTED, "CDP messages must be text")
         elif opcode == Opcode.CLOSE:
             self._on_close(payload)
 
     def _on_close(self, payload: bytes) -> None:
         assert self._transport is not None
         if self._end is None:
-            try:
-                code = frames.parse_close(payload)
-            except FrameError as error:
-                self.end(error.code, error.reason)
-                return
-            self._end = (code, "")
+            self._end = (frames.parse_close(payload), "")
             self._send(frames.control(Opcode.CLOSE, payload[:2]))
         self._transport.close()
         self._abort_later()

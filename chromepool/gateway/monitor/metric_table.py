@@ -93,12 +93,8 @@ FAMILIES = (
     # CDP
     _gauge("clients", "WebSockets that are connected to sessions."),
     _gauge("client_buffered_bytes", "Bytes that clients have not read yet."),
-    _counter(
-        "cdp_messages_total", "CDP messages from clients (in) and Chromes (out).", "direction"
-    ),
-    _counter(
-        "cdp_bytes_total", "Bytes of CDP messages from clients (in) and Chromes (out).", "direction"
-    ),
+    _counter("cdp_messages_total", "CDP messages of clients (in) and Chromes (out).", "direction"),
+    _counter("cdp_bytes_total", "Bytes of CDP by clients (in) and Chromes (out).", "direction"),
     _histogram(
         "cdp_delay_seconds",
         "Time in seconds that the gateway adds to a batch of CDP messages, of every 16th batch.",
@@ -113,11 +109,7 @@ FAMILIES = (
     _gauge("session_processes", "Processes of the session.", "slot"),
     _gauge("session_open_files", "Open file descriptors of the session's processes.", "slot"),
     _counter("session_cpu_seconds_total", "CPU time of the slot's sessions, in seconds.", "slot"),
-    _counter(
-        "session_oom_kills_total",
-        "Processes of the slot's sessions that were killed at the memory cap.",
-        "slot",
-    ),
+    _counter("session_oom_kills_total", "Processes killed at a session's memory cap.", "slot"),
     _counter(
         "session_stalled_seconds_total",
         "Time in seconds in which a process of the slot's sessions waited for the resource "

@@ -14,7 +14,6 @@ import hmac
 import secrets
 import time
 import urllib.parse
-from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -75,7 +74,6 @@ class Webhook:
         *,
         try_s: float = TRY_S,
         wait: tenacity.wait.wait_base = WAIT,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         """Without ``url`` nothing is sent, without ``secret`` nothing is signed."""
         self._url = url
@@ -87,7 +85,6 @@ class Webhook:
             wait=wait,
             reraise=True,
         )
-        self._clock = clock
         self._queue: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(MAX_WAITING)
         self._sending = 0
         """Number of alerts that are being sent: one, or none."""
@@ -154,7 +151,7 @@ class Webhook:
 
     async def _post(self, delivery: str, body: bytes) -> int:
         """Return the answer's status. Each try opens a connection: alerts are rare."""
-        now = int(self._clock())
+        now = int(time.time())
         headers = {
             "Content-Type": "application/json",
             "User-Agent": f"chromepool/{__version__}",
