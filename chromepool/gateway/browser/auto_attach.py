@@ -92,15 +92,13 @@ class AutoAttacher:
         self._settled = asyncio.Event()
         self._lock = asyncio.Lock()
         self.patience_s: float | None = None
-        """Time to wait for targets that hang, all commands together; they follow the commands once
-        they run again. Without a value a target that does not answer in time is an error."""
+        """Time to wait for targets that hang; they follow the commands once they run again. Without
+        a value a target that does not answer in time is an error."""
 
     async def add_hook(self, hook: TargetHook) -> None:
-        """Run a hook on all open targets, and on later ones before they run.
-
-        Raises :class:`CommandFailed` where Chrome refuses a command (no such locale, for example),
-        :class:`NoAnswer`, :class:`BrowserGone`.
-        """
+        """Run a hook on all open targets, and on later ones before they run. Raises
+        :class:`CommandFailed` where Chrome refuses a command (such as an unknown locale),
+        :class:`NoAnswer`, :class:`BrowserGone`."""
         async with self._lock:
             first = not self._hooks
             self._hooks.append(hook)
@@ -180,8 +178,6 @@ class AutoAttacher:
         session = None if target is None else target.session
         self._browser.speak(self, cdp.command(number, method, params, session)[:-1])
 
-    # -- called by the mux --
-
     def deliver(self, head: bytes | memoryview, tail: bytes = b"") -> None:
         """Handle an answer or an event from Chrome."""
         method = _METHOD.match(head)
@@ -214,8 +210,6 @@ class AutoAttacher:
 
     def asks_to_close(self) -> None:
         """Do nothing: this client never sends ``Browser.close``."""
-
-    # -- targets --
 
     def _on_attached(self, params: Params) -> None:
         info = params["targetInfo"]

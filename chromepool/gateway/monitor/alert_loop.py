@@ -144,12 +144,12 @@ class AlertLoop:
         if change.lasted_s is None:
             event = "alert.raised"
             self.raised[rule.name] = AlertView(rule.name, rule.severity, at, change.text)
-            log.warning(event, alert=rule.name, severity=rule.severity, text=change.text)
+            log.warning("alert.raised", alert=rule.name, severity=rule.severity, text=change.text)
         else:
             event = "alert.cleared"
             since = self.raised.pop(rule.name).since
             self._cleared_total[rule.name] += 1
-            log.info(event, alert=rule.name, lasted_s=round(change.lasted_s, 1))
+            log.info("alert.cleared", alert=rule.name, lasted_s=round(change.lasted_s, 1))
         self._remember(list(self.raised.values()))
         fields = {"severity": rule.severity, "text": change.text}
         self._runtime.events.emit(event, alert=rule.name, **fields)
@@ -162,8 +162,6 @@ class AlertLoop:
             page.put("alert_raised", name in self._alerts.texts, name)
         page.put_each("alerts_raised_total", self._alerts.raised_total, LABELS["alert"])
         page.put_each("alerts_cleared_total", self._cleared_total, LABELS["alert"])
-
-    # -- limits that follow the load --
 
     def _scale(self, now: float) -> None:
         admission = self._admission

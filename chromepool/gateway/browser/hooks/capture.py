@@ -18,8 +18,13 @@ from collections.abc import Callable
 
 from chromepool.gateway.browser.auto_attach import AutoAttacher, Command, Params, Target, TargetHook
 from chromepool.gateway.cdp import message as cdp
-from chromepool.gateway.store.in_flight import InFlightRequests, PendingRequest
-from chromepool.gateway.store.responses import Response, ResponseFilter, text_bytes
+from chromepool.gateway.store.responses import (
+    InFlightRequests,
+    PendingRequest,
+    Response,
+    ResponseFilter,
+    text_bytes,
+)
 from chromepool.gateway.store.ring import Ring
 
 _MAX_REQUESTS = 1000
@@ -97,8 +102,6 @@ class CaptureHook(TargetHook):
         elif request is not None:
             _HANDLERS[event.method](self, request, target, event.params)
 
-    # -- the events, in the order in which they come --
-
     def _on_request(
         self, request_id: str, before: PendingRequest | None, target: Target, params: Params
     ) -> None:
@@ -170,8 +173,6 @@ class CaptureHook(TargetHook):
         self.in_flight.remove(request.id)
         request.response.error = str(params.get("errorText", "failed"))
         self._finish(request, params)
-
-    # -- storing --
 
     def _begin(self, request: PendingRequest, kind: str, head: Params) -> None:
         known = request.response
@@ -258,8 +259,7 @@ class CaptureHook(TargetHook):
 
 
 def _incomplete_redirects(before: PendingRequest, params: Params) -> list[PendingRequest]:
-    """Return the redirects of a request whose exact headers Chrome reports only after it has gone
-    on to the next URL."""
+    """Return the redirects of a request whose exact headers Chrome reports later."""
     redirects = before.redirects
     before.redirects = []
     if params.get("redirectHasExtraInfo") and not before.response_headers_exact:

@@ -8,8 +8,7 @@ from chromepool.gateway.browser.auto_attach import Command, Target, TargetHook
 from chromepool.gateway.cdp import message as cdp
 
 _IN_EFFECT = "override is already in effect"
-"""Chrome's error where a client, or another page of the same renderer, has set the same override
-for the whole process. That override stays."""
+"""Chrome's error where a client, or a page of the same process, has set the override already."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
