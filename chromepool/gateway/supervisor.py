@@ -78,8 +78,7 @@ class SupervisorClient:
         self._numbers = itertools.count(1)
         self._inspecting: dict[int, asyncio.Future[wire.Inspected]] = {}
         self._reloading: asyncio.Future[None] | None = None
-        self._adopted = 0
-        self._all_adopted = asyncio.Event()
+        self._offered = asyncio.Semaphore(0)
         self._loop.add_reader(sock.fileno(), self._read)
 
     def send(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
@@ -109,9 +108,8 @@ class SupervisorClient:
 
     async def adopted(self, number: int) -> None:
         """Wait until this many sessions of the gateway before were offered."""
-        while self._adopted < number:
-            self._all_adopted.clear()
-            await self._all_adopted.wait()
+        for _ in range(number):
+            await self._offered.acquire()
 
     async def reload(self) -> None:
         """Have the settings read again and this gateway replaced.
@@ -214,8 +212,7 @@ class SupervisorClient:
         try:
             self._publish(SessionOffered(message.key, message.pid, message.profile, *fds))
         finally:  # one that cannot be adopted must not keep all others waiting
-            self._adopted += 1
-            self._all_adopted.set()
+            self._offered.release()
 
     def _on_reloading(self, error: str) -> None:
         refusal = ReloadRefused(f"The settings stay as they were: {error}") if error else None

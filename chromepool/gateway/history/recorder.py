@@ -43,14 +43,14 @@ def past_session(session: Session) -> PastSession:
     )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class HistoryRecorder:
     """Records events, and sessions when they begin and end."""
 
-    def __init__(self, writer: HistoryWriter) -> None:
-        self._writer = writer
+    writer: HistoryWriter
 
     def on_event(self, event: Event, session: Session | None = None) -> None:
         """Record an event, and the session that it is about."""
         if session is not None and event.name in _SESSION_EVENTS and event.owner != POOL:
-            self._writer.put_session(past_session(session))
-        self._writer.add_event(event)
+            self.writer.put_session(past_session(session))
+        self.writer.add_event(event)

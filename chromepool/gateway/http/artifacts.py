@@ -79,12 +79,12 @@ class ArtifactHandlers:
 
     async def scripts(self, request: web.Request) -> web.Response:
         """List the scripts in the order in which they run."""
-        found = [_script_view(script) for script in self._artifacts(request).scripts()]
+        found = [_script_view(script) for script in self._artifacts(request).scripts.all()]
         return json_response(schema.ScriptList(found))
 
     async def script(self, request: web.Request) -> web.Response:
         """Show a script."""
-        script = self._artifacts(request).script(request.match_info["name"])
+        script = self._artifacts(request).scripts.get(request.match_info["name"])
         return json_response(_script_view(script))
 
     async def add_script(self, request: web.Request) -> web.Response:

@@ -147,9 +147,7 @@ class Control:
                 version=__version__,
                 sessions=self._places(),
                 queue=admin.PlacesView(pool.admission.queue.waiting, settings.queue_length),
-                warm=admin.WarmView(
-                    pool.admission.warm_waiting, pool.admission.warm_wanted, pool.warm.taken
-                ),
+                warm=admin.WarmView(len(pool.warm), pool.admission.warm_wanted, pool.warm.taken),
                 breaker=admin.BreakerView(breaker.is_open, round(pause_s, 3), breaker.words),
                 limits=admin.LimitsStatus(host.cgroup, list(host.enforced)),
                 host=host,
