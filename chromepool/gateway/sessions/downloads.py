@@ -165,7 +165,7 @@ class Downloads:
                 before = self._changes
                 files = await self.files()
                 totals = enumerate(itertools.accumulate(file.size for file in files))
-                surplus = [files[n] for n, b in totals if n >= MOST or b > self._most_bytes]
+                surplus = [files[n] for n, total in totals if n >= MOST or total > self._most_bytes]
                 if not surplus and self._changes == before:
                     break
                 for file in surplus:

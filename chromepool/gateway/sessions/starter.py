@@ -85,7 +85,7 @@ class Starter:
         raise await self._clean_up(session, failure) from failure
 
     async def _bring_up(self, session: Session) -> None:
-        """Spawns a Chrome, connects to it, and applies the session's options."""
+        """Spawn a Chrome, connect to it, and apply the session's options."""
         spec = session.spec
         try:
             spawned = await self.runtime.supervisor.spawn(
