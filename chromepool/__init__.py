@@ -1,4 +1,4 @@
-"""chromepool: a Chrome of its own for every session, inside hard limits, cleaned up completely."""
+"""A Chrome of its own for every session, inside hard limits, cleaned up completely."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 from chromepool.client import Client
 from chromepool.errors import ChromepoolError
 from chromepool.logs import strike
-from chromepool.schema.canary import CanaryResult
+from chromepool.schema.admin import CanaryResult
 
 _PAGE = "data:text/html,<title>canary</title><script>window.sum = 40 + 2</script>"
 _LABELS = {"chromepool": "canary"}

@@ -1,4 +1,4 @@
-"""One end of the wire, with a queue of messages that its other end has not taken yet."""
+"""An end of the wire, with a queue of messages that its other end has not taken yet."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import socket
 from chromepool import wire
 from chromepool.errors import WireError
 
+Packet = tuple[wire.Message, tuple[int, ...]]
+"""A message and the descriptors that go with it."""
 MOST_UNSENT = 4096
 """Messages the supervisor queues: minutes of a busy pool. A gateway that lags further hangs."""
 
@@ -21,7 +23,7 @@ class Channel:
         sock.setblocking(False)
         self.sock = sock
         self._most_unsent = most_unsent
-        self._queue: collections.deque[tuple[wire.Message, tuple[int, ...]]] = collections.deque()
+        self._queue: collections.deque[Packet] = collections.deque()
 
     @property
     def unsent(self) -> int:

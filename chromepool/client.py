@@ -17,7 +17,7 @@ import os
 import urllib.parse
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import NoneType
 from typing import Any, Self, TypeVar
 
 import aiohttp
@@ -30,13 +30,13 @@ from chromepool.schema import routes
 from chromepool.schema.admin import (
     DrainRequest,
     DrainView,
+    Problem,
     QueueView,
     ReloadView,
     StatusView,
     WaiterView,
 )
 from chromepool.schema.history import HistoryPage, PastSessionWithEvents
-from chromepool.schema.problem import Problem
 from chromepool.schema.routes import Route
 from chromepool.schema.session import CreateSession, SessionList, SessionView
 
@@ -147,13 +147,23 @@ class Client:
             self._http = aiohttp.ClientSession(_BASE, connector=connector)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._http.close()
+
+    async def _ask(
+        self,
+        route: Route,
+        kind: type[T],
+        body: object = None,
+        query: Mapping[str, object] | None = None,
+        *,
+        session_id: str = "",
+        wait_s: float = 0.0,
+    ) -> T:
+        url = route.url(query, id=session_id)
+        data = None if body is None else msgspec.json.encode(body)
+        answer = await self._send(route.method, url, data, _TIMEOUT_S + wait_s)
+        return msgspec.json.decode(answer or b"null", type=kind)
 
     @tenacity.retry(  # a daemon that starts creates the socket a moment before it answers there
         retry=tenacity.retry_if_exception_type(DaemonUnreachable),
@@ -161,32 +171,22 @@ class Client:
         wait=tenacity.wait_fixed(0.2),
         reraise=True,
     )
-    async def _ask(
-        self,
-        route: Route,
-        body: bytes | None = None,
-        *,
-        session_id: str = "",
-        query: Mapping[str, object] | None = None,
-        wait_s: float = 0.0,
-    ) -> bytes:
-        url = route.url(query, id=session_id)
-        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S + wait_s)
+    async def _send(self, method: str, url: str, data: bytes | None, timeout_s: float) -> bytes:
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
-            async with self._http.request(route.method, url, data=body, timeout=timeout) as answer:
-                data = await answer.read()
+            async with self._http.request(method, url, data=data, timeout=timeout) as answer:
+                found = await answer.read()
                 if answer.status >= 400:
-                    raise _refusal(data, answer)
-                return data
+                    raise _refusal(found, answer)
+                return found
         except aiohttp.ClientConnectorError as error:
-            raise self._blocked(error.os_error.strerror or repr(error)) from error
+            raise self._blocked(error) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             # Not tried again: the daemon may have done what was asked.
-            raise ApiError(
-                Problem("", "", 0, "no_answer", f"The daemon gave no answer: {error!r}."), 0
-            ) from error
+            raise _failure("no_answer", f"The daemon gave no answer: {error!r}.") from error
 
-    def _blocked(self, why: str) -> DaemonUnreachable:
+    def _blocked(self, error: aiohttp.ClientConnectorError) -> DaemonUnreachable:
+        why = error.os_error.strerror or repr(error)
         return DaemonUnreachable(
             f"No daemon answers at {self._address}: {why}.",
             remedy="Start one with `chromepool serve`, or give its --runtime-dir.",
@@ -203,9 +203,8 @@ class Client:
             request = msgspec.convert(options, CreateSession)
         except msgspec.ValidationError as error:
             raise InvalidRequest(f"The options of the session are not valid: {error}.") from error
-        body, query = msgspec.json.encode(request), {"wait": wait_s}
-        data = await self._ask(routes.CREATE_SESSION, body, query=query, wait_s=wait_s)
-        return msgspec.json.decode(data, type=SessionView)
+        wait = {"wait": wait_s}
+        return await self._ask(routes.CREATE_SESSION, SessionView, request, wait, wait_s=wait_s)
 
     @contextlib.asynccontextmanager
     async def session(self, *, wait_s: float = 0.0, **options: Any) -> AsyncIterator[Session]:
@@ -223,27 +222,24 @@ class Client:
 
     async def list(self, *, ended: bool = False) -> builtins.list[SessionView]:
         """List the running sessions; with ``ended`` also those that have ended."""
-        data = await self._ask(routes.LIST_SESSIONS, query={"all": int(ended)})
-        return msgspec.json.decode(data, type=SessionList).sessions
+        query = {"all": int(ended)}
+        return (await self._ask(routes.LIST_SESSIONS, SessionList, query=query)).sessions
 
     async def show(self, session_id: str) -> SessionView:
         """Show one session."""
-        data = await self._ask(routes.SHOW_SESSION, session_id=session_id)
-        return msgspec.json.decode(data, type=SessionView)
+        return await self._ask(routes.SHOW_SESSION, SessionView, session_id=session_id)
 
     async def keepalive(self, session_id: str) -> SessionView:
         """Restart the idle timeout of a session."""
-        data = await self._ask(routes.KEEP_ALIVE, session_id=session_id)
-        return msgspec.json.decode(data, type=SessionView)
+        return await self._ask(routes.KEEP_ALIVE, SessionView, session_id=session_id)
 
     async def delete(self, session_id: str) -> None:
         """End a session; nothing of it is left when this returns."""
-        await self._ask(routes.DELETE_SESSION, session_id=session_id)
+        await self._ask(routes.DELETE_SESSION, NoneType, session_id=session_id)
 
     async def queue(self) -> tuple[WaiterView, ...]:
         """List the callers that wait for a slot, the next one first."""
-        data = await self._ask(routes.LIST_QUEUE)
-        return tuple(msgspec.json.decode(data, type=QueueView).waiting)
+        return tuple((await self._ask(routes.LIST_QUEUE, QueueView)).waiting)
 
     async def history(
         self,
@@ -259,13 +255,11 @@ class Client:
         ``since`` is a time such as ``2h``; ``after`` is the ``next`` of the previous page.
         """
         query = {"since": since, "owner": owner, "reason": reason, "limit": limit, "after": after}
-        answer = await self._ask(routes.LIST_HISTORY, query=query)
-        return msgspec.json.decode(answer, type=HistoryPage)
+        return await self._ask(routes.LIST_HISTORY, HistoryPage, query=query)
 
     async def past(self, session_id: str) -> PastSessionWithEvents:
         """Show one past session, with its events."""
-        answer = await self._ask(routes.SHOW_HISTORY, session_id=session_id)
-        return msgspec.json.decode(answer, type=PastSessionWithEvents)
+        return await self._ask(routes.SHOW_HISTORY, PastSessionWithEvents, session_id=session_id)
 
     async def events(self, after: int | None = None) -> AsyncIterator[dict[str, Any]]:
         """Follow the events of the caller's sessions, from the one after the number ``after``.
@@ -290,13 +284,13 @@ class Client:
                         elif line.startswith(b"data: "):
                             yield {"number": after, **msgspec.json.decode(line[6:])}
             except aiohttp.ClientConnectorError as error:
-                raise self._blocked(error.os_error.strerror or repr(error)) from error
+                raise self._blocked(error) from error
             except (aiohttp.ClientError, TimeoutError):
                 await asyncio.sleep(_AGAIN_S)
 
     async def status(self) -> StatusView:
         """Show the state of the daemon."""
-        return msgspec.json.decode(await self._ask(routes.SHOW_STATUS), type=StatusView)
+        return await self._ask(routes.SHOW_STATUS, StatusView)
 
     async def drain(self, *, deadline_s: float | None = None, exit: bool = False) -> DrainView:
         """Have the daemon accept no new sessions.
@@ -304,12 +298,11 @@ class Client:
         Sessions that still run after ``deadline_s`` are ended; with ``exit`` the daemon exits when
         none is left.
         """
-        body = msgspec.json.encode(DrainRequest(deadline_s, exit))
-        return msgspec.json.decode(await self._ask(routes.DRAIN, body), type=DrainView)
+        return await self._ask(routes.DRAIN, DrainView, DrainRequest(deadline_s, exit))
 
     async def undrain(self) -> None:
         """Have the daemon accept sessions again."""
-        await self._ask(routes.CANCEL_DRAIN)
+        await self._ask(routes.CANCEL_DRAIN, NoneType)
 
     async def draining(self, *, wait_s: float = 0.0) -> DrainView:
         """Show how far a drain is.
@@ -317,8 +310,7 @@ class Client:
         With ``wait_s`` (60 at most) the answer comes when no session is left, when the drain is
         cancelled, or after that time. Raises :class:`ApiError`, also when the gateway exits first.
         """
-        answer = await self._ask(routes.SHOW_DRAIN, query={"wait": wait_s}, wait_s=wait_s)
-        return msgspec.json.decode(answer, type=DrainView)
+        return await self._ask(routes.SHOW_DRAIN, DrainView, query={"wait": wait_s}, wait_s=wait_s)
 
     async def reload(self, *, timeout_s: float = 60.0) -> None:
         """Have the daemon read its settings again; return when a new gateway has taken over.
@@ -326,8 +318,7 @@ class Client:
         Sessions continue. Raises :class:`ApiError` when a setting is wrong, or when no new gateway
         serves within ``timeout_s``; then nothing has changed.
         """
-        answer = await self._ask(routes.RELOAD)
-        before = msgspec.json.decode(answer, type=ReloadView).restarts
+        before = (await self._ask(routes.RELOAD, ReloadView)).restarts
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while True:
@@ -336,7 +327,11 @@ class Client:
                         if (await self.status()).gateway.restarts > before:
                             return
         detail = f"No new gateway has taken over within {timeout_s:g} s; see the log of the daemon."
-        raise ApiError(Problem("", "", 0, "not_reloaded", detail), 0)
+        raise _failure("not_reloaded", detail)
+
+
+def _failure(code: str, detail: str) -> ApiError:
+    return ApiError(Problem("", "", 0, code, detail), 0)
 
 
 def _refusal(data: bytes, answer: aiohttp.ClientResponse) -> ApiError:

@@ -1,4 +1,4 @@
-"""What a process changes about itself at its start: its user, and how many files it may open."""
+"""Changes of a process to itself at its start: its user, and its limit of open files."""
 
 from __future__ import annotations
 

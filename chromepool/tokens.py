@@ -46,7 +46,7 @@ def parse(text: str, path: str) -> dict[str, str]:
         if len(token) < SHORTEST:
             raise ConfigError(
                 f"{where}: the token is shorter than {SHORTEST} characters.",
-                remedy="Create a token with: openssl rand -hex 16",
+                remedy="Create a token with `openssl rand -hex 16`.",
             )
         if name in found or digest(token) in found.values():
             raise ConfigError(f"{where}: the name or the token is in a line above already.")
@@ -66,15 +66,15 @@ def load_secret(path: str) -> str:
     secret = _read(path, "webhook_secret_file").strip()
     if not SHORTEST <= len(secret) <= _LONGEST_SECRET:
         raise ConfigError(
-            f"webhook_secret_file {path}: a key needs {SHORTEST} to {_LONGEST_SECRET} characters.",
-            remedy="Create a key with: openssl rand -hex 32",
+            f"The key in {path} does not have {SHORTEST} to {_LONGEST_SECRET} characters.",
+            remedy="Create a key with `openssl rand -hex 32`.",
         )
     try:
         webhook_key(secret)
     except ValueError:
         raise ConfigError(
-            f"webhook_secret_file {path}: what follows {_BASE64} is not base64.",
-            remedy=f"Make one with: echo {_BASE64}$(openssl rand -base64 32)",
+            f"The key in {path} is not base64 after {_BASE64}.",
+            remedy=f"Create a key with `echo {_BASE64}$(openssl rand -base64 32)`.",
         ) from None
     return secret
 
@@ -93,7 +93,7 @@ def _read(path: str, setting: str) -> str:
     try:
         if file.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
             raise ConfigError(
-                f"{path} can be read or written by every user.", remedy=f"chmod o= {path}"
+                f"{path} can be read or written by every user.", remedy=f"Run `chmod o= {path}`."
             )
         return file.read_text()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or not UTF-8

@@ -15,7 +15,7 @@ import pytest
 
 from testing import ROOT
 from testing.daemon import Daemon, Misbehaving, wait_for
-from testing.daemon_pool import DaemonPool
+from testing.daemon_pool import DaemonPool, Daemons
 from testing.leak_check import children, open_files
 from testing.site import Site
 
@@ -23,13 +23,17 @@ NEED_A_DAEMON = {"daemon", "daemons", "shared_daemon", "misbehaving"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks each test by its tier: ``slow``, ``daemon``, or none, which is a unit test."""
+    """Marks each test by its tier: ``slow``, ``daemon``, or none, which is a unit test. Tests that
+    share what their module makes once go to one process of a parallel run."""
     for item in items:
         tier = item.path.relative_to(ROOT / "tests").parts[0]
         if tier == "slow":
             item.add_marker("slow")
         elif tier == "daemon" or NEED_A_DAEMON.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("daemon")
+        fixtures = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
+        if any(found[-1].scope == "module" for found in fixtures.values()):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
@@ -70,14 +74,14 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def daemons(daemon_pool: DaemonPool, nothing_left: None) -> Iterator[Callable[..., Daemon]]:
+def daemons(daemon_pool: DaemonPool, nothing_left: None) -> Iterator[Daemons]:
     """Gives the shared daemon that has these settings, to tests that do it no harm."""
     yield lambda **settings: daemon_pool.get(settings)
     daemon_pool.check()
 
 
 @pytest.fixture
-def shared_daemon(daemons: Callable[..., Daemon]) -> Daemon:
+def shared_daemon(daemons: Daemons) -> Daemon:
     """The shared daemon without any settings."""
     return daemons()
 

@@ -105,7 +105,7 @@ def examine(*, user: bool, root: Path | None) -> Target:
         return Target(user, root, command, code)
     if shutil.which("systemctl") is None or not Path("/run/systemd/system").is_dir():
         raise HostError(
-            "systemd does not run here.",
+            "No systemd runs here.",
             remedy="Run `chromepool serve` yourself; or only write the units, with --root DIR.",
         )
     if not user and os.geteuid() != 0:
@@ -113,7 +113,7 @@ def examine(*, user: bool, root: Path | None) -> Target:
     for folder in _PRIVATE:
         if not user and any(part.is_relative_to(folder) for part in code):
             raise HostError(
-                f"This chromepool lies below {folder}, which the service does not see.",
+                f"The installed chromepool lies below {folder}, which the service does not see.",
                 remedy="Install chromepool elsewhere: with pipx, or in a venv in /opt.",
             )
     done = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=False)

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from chromepool.cli.doctor import Finding
-    from chromepool.schema.admin import MemoryStatus, StatusView, WaiterView
-    from chromepool.schema.canary import CanaryResult
+    from chromepool.schema.admin import CanaryResult, MemoryStatus, StatusView, WaiterView
     from chromepool.schema.history import HistoryPage, PastSession, PastSessionWithEvents
     from chromepool.schema.session import SessionView
 

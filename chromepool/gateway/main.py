@@ -29,7 +29,6 @@ from chromepool.gateway.history.database import Database
 from chromepool.gateway.history.recorder import HistoryRecorder
 from chromepool.gateway.history.writer import HistoryWriter
 from chromepool.gateway.http.identity import by_credentials
-from chromepool.gateway.http.metrics import count_problems
 from chromepool.gateway.http.routes import control_app, devtools_app
 from chromepool.gateway.http.server import Server
 from chromepool.gateway.http.services import Services
@@ -195,8 +194,6 @@ class _Gateway:
             (control_app(services, identify, authority_of(devtools)), control),
             (devtools_app(services), devtools),
         )
-        for app, _ in apps:
-            count_problems(app, self._metrics)
         return Server(apps, _HANDLERS_S)
 
     def _finish(self, message: wire.Shutdown | wire.Handover) -> None:

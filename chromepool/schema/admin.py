@@ -1,18 +1,19 @@
-"""The API's types for the daemon as a whole: status, health, queue, drain and reload."""
+"""The API's types for the daemon as a whole: status, health, queue, drain, reload, problems."""
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
 
 from chromepool.model import Host
-from chromepool.schema.fields import about
+from chromepool.schema.fields import Seconds, about
 from chromepool.schema.history import JournalStatus
-from chromepool.schema.parameters import Seconds
 
 _Deadline = Annotated[float, msgspec.Meta(ge=0, le=30 * 86400)]
+Severity = Literal["warning", "critical"]
 MOST_WAIT_S = 60.0
 """Longest time that one request may wait for the end of a drain, in seconds."""
 
@@ -47,9 +48,7 @@ class DrainView(msgspec.Struct):
 class ReloadView(msgspec.Struct):
     """Answer to a reload: a new gateway is starting, and takes over once it has loaded."""
 
-    restarts: Annotated[
-        int, about("`gateway.restarts` of `/v1/status` before the new gateway, which adds 1.")
-    ]
+    restarts: Annotated[int, about("`gateway.restarts` of `/v1/status` before; the reload adds 1.")]
 
 
 class Health(msgspec.Struct):
@@ -89,11 +88,11 @@ class SessionPlaces(msgspec.Struct, omit_defaults=True):
     why: Annotated[str, about("Reason for the number of admitted slots.")] = ""
 
 
-class AlertView(msgspec.Struct):
-    """A raised alert."""
+class AlertView(msgspec.Struct, frozen=True):
+    """A condition that an operator should look at, for as long as it lasts."""
 
     name: Annotated[str, about("Name of the alert.")]
-    severity: Annotated[Literal["warning", "critical"], about("Severity of the alert.")]
+    severity: Annotated[Severity, about("Severity of the alert.")]
     since: Annotated[datetime, about("Time at which the alert was raised.")]
     text: Annotated[str, about("Cause of the alert in words.")]
 
@@ -178,3 +177,27 @@ class StatusView(msgspec.Struct):
     journal: JournalStatus
     alerts: Annotated[list[AlertView], about("Raised alerts.")]
     memory: MemoryStatus
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """A problem document (RFC 9457)."""
+
+    type: Annotated[str, about("URN that ends with the code.")]
+    title: Annotated[str, about("The code in words.")]
+    status: Annotated[int, about("HTTP status.")]
+    code: Annotated[str, about("Stable name of the error, for programs to match on.")]
+    detail: Annotated[str, about("Failure and its cause in words.")]
+    remedy: Annotated[str, about("Advice on how to proceed; left out where there is none.")] = ""
+
+
+@dataclasses.dataclass(slots=True)
+class CanaryResult:
+    """The outcome of one canary, as ``chromepool canary --json`` and the events show it."""
+
+    ok: bool = False
+    step: str = ""
+    """The step that failed."""
+    error: str = ""
+    """The failure in words."""
+    steps_s: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Seconds that each completed step took."""

@@ -7,35 +7,21 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from chromepool.errors import InvalidRequest
-from chromepool.schema.fields import END, about
-from chromepool.schema.parameters import SessionPath
+from chromepool.schema.fields import END, SessionPath, about
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}" + END
-_ScriptName = Annotated[
-    str, about("Name of up to 64 letters, digits, `.`, `_` and `-`.", pattern=_NAME)
-]
+_NAMED = "Name of up to 64 letters, digits, `.`, `_` and `-`."
 _World = Annotated[str, about("Isolated world to run in; empty for the page's own.", max_length=64)]
 _Source = Annotated[str, about("Source, up to `max_script_bytes` bytes.", min_length=1)]
 _RunNow = Annotated[bool, about("Run the script once in every open document, too.")]
 _Url = Annotated[
-    str,
-    about(
-        "Pattern of a URL, with `*` and `?`.",
-        title="a pattern of 1 to 2048 characters",
-        min_length=1,
-        max_length=2048,
-    ),
+    str, Meta(min_length=1, max_length=2048, title="a pattern of 1 to 2048 characters")
 ]
 _Status = Annotated[
-    str,
-    about(
-        "Status such as `404` or `5xx`.",
-        title="a status such as 404 or 5xx",
-        pattern=r"^[1-5]([0-9]{2}|xx)" + END,
-    ),
+    str, Meta(pattern=r"^[1-5]([0-9]{2}|xx)" + END, title="a status such as 404 or 5xx")
 ]
 _Type = Literal[
     "Document",
@@ -60,7 +46,7 @@ _Type = Literal[
 ]
 """Network.ResourceType of CDP."""
 _Dropped = Annotated[int, about("Number of items dropped because of age or lack of room.")]
-_Flag = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["0", "1"]})]
+_Flag = Annotated[str, Meta(extra_json_schema={"enum": ["0", "1"]})]
 """A switch in a query. ``1`` and ``true`` turn it on; any other text leaves it off."""
 
 
@@ -102,9 +88,7 @@ class ConsoleParams(msgspec.Struct, frozen=True):
 class PageParams(msgspec.Struct, frozen=True):
     """Query of the routes that render a page."""
 
-    target: Annotated[
-        str | UnsetType, about("Target id of the page; without it the newest page.")
-    ] = UNSET
+    target: Annotated[str | UnsetType, about("Target id of the page; else the newest.")] = UNSET
 
 
 class ScreenshotParams(PageParams, frozen=True):
@@ -126,7 +110,7 @@ class PdfParams(PageParams, frozen=True):
 class AddScript(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A new persistent script, which runs in every new document before the page's own scripts."""
 
-    name: _ScriptName
+    name: Annotated[str, about(_NAMED, pattern=_NAME)]
     source: _Source
     world: _World = ""
     run_now: _RunNow = False
@@ -159,9 +143,7 @@ class CaptureRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=T
 
     urls: Annotated[list[_Url], about("Patterns of URLs, with `*` and `?`.", max_length=32)] = []
     types: Annotated[list[_Type], about("Resource types of CDP.", max_length=32)] = []
-    statuses: Annotated[
-        list[_Status], about("Statuses such as `404` or `5xx`.", max_length=32)
-    ] = []
+    statuses: Annotated[list[_Status], about("Statuses such as `5xx`.", max_length=32)] = []
     bodies: Annotated[bool, about("Keep the bodies, too.")] = True
 
 

@@ -2,83 +2,44 @@
 
 from __future__ import annotations
 
-import typing
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
+from chromepool.model import Reason
 from chromepool.schema.fields import about
 
 LOST = "lost"
 """The reason of a session whose end was not seen, in addition to those of ``Reason``."""
-_Reason = Literal[
-    "deleted",
-    "client_closed",
-    "idle_timeout",
-    "max_age",
-    "crashed",
-    "out_of_memory",
-    "unhealthy",
-    "drained",
-    "start_failed",
-    "shutdown",
-    "lost",
+REASONS = (*map(str, Reason), LOST)
+_Reason: Any = Literal[REASONS]
+_Age = Annotated[
+    str, Meta(pattern=r"^[0-9]{1,6}[smhd]$", title="an age such as 90s, 15m, 2h or 7d")
 ]
-REASONS: tuple[str, ...] = typing.get_args(_Reason)
+_Owner = Annotated[
+    str, Meta(pattern=r"^[\x21-\x7e]{1,256}$", title="an owner such as uid:1000 or token:NAME")
+]
+_Limit = Annotated[int, Meta(ge=1, le=1000, title="a whole number from 1 to 1000")]
+_Page = Annotated[str, Meta(pattern=r"^[0-9]{1,15}$", title="the `next` of an earlier answer")]
+_Number = Annotated[str, Meta(pattern=r"^[0-9]{1,15}$", title="the number of an event")]
 
 
 class HistoryParams(msgspec.Struct, frozen=True):
     """Query of ``GET /v1/history``."""
 
-    since: Annotated[
-        str,
-        about(
-            "Age of the oldest end to show, such as `90s`, `15m`, `2h` or `7d`.",
-            pattern=r"^[0-9]{1,6}[smhd]$",
-            title="an age such as 90s, 15m, 2h or 7d",
-        ),
-    ] = ""
-    owner: Annotated[
-        str,
-        about(
-            "Owner of the sessions to show.",
-            pattern=r"^[\x21-\x7e]{1,256}$",
-            title="an owner such as uid:1000 or token:NAME",
-        ),
-    ] = ""
+    since: Annotated[_Age, about("Age of the oldest end to show, such as `15m` or `7d`.")] = ""
+    owner: Annotated[_Owner, about("Owner of the sessions to show.")] = ""
     reason: Annotated[_Reason | UnsetType, about("Reason of the ends to show.")] = UNSET
-    limit: Annotated[
-        int,
-        about(
-            "Largest number of sessions in the answer; 100 without it.",
-            ge=1,
-            le=1000,
-            title="a whole number from 1 to 1000",
-        ),
-    ] = 100
-    after: Annotated[
-        str,
-        about(
-            "`next` of the page before.",
-            pattern=r"^[0-9]{1,15}$",
-            title="the `next` of an earlier answer",
-        ),
-    ] = ""
+    limit: Annotated[_Limit, about("Most sessions in the answer; 100 without it.")] = 100
+    after: Annotated[_Page, about("`next` of the page before.")] = ""
 
 
 class EventsParams(msgspec.Struct, frozen=True):
     """Query of ``GET /v1/events``."""
 
-    after: Annotated[
-        str,
-        about(
-            "Number of the last event that the client has.",
-            pattern=r"^[0-9]{1,15}$",
-            title="the number of an event",
-        ),
-    ] = ""
+    after: Annotated[_Number, about("Number of the last event that the client has.")] = ""
 
 
 class JournalStatus(msgspec.Struct):
@@ -103,9 +64,7 @@ class PastSession(msgspec.Struct):
     warm: Annotated[bool, about("True if the session began with a warm Chrome.")]
     limits: Annotated[dict[str, Any], about("Limits of the session.")]
     usage: Annotated[dict[str, Any] | None, about("Usage at the end; null while it runs.")]
-    exit: Annotated[
-        dict[str, Any] | None, about("Exit of Chrome; null where the end was not seen.")
-    ]
+    exit: Annotated[dict[str, Any] | None, about("Exit of Chrome; null if it was not seen.")]
 
 
 class PastEvent(msgspec.Struct):

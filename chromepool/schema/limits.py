@@ -47,5 +47,5 @@ class LimitsView(_View):  # type: ignore[misc]
     """The limits of a session, and whether the kernel enforces them."""
 
     enforced: Annotated[
-        bool, Meta(description="Whether control groups enforce the caps of memory and pids.")
+        bool, Meta(description="True if control groups enforce the caps of memory and processes.")
     ]

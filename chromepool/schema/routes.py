@@ -15,7 +15,9 @@ import msgspec
 
 from chromepool import errors
 from chromepool.schema import admin, artifacts, history, session
-from chromepool.schema.parameters import SessionPath
+from chromepool.schema.fields import SessionPath
+
+_Errors = tuple[type[errors.ChromepoolError], ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Route:
     headers: type[msgspec.Struct] | None = None
     body: type | None = None
     body_needed: bool = True
-    refusals: tuple[type[errors.ChromepoolError], ...] = ()
+    refusals: _Errors = ()
     """Errors that the route may answer with, apart from those that every route may."""
     public: bool = False
     """True if the route does not identify its caller."""
@@ -62,7 +64,6 @@ class Route:
         return f"{path}?{urllib.parse.urlencode(given)}" if given else path
 
 
-_NO_SESSION = (errors.SessionNotFound,)
 _NOT_LIVE = (errors.SessionNotFound, errors.SessionNotReady)
 _NO_ITEM = (errors.SessionNotFound, errors.ItemNotFound)
 _NO_SCRIPT = (errors.SessionNotFound, errors.ScriptNotFound)
@@ -70,14 +71,22 @@ _INVALID = (errors.SessionNotFound, errors.InvalidRequest)
 _CHROME = (errors.BrowserGone, errors.NoAnswer, errors.CommandFailed)
 _NEW_SCRIPT = (*_INVALID, errors.StoreFull, *_CHROME)
 _PAGE = (*_INVALID, errors.TargetNotFound, *_CHROME)
+_PATHS: dict[str, tuple[type[msgspec.Struct], _Errors]] = {
+    "": (SessionPath, (errors.SessionNotFound,)),
+    "/scripts/{name}": (artifacts.ScriptPath, _NO_SCRIPT),
+    "/responses/{number}": (artifacts.ResponsePath, _NO_ITEM),
+    "/responses/{number}/body": (artifacts.ResponsePath, _NO_ITEM),
+    "/downloads/{name}": (artifacts.DownloadPath, _NO_ITEM),
+}
+"""Parameters and refusals of the paths with parameters below a session; "" for the others."""
 
 
 def _of(address: str, summary: str, answer: type | None = None, **more: Any) -> Route:
     """Declare a route of a session, whose path begins below ``/v1/sessions/{id}``."""
     method, _, path = address.partition(" ")
-    defaults: dict[str, Any] = {"parameters": SessionPath, "refusals": _NO_SESSION}
-    address = f"{method} /v1/sessions/{{id}}{path}"
-    return Route(address, summary, answer, **defaults | more)
+    parameters, refusals = _PATHS.get(path, _PATHS[""])
+    told: dict[str, Any] = {"parameters": parameters, "refusals": refusals, **more}
+    return Route(f"{method} /v1/sessions/{{id}}{path}", summary, answer, **told)
 
 
 # -- sessions --
@@ -119,19 +128,12 @@ ADD_SCRIPT = _of(
     body=artifacts.AddScript,
     refusals=(errors.ScriptExists, *_NEW_SCRIPT),
 )
-SHOW_SCRIPT = _of(
-    "GET /scripts/{name}",
-    "Show a persistent script",
-    artifacts.ScriptView,
-    parameters=artifacts.ScriptPath,
-    refusals=_NO_SCRIPT,
-)
+SHOW_SCRIPT = _of("GET /scripts/{name}", "Show a persistent script", artifacts.ScriptView)
 PUT_SCRIPT = _of(
     "PUT /scripts/{name}",
     "Replace a persistent script, or add it (201)",
     artifacts.ScriptView,
     also=(201,),
-    parameters=artifacts.ScriptPath,
     body=artifacts.PutScript,
     refusals=_NEW_SCRIPT,
 )
@@ -139,7 +141,6 @@ REMOVE_SCRIPT = _of(
     "DELETE /scripts/{name}",
     "Remove a persistent script from all pages",
     status=204,
-    parameters=artifacts.ScriptPath,
     refusals=(*_NO_SCRIPT, *_CHROME),
 )
 LIST_RESPONSES = _of(
@@ -150,27 +151,13 @@ LIST_RESPONSES = _of(
     refusals=_INVALID,
 )
 CLEAR_RESPONSES = _of("DELETE /responses", "Remove all captured responses", status=204)
-SHOW_RESPONSE = _of(
-    "GET /responses/{number}",
-    "Show a captured response",
-    artifacts.ResponseView,
-    parameters=artifacts.ResponsePath,
-    refusals=_NO_ITEM,
-)
+SHOW_RESPONSE = _of("GET /responses/{number}", "Show a captured response", artifacts.ResponseView)
 RESPONSE_BODY = _of(
     "GET /responses/{number}/body",
     "Fetch the body of a captured response, in its own content type",
     media="*/*",
-    parameters=artifacts.ResponsePath,
-    refusals=_NO_ITEM,
 )
-REMOVE_RESPONSE = _of(
-    "DELETE /responses/{number}",
-    "Remove a captured response",
-    status=204,
-    parameters=artifacts.ResponsePath,
-    refusals=_NO_ITEM,
-)
+REMOVE_RESPONSE = _of("DELETE /responses/{number}", "Remove a captured response", status=204)
 EXPORT_HAR = _of("GET /har", "Export captured responses as HAR 1.2")
 LIST_CONSOLE = _of(
     "GET /console", "List console messages", artifacts.ConsoleList, query=artifacts.ConsoleParams
@@ -181,19 +168,9 @@ LIST_DOWNLOADS = _of(
     "GET /downloads", "List downloaded files", artifacts.DownloadList, refusals=_NO_ITEM
 )
 FETCH_DOWNLOAD = _of(
-    "GET /downloads/{name}",
-    "Fetch a downloaded file",
-    media="application/octet-stream",
-    parameters=artifacts.DownloadPath,
-    refusals=_NO_ITEM,
+    "GET /downloads/{name}", "Fetch a downloaded file", media="application/octet-stream"
 )
-REMOVE_DOWNLOAD = _of(
-    "DELETE /downloads/{name}",
-    "Remove a downloaded file",
-    status=204,
-    parameters=artifacts.DownloadPath,
-    refusals=_NO_ITEM,
-)
+REMOVE_DOWNLOAD = _of("DELETE /downloads/{name}", "Remove a downloaded file", status=204)
 
 # -- rendering --
 

@@ -11,9 +11,8 @@ from msgspec import Meta
 from chromepool.chrome_options import MAX_FLAGS, PROFILE_NAME
 from chromepool.model import Reason, State
 from chromepool.schema.artifacts import AddScript, CaptureRequest
-from chromepool.schema.fields import END, about
+from chromepool.schema.fields import END, Seconds, about
 from chromepool.schema.limits import LimitsRequest, LimitsView
-from chromepool.schema.parameters import Seconds
 
 _Age = Annotated[float, Meta(gt=0, le=30 * 86400)]
 _Labels = Annotated[
@@ -76,9 +75,7 @@ class ViewportRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=
 
     width: Annotated[int, about("Width in CSS pixels.", ge=1, le=10_000)]
     height: Annotated[int, about("Height in CSS pixels.", ge=1, le=10_000)]
-    device_scale_factor: Annotated[
-        float, about("Physical pixels for each CSS pixel.", gt=0, le=8)
-    ] = 1.0
+    device_scale_factor: Annotated[float, about("Pixels for each CSS pixel.", gt=0, le=8)] = 1.0
     mobile: Annotated[bool, about("Apply the viewport meta tag, as phones do.")] = False
 
 
@@ -89,29 +86,19 @@ class CreateSession(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     limits: LimitsRequest = msgspec.field(default_factory=LimitsRequest)
     idle_timeout_s: Annotated[
         _Age | None,
-        about(
-            "Seconds without a CDP command after which the session ends; up to the setting "
-            "`longest_idle_timeout_s`."
-        ),
+        about("Longest time without a CDP command, in seconds; up to `longest_idle_timeout_s`."),
     ] = None
     max_age_s: Annotated[
-        _Age | None,
-        about("Seconds after which the session ends, used or not; up to the setting `max_age_s`."),
+        _Age | None, about("Longest life of the session in seconds; up to the setting `max_age_s`.")
     ] = None
     viewport: ViewportRequest | None = None
-    user_agent: Annotated[
-        _UserAgent | None, about("User agent that pages and servers see; printable ASCII.")
-    ] = None
-    locale: Annotated[
-        _Locale | None, about("Locale of scripts and of `Accept-Language`, such as `de-DE`.")
-    ] = None
+    user_agent: Annotated[_UserAgent | None, about("User agent of pages; printable ASCII.")] = None
+    locale: Annotated[_Locale | None, about("Locale of pages and requests, such as `de-DE`")] = None
     timezone: Annotated[_Timezone | None, about("Time zone, such as `Europe/Berlin`.")] = None
     proxy: Annotated[
         _Proxy | None, about("Proxy of all traffic, `scheme://host:port`, or `direct://` for none.")
     ] = None
-    proxy_bypass: Annotated[
-        _Hosts | None, about("Hosts without the proxy, separated by commas.")
-    ] = None
+    proxy_bypass: Annotated[_Hosts | None, about("Hosts without proxy, comma-separated.")] = None
     ignore_certificate_errors: Annotated[bool, about("Ignore invalid certificates.")] = False
     flags: Annotated[
         list[_Flag], about("More flags for Chrome, of the allowed ones.", max_length=MAX_FLAGS)
@@ -125,8 +112,7 @@ class CreateSession(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
         about("`allow` saves downloads, `deny` refuses them; null is Chrome's default."),
     ] = None
     scripts: Annotated[
-        list[AddScript],
-        about("Persistent scripts that run from the first document on.", max_length=1000),
+        list[AddScript], about("Scripts that run from the first document on.", max_length=1000)
     ] = []
     capture: CaptureRequest | None = None
     console: Annotated[bool, about("Keep the console messages of the session's pages.")] = False

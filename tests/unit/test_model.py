@@ -22,8 +22,8 @@ from chromepool import model, setting
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits(model.Limits):
-    disk_bytes: int = model._limit(
-        1000, "Disk space of one session, in bytes.", low=10, size=True, alias="MAX_DISK"
+    disk_bytes: int = model._size(
+        1000, "Disk space of one session.", low=10, alias="MAX_DISK", adjustable=False
     )
 
 
@@ -77,10 +77,11 @@ assert make(1000).suits_warm(Settings().session_limits)
 
 _ANSWER = """
 import json
-from chromepool.gateway.http import openapi, views
+from chromepool.gateway.http import openapi
+from chromepool.gateway.http.services import view
+from chromepool.schema.limits import LimitsView
 
-host = model.Host(False, "none", (), private_mounts=False, sandbox=True, chrome="/chrome")
-assert views._limits(Limits(disk_bytes=7), host).disk_bytes == 7
+assert view(LimitsView, Limits(disk_bytes=7), enforced=True).disk_bytes == 7
 schemas = json.loads(openapi.document())["components"]["schemas"]
 for name in ("LimitsRequest", "LimitsView"):
     assert "disk_bytes" in schemas[name]["properties"]

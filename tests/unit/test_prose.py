@@ -101,6 +101,8 @@ def test_docstrings(path: Path) -> None:
 # -- strings that users meet --
 
 
+_LOWER_CASE = {"asyncio", "chmod", "control", "groupadd", "launch", "systemd", "uid"}
+"""Names that stand in lower case at the beginning of a sentence, too."""
 _VALUE = "X"
 """Stands for a value in an f-string."""
 
@@ -111,11 +113,15 @@ def faults_of_sentence(text: str) -> list[str]:
     word = first_word(text)
     if word in _PRONOUNS:
         found.append(f"begins with {word!r}")
-    if word[:1].islower() and not text.lstrip().startswith(("`", "http", '"')):
+    start = text.split(maxsplit=1)[0]
+    is_name = word in _LOWER_CASE or re.search(r"[_.=]\w|[_=]", start) is not None
+    if word[:1].islower() and not is_name and not text.lstrip().startswith(("`", "http", '"')):
         found.append("begins in lower case")
     if len(text.split()) < 2:
         found.append("has one word")
-    if not text.rstrip().endswith((".", "?", "`", ")", _VALUE)) or text.rstrip().endswith(",."):
+    is_command = re.search(r": [a-z]+ [-\w ]+$", text) is not None
+    ends = text.rstrip().endswith((".", "?", "`", ")", _VALUE)) or is_command
+    if not ends or text.rstrip().endswith(",."):
         found.append("does not end as a sentence")
     match = _OUT.search(text)
     if match:
@@ -127,7 +133,7 @@ _UNITS = {
     "_s": r"second|minute|hour|\bday|time|pause",
     "_bytes": r"byte|memory|size|heap|\bfile",
     "_days": r"\bday",
-    "_percent": r"[Pp]ercent",
+    "_percent": r"percent",
     "_per_minute": r"minute",
     "_cores": r"\bcore",
 }
@@ -137,7 +143,7 @@ def faults_of_setting(name: str, text: str) -> list[str]:
     """What is wrong with a setting's help: a sentence that names its unit."""
     found = faults_of_sentence(text)
     unit = next((pattern for end, pattern in _UNITS.items() if name.endswith(end)), "")
-    if unit and not re.search(unit, text):
+    if unit and not re.search(unit, text, re.IGNORECASE):
         found.append("does not name its unit")
     return found
 

@@ -10,12 +10,8 @@ from aiohttp import web
 
 from chromepool import __version__
 from chromepool.errors import BrowserGone, ItemNotFound, SessionNotFound
-from chromepool.gateway.browser.hooks.console import ConsoleMessage
-from chromepool.gateway.http.identity import Identify
-from chromepool.gateway.http.problems import NUMBER
 from chromepool.gateway.http.requests import read_json, read_query
-from chromepool.gateway.http.services import Services
-from chromepool.gateway.http.views import json_response
+from chromepool.gateway.http.services import Handlers, json_response, view
 from chromepool.gateway.sessions.artifacts import Artifacts
 from chromepool.gateway.sessions.downloads import Downloads
 from chromepool.gateway.sessions.session import Session
@@ -32,60 +28,34 @@ FOREIGN = {
 }
 """Headers for content that pages have made: a browser must not run it with the daemon's origin."""
 
-_COPIED = set(schema.ResponseView.__struct_fields__) - {"number", "body_bytes"}
 _NO_RESPONSE = "The session has no response of this number, or not any more."
-
-
-def _script_view(script: Script) -> schema.ScriptView:
-    return schema.ScriptView(script.name, script.source, script.world)
 
 
 def _response_view(number: int, response: Response) -> schema.ResponseView:
     size = None if response.body is None else len(response.body)
-    copied = {name: getattr(response, name) for name in _COPIED}
-    return schema.ResponseView(number=number, body_bytes=size, **copied)
+    return view(schema.ResponseView, response, number=number, body_bytes=size)
 
 
-def _said_view(number: int, said: ConsoleMessage) -> schema.ConsoleView:
-    return schema.ConsoleView(
-        number, said.at, said.level, said.text, said.url, said.line, said.target_id
-    )
-
-
-def _attachment(name: str) -> str:
-    return f"attachment; filename*=UTF-8''{urllib.parse.quote(name, safe='')}"
-
-
-class ArtifactHandlers:
+class ArtifactHandlers(Handlers):
     """Handlers of the routes below ``/v1/sessions/{id}`` that serve its artifacts."""
 
-    def __init__(self, services: Services, identify: Identify) -> None:
-        self._services = services
-        self._pool = services.pool
-        self._identify = identify
-
-    def _session(self, request: web.Request) -> Session:
-        session = self._identify(request).find(self._pool.registry, request.match_info["id"])
-        request[NUMBER] = session.key
-        return session
-
     def _artifacts(self, request: web.Request) -> Artifacts:
-        session, _ = self._pool.registry.live(self._session(request).id)
+        session, _ = self._live(request)
         if session.artifacts is None:
             raise SessionNotFound("The session has ended, and its artifacts are gone.")
         return session.artifacts
 
     # -- scripts --
 
-    async def scripts(self, request: web.Request) -> web.Response:
+    async def list_scripts(self, request: web.Request) -> web.Response:
         """List the scripts in the order in which they run."""
-        found = [_script_view(script) for script in self._artifacts(request).scripts.all()]
-        return json_response(schema.ScriptList(found))
+        scripts = self._artifacts(request).scripts.all()
+        return json_response(schema.ScriptList([view(schema.ScriptView, s) for s in scripts]))
 
-    async def script(self, request: web.Request) -> web.Response:
+    async def show_script(self, request: web.Request) -> web.Response:
         """Show a script."""
         script = self._artifacts(request).scripts.get(request.match_info["name"])
-        return json_response(_script_view(script))
+        return json_response(view(schema.ScriptView, script))
 
     async def add_script(self, request: web.Request) -> web.Response:
         """Add a script, and answer once every page has it."""
@@ -93,7 +63,7 @@ class ArtifactHandlers:
         body = read_json(await request.read(), schema.AddScript)
         script = Script(body.name, body.source, body.world)
         await artifacts.add_script(script, run_now=body.run_now)
-        return json_response(_script_view(script), 201)
+        return json_response(view(schema.ScriptView, script), 201)
 
     async def put_script(self, request: web.Request) -> web.Response:
         """Replace a script without changing the order (200), or add it (201)."""
@@ -103,7 +73,7 @@ class ArtifactHandlers:
         schema.check_script_name(name)
         script = Script(name, body.source, body.world)
         new = await artifacts.put_script(script, run_now=body.run_now)
-        return json_response(_script_view(script), 201 if new else 200)
+        return json_response(view(schema.ScriptView, script), 201 if new else 200)
 
     async def remove_script(self, request: web.Request) -> web.Response:
         """Remove a script, and answer once no page has it any more."""
@@ -112,7 +82,7 @@ class ArtifactHandlers:
 
     # -- responses --
 
-    async def responses(self, request: web.Request) -> web.Response:
+    async def list_responses(self, request: web.Request) -> web.Response:
         """List the captured responses that match the query, the oldest first."""
         artifacts = self._artifacts(request)
         query = read_query(request.query, schema.ResponsesParams)
@@ -131,11 +101,11 @@ class ArtifactHandlers:
             raise ItemNotFound(_NO_RESPONSE)
         return number, response
 
-    async def response(self, request: web.Request) -> web.Response:
+    async def show_response(self, request: web.Request) -> web.Response:
         """Show a captured response."""
         return json_response(_response_view(*self._response(request)))
 
-    async def body(self, request: web.Request) -> web.Response:
+    async def response_body(self, request: web.Request) -> web.Response:
         """Send the body of a response with the content type that it came with."""
         _, response = self._response(request)
         if response.body is None:
@@ -155,20 +125,20 @@ class ArtifactHandlers:
         self._artifacts(request).responses.clear()
         return web.Response(status=204)
 
-    async def har(self, request: web.Request) -> web.Response:
+    async def export_har(self, request: web.Request) -> web.Response:
         """Export the captured responses as HAR 1.2."""
-        session, browser = self._pool.registry.live(self._session(request).id)
+        session, browser = self._live(request)
         kept = [] if session.artifacts is None else [r for _, r in session.artifacts.responses]
         return json_response(har.export(kept, __version__, str(browser.version.get("product", ""))))
 
     # -- console, stderr --
 
-    async def console(self, request: web.Request) -> web.Response:
+    async def list_console(self, request: web.Request) -> web.Response:
         """List the console messages of the levels in the query, the oldest first."""
         artifacts = self._artifacts(request)
         levels = read_query(request.query, schema.ConsoleParams).level
         found = [
-            _said_view(number, said)
+            view(schema.ConsoleView, said, number=number)
             for number, said in artifacts.console
             if not levels or said.level in levels
         ]
@@ -179,9 +149,9 @@ class ArtifactHandlers:
         self._artifacts(request).console.clear()
         return web.Response(status=204)
 
-    async def stderr(self, request: web.Request) -> web.Response:
+    async def show_stderr(self, request: web.Request) -> web.Response:
         """Show the end of Chrome's stderr, also of a session that has ended."""
-        session = self._session(request)
+        session = self._find(request)
         text = session.exit.stderr if session.exit else ""
         if session.exit is None and session.pid:
             try:
@@ -193,20 +163,18 @@ class ArtifactHandlers:
     # -- downloads --
 
     def _downloads(self, request: web.Request) -> tuple[Session, Downloads]:
-        session, _ = self._pool.registry.live(self._session(request).id)
+        session, _ = self._live(request)
         if session.downloads is None:
             raise SessionNotFound("The session's downloads are gone.")
         return session, session.downloads
 
-    async def downloads(self, request: web.Request) -> web.Response:
+    async def list_downloads(self, request: web.Request) -> web.Response:
         """List the downloaded files, the newest first."""
         _, downloads = self._downloads(request)
-        files = await downloads.files()
-        return json_response(
-            schema.DownloadList([schema.DownloadView(f.name, f.size, f.modified) for f in files])
-        )
+        found = [view(schema.DownloadView, file) for file in await downloads.files()]
+        return json_response(schema.DownloadList(found))
 
-    async def download(self, request: web.Request) -> web.StreamResponse:
+    async def fetch_download(self, request: web.Request) -> web.StreamResponse:
         """Send a downloaded file as an attachment."""
         session, downloads = self._downloads(request)
         name = request.match_info["name"]
@@ -216,7 +184,8 @@ class ArtifactHandlers:
             size = os.fstat(fd).st_size
             response = web.StreamResponse(headers=FOREIGN)
             response.content_type = "application/octet-stream"
-            response.headers["Content-Disposition"] = _attachment(name)
+            quoted = urllib.parse.quote(name, safe="")
+            response.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quoted}"
             response.content_length = size
             await response.prepare(request)
             # aiohttp would send the body to a HEAD request, too.

@@ -13,8 +13,8 @@ import msgspec
 from multidict import MultiMapping
 
 from chromepool.errors import InvalidRequest
+from chromepool.schema.fields import parameters_of
 from chromepool.schema.limits import LimitsRequest
-from chromepool.schema.parameters import parameters_of
 from chromepool.schema.session import ConnectParams, CreateSession
 
 _LIMITS = set(LimitsRequest.__struct_fields__)

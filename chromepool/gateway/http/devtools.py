@@ -20,13 +20,12 @@ from chromepool.errors import (
 )
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.http.browserless import read_connect_query
-from chromepool.gateway.http.identity import by_token_or_address
+from chromepool.gateway.http.identity import by_address, by_token
 from chromepool.gateway.http.origin_check import host_name
 from chromepool.gateway.http.problems import NUMBER
 from chromepool.gateway.http.requests import read_query, seconds
-from chromepool.gateway.http.services import Services
+from chromepool.gateway.http.services import Handlers, Services, json_response
 from chromepool.gateway.http.session_requests import make_spec
-from chromepool.gateway.http.views import json_response
 from chromepool.gateway.http.websocket import ClientConnection
 from chromepool.gateway.sessions.events import ClientLeft
 from chromepool.gateway.sessions.protocol import ProtocolReader
@@ -57,14 +56,14 @@ def named_session(host: str) -> str:
     return match[1] if match else ""
 
 
-class DevTools:
+class DevTools(Handlers):
     """Handlers of the DevTools endpoint."""
 
     def __init__(self, services: Services) -> None:
-        self._services = services
-        self._pool = services.pool
-        self._identify = by_token_or_address(services)
-        self._protocol = ProtocolReader(services.pool.runtime, services.pool.registry.next_key)
+        runtime = services.pool.runtime
+        tokens = runtime.settings.tokens_file
+        super().__init__(services, by_token(services.digests) if tokens else by_address)
+        self._protocol = ProtocolReader(runtime, services.pool.registry.next_key)
         self._last_version: dict[str, Any] | None = None
 
     # -- /json --

@@ -15,7 +15,7 @@ from chromepool.gateway.event_stream import Event, Listener
 from chromepool.gateway.history.queries import events_between
 from chromepool.gateway.http.identity import Identify, Identity
 from chromepool.gateway.http.requests import read_query
-from chromepool.gateway.http.services import Services
+from chromepool.gateway.http.services import Handlers, Services
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.sessions.session import utc_now
 from chromepool.schema.history import EventsParams
@@ -80,16 +80,14 @@ class _Reader:
         await self._response.write(b": %s\nid: %d\n\n" % (comment, self.reached))
 
 
-class EventHandlers:
+class EventHandlers(Handlers):
     """Handler of the event stream, and the count of each caller's listeners."""
 
     def __init__(self, services: Services, identify: Identify) -> None:
-        self._services = services
-        self._pool = services.pool
-        self._identify = identify
+        super().__init__(services, identify)
         self._listening: collections.Counter[str] = collections.Counter()
 
-    async def events(self, request: web.Request) -> web.StreamResponse:
+    async def stream_events(self, request: web.Request) -> web.StreamResponse:
         """Stream the caller's events, beginning after the one that the client has."""
         identity = self._identify(request)
         after = _after(request)

@@ -10,10 +10,9 @@ from aiohttp import web
 from chromepool.errors import HistoryUnavailable, SessionNotFound
 from chromepool.gateway.history.queries import HistoryQuery, find_session, find_sessions
 from chromepool.gateway.history.writer import HistoryWriter
-from chromepool.gateway.http.identity import Identify, Identity
+from chromepool.gateway.http.identity import Identity
 from chromepool.gateway.http.requests import read_query
-from chromepool.gateway.http.services import Services
-from chromepool.gateway.http.views import json_response
+from chromepool.gateway.http.services import Handlers, json_response
 from chromepool.schema import history as schema
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -34,20 +33,8 @@ def make_query(params: schema.HistoryParams, identity: Identity) -> HistoryQuery
     return HistoryQuery(owner, since, params.reason or None, after, params.limit)
 
 
-def status_of(journal: HistoryWriter | None) -> schema.JournalStatus:
-    """Return the state of the journal for ``GET /v1/status``."""
-    if journal is None:
-        return schema.JournalStatus(enabled=False)
-    return schema.JournalStatus(True, journal.error, journal.waiting, journal.dropped)
-
-
-class HistoryHandlers:
+class HistoryHandlers(Handlers):
     """Handlers of the routes below ``/v1/history``."""
-
-    def __init__(self, services: Services, identify: Identify) -> None:
-        self._services = services
-        self._pool = services.pool
-        self._identify = identify
 
     def _journal(self) -> HistoryWriter:
         if self._services.history is None:
@@ -56,7 +43,7 @@ class HistoryHandlers:
             )
         return self._services.history
 
-    async def list(self, request: web.Request) -> web.Response:
+    async def list_history(self, request: web.Request) -> web.Response:
         """List sessions, the newest first; administrators see those of all owners."""
         identity = self._identify(request)
         params = read_query(request.query, schema.HistoryParams)
@@ -66,7 +53,7 @@ class HistoryHandlers:
             return json_response(schema.HistoryPage([], None))
         return json_response(await journal.read(find_sessions, query))
 
-    async def show(self, request: web.Request) -> web.Response:
+    async def show_history(self, request: web.Request) -> web.Response:
         """Show a session and its events."""
         identity = self._identify(request)
         journal, session_id = self._journal(), request.match_info["id"]

@@ -14,7 +14,6 @@ from aiohttp import web
 
 from chromepool import tokens
 from chromepool.errors import Forbidden, SessionNotFound, Unauthorized
-from chromepool.gateway.http.services import Services
 from chromepool.gateway.runtime import Runtime
 from chromepool.gateway.sessions.registry import SessionRegistry
 from chromepool.gateway.sessions.session import Session
@@ -115,15 +114,6 @@ def by_token(digests: dict[str, str]) -> Identify:
     return identify
 
 
-def by_token_or_address(services: Services) -> Identify:
-    """Identify callers over TCP by their token where tokens are in use, or else by address."""
-    with_token = by_token(services.digests)
-
-    def identify(request: web.Request) -> Identity:
-        return (
-            with_token(request)
-            if services.pool.runtime.settings.tokens_file
-            else Identity(f"tcp:{request.remote}")
-        )
-
-    return identify
+def by_address(request: web.Request) -> Identity:
+    """Identify a caller over TCP by its address, where no tokens are in use."""
+    return Identity(f"tcp:{request.remote}")

@@ -9,8 +9,8 @@ import msgspec
 
 from chromepool import __version__, errors
 from chromepool.gateway.http.problems import STATUSES
-from chromepool.schema.parameters import Parameter, parameters_of
-from chromepool.schema.problem import Problem
+from chromepool.schema.admin import Problem
+from chromepool.schema.fields import Parameter, parameters_of
 from chromepool.schema.routes import CONTROL, Route
 
 _REFERENCE = "#/components/schemas/{name}"

@@ -8,9 +8,9 @@ included (visible in the Origin header; CORS does not cover WebSockets).
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from chromepool.config import Settings
 from chromepool.errors import Forbidden
@@ -56,12 +56,12 @@ def check(request: web.BaseRequest, settings: Settings) -> None:
         )
 
 
-def gatekeeper(settings: Callable[[], Settings]):  # type: ignore[no-untyped-def]  # aiohttp has none
+def gatekeeper(settings: Settings) -> Middleware:
     """Make the middleware that checks every request of the DevTools endpoint."""
 
     @web.middleware
     async def check_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-        check(request, settings())
+        check(request, settings)
         return await handler(request)
 
     return check_request

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from chromepool import errors
 from chromepool.gateway.log import get_logger
-from chromepool.schema.problem import Problem
+from chromepool.schema.admin import Problem
 
 log = get_logger("chromepool.gateway.http")
 

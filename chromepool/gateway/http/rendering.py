@@ -14,10 +14,8 @@ from msgspec import UNSET
 from chromepool.errors import CommandFailed, NoAnswer, TargetNotFound
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.http.artifacts import FOREIGN
-from chromepool.gateway.http.identity import Identify
-from chromepool.gateway.http.problems import NUMBER
 from chromepool.gateway.http.requests import read_query
-from chromepool.gateway.http.services import Services
+from chromepool.gateway.http.services import Handlers
 from chromepool.schema.artifacts import PageParams, PdfParams, ScreenshotParams
 
 _YES = ("1", "true")
@@ -34,19 +32,12 @@ _PAUSE_S = 0.05
 T = TypeVar("T")
 
 
-class RenderingHandlers:
+class RenderingHandlers(Handlers):
     """Handlers of the routes below ``/v1/sessions/{id}`` that render a page."""
 
-    def __init__(self, services: Services, identify: Identify) -> None:
-        self._services = services
-        self._pool = services.pool
-        self._identify = identify
-
-    def _find(self, request: web.Request, query: PageParams) -> tuple[Browser, str]:
+    def _page(self, request: web.Request, query: PageParams) -> tuple[Browser, str]:
         """Find the browser, and the page that the query names, or else the newest one."""
-        session = self._identify(request).find(self._pool.registry, request.match_info["id"])
-        request[NUMBER] = session.key
-        session, browser = self._pool.registry.live(session.id)
+        session, browser = self._live(request)
         session.touch()
         pages = browser.pages
         asked = (pages[-1] if pages else "") if query.target is UNSET else query.target
@@ -57,7 +48,7 @@ class RenderingHandlers:
     async def screenshot(self, request: web.Request) -> web.Response:
         """Take a screenshot of what is in view, or of the whole page."""
         query = read_query(request.query, ScreenshotParams)
-        browser, target = self._find(request, query)
+        browser, target = self._page(request, query)
 
         async def take(page: str) -> dict[str, Any]:
             clip = await _whole_page(browser, page) if query.full in _YES else {}
@@ -70,7 +61,7 @@ class RenderingHandlers:
     async def pdf(self, request: web.Request) -> web.Response:
         """Print a page with its backgrounds."""
         query = read_query(request.query, PdfParams)
-        browser, target = self._find(request, query)
+        browser, target = self._page(request, query)
         params = {"printBackground": True, "landscape": query.landscape in _YES}
 
         async def print_it(page: str) -> dict[str, Any]:
@@ -81,7 +72,7 @@ class RenderingHandlers:
 
     async def content(self, request: web.Request) -> web.Response:
         """Send the document as it is now, as HTML."""
-        browser, target = self._find(request, read_query(request.query, PageParams))
+        browser, target = self._page(request, read_query(request.query, PageParams))
 
         async def read(page: str) -> dict[str, Any]:
             root = (await browser.call("DOM.getDocument", {"depth": 0}, session=page))["root"]

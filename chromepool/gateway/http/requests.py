@@ -8,7 +8,7 @@ import msgspec
 from multidict import MultiMapping
 
 from chromepool.errors import InvalidRequest
-from chromepool.schema.parameters import Parameter, parameters_of
+from chromepool.schema.fields import Parameter, parameters_of
 
 T = TypeVar("T")
 Query = TypeVar("Query", bound=msgspec.Struct)

@@ -12,7 +12,7 @@ from chromepool.client import Client
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.monitor.metric_table import LABELS, MetricsPage
 from chromepool.gateway.runtime import Runtime
-from chromepool.schema.canary import CanaryResult
+from chromepool.schema.admin import CanaryResult
 
 log = get_logger("chromepool.gateway.monitor")
 
@@ -66,5 +66,4 @@ class CanaryLoop:
 
     def write_metrics(self, page: MetricsPage) -> None:
         """Write the canaries' part of the metrics."""
-        for result in LABELS["result"]:
-            page.put("canaries_total", self.outcomes[result], result)
+        page.put_each("canaries_total", self.outcomes, LABELS["result"])

@@ -31,10 +31,7 @@ class HealthChecker:
     """
 
     def __init__(
-        self,
-        runtime: Runtime,
-        chromes: Callable[[], Sequence[Session]],
-        termination: Termination,
+        self, runtime: Runtime, chromes: Callable[[], Sequence[Session]], termination: Termination
     ) -> None:
         """``chromes`` gives the sessions of which something is left."""
         self._runtime = runtime

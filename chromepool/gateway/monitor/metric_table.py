@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client import core
 
 from chromepool import errors
 from chromepool.config import Settings
@@ -45,27 +40,28 @@ LABEL_TEXTS: dict[str, str] = {
 """Values of the other labels, in words."""
 
 
+Kind = Literal["counter", "gauge", "histogram"]
+_OWN = "chromepool_"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Family:
     """A metric, with its name in a scrape."""
 
     name: str
-    kind: Literal["counter", "gauge", "histogram"]
+    kind: Kind
     text: str
     labels: tuple[str, ...] = ()
 
 
-def _counter(name: str, text: str, *labels: str) -> Family:
-    return Family(f"chromepool_{name}", "counter", text, labels)
+def _own(kind: Kind) -> Callable[..., Family]:
+    """Return a constructor that takes name, text and labels."""
+    return lambda name, text, *labels: Family(_OWN + name, kind, text, labels)
 
 
-def _gauge(name: str, text: str, *labels: str) -> Family:
-    return Family(f"chromepool_{name}", "gauge", text, labels)
-
-
-def _histogram(name: str, text: str, *labels: str) -> Family:
-    return Family(f"chromepool_{name}", "histogram", text, labels)
-
+_counter = _own("counter")
+_gauge = _own("gauge")
+_histogram = _own("histogram")
 
 FAMILIES = (
     _gauge("info", "Constant 1; the labels describe the daemon.", "version", "cgroup"),
@@ -179,40 +175,35 @@ FAMILIES = (
 )
 BY_NAME = {family.name: family for family in FAMILIES}
 
-_KINDS: dict[str, type[Metric]] = {
-    "counter": CounterMetricFamily,
-    "gauge": GaugeMetricFamily,
-    "histogram": HistogramMetricFamily,
-}
-_OWN = "chromepool_"
-
-
-def _metric(family: Family) -> Metric:
-    return _KINDS[family.kind](family.name, family.text, labels=family.labels)  # type: ignore[call-arg]
-
 
 class MetricsPage:
     """Samples of one scrape, of metrics in the table only."""
 
     def __init__(self) -> None:
-        self._metrics = {f.name: _metric(f) for f in FAMILIES if f.name.startswith(_OWN)}
+        self._metrics: dict[str, Any] = {
+            f.name: getattr(core, f"{f.kind.title()}MetricFamily")(f.name, f.text, labels=f.labels)
+            for f in FAMILIES
+            if f.name.startswith(_OWN)
+        }
 
     def put(self, name: str, value: float | None, *labels: str) -> None:
         """Add a sample, unless the value is None: this machine cannot measure it."""
         if value is None:
             return
-        metric = self._metrics[_OWN + name]
         pairs = dict(zip(BY_NAME[_OWN + name].labels, labels, strict=True))
-        metric.add_sample(_OWN + name, pairs, float(value))
+        self._metrics[_OWN + name].add_sample(_OWN + name, pairs, float(value))
+
+    def put_each(self, name: str, values: Mapping[str, float], labels: Iterable[str]) -> None:
+        """Add a sample for each label."""
+        for label in labels:
+            self.put(name, values[label], label)
 
     def put_durations(self, name: str, durations: Histogram, *labels: str) -> None:
         """Add the samples of a histogram."""
-        metric = self._metrics[_OWN + name]
-        assert isinstance(metric, HistogramMetricFamily)
         counts = durations.cumulative()
         buckets = [("+Inf" if math.isinf(le) else str(le), float(count)) for le, count in counts]
-        metric.add_metric(labels, buckets, durations.total_s)
+        self._metrics[_OWN + name].add_metric(labels, buckets, durations.total_s)
 
-    def metrics(self) -> Iterable[Metric]:
+    def metrics(self) -> Iterable[core.Metric]:
         """Return all metrics, those without samples included."""
         return self._metrics.values()

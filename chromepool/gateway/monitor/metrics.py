@@ -14,9 +14,9 @@ from prometheus_client.registry import Collector
 from chromepool import __version__, wire
 from chromepool.gateway.browser.browser import Traffic
 from chromepool.gateway.capacity import memory
+from chromepool.gateway.histogram import Histogram
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.monitor.health import HealthChecker
-from chromepool.gateway.monitor.lag import Lag
 from chromepool.gateway.monitor.metric_table import LABELS, REFUSALS, MetricsPage
 from chromepool.gateway.monitor.slots import Slots
 from chromepool.gateway.sessions.events import SessionGone, SessionReady, TabCrashed
@@ -29,11 +29,27 @@ log = get_logger("chromepool.gateway.monitor")
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FRESH_S = 1.0
-"""Seconds before the supervisor is asked about a session again: the page may be scraped as often as
-anybody likes."""
+"""Time for which a session is not measured again: the page may be scraped at any rate."""
 _ANSWERS_S = 5.0
-"""Time that the supervisor has to measure the sessions; after it the page goes without."""
+"""Time that the supervisor has to measure the sessions; after it, the last measurements stay."""
 _PSI = Path("/proc/pressure")
+_LAG_EVERY_S = 0.5
+_LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class Lag:
+    """Measures how much later than asked the event loop wakes a task."""
+
+    def __init__(self) -> None:
+        self.durations = Histogram(_LAG_BOUNDS)
+
+    async def watch(self) -> None:
+        """Measure until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LAG_EVERY_S
+            await asyncio.sleep(_LAG_EVERY_S)
+            self.durations.add(max(0.0, loop.time() - due))
 
 
 class Metrics(Collector):
@@ -72,13 +88,13 @@ class Metrics(Collector):
         ProcessCollector(registry=self._registry)
 
     async def scrape(self) -> bytes:
-        """The whole page."""
+        """Return the whole page."""
         async with self._asking:
             await self._ask()
         return generate_latest(self._registry)
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics as they are known now, for the registry of prometheus_client."""
+        """Return the metrics as they are known now. Called by prometheus_client."""
         page = MetricsPage()
         for write in self._writers:
             write(page)
@@ -94,7 +110,7 @@ class Metrics(Collector):
         due: list[Session] = []
         for session in self._pool.registry.chromes:
             if session.state in (State.READY, State.FROZEN):
-                self._seat(session)
+                self._assign_slot(session)
                 slot = self._slots.get(session.key)
                 if slot is not None and now - slot.asked_at >= _FRESH_S:
                     slot.asked_at = now
@@ -111,7 +127,7 @@ class Metrics(Collector):
         if slot is not None:
             slot.note(usage)
 
-    def _seat(self, session: Session) -> None:
+    def _assign_slot(self, session: Session) -> None:
         self._slots.assign(session.key, self._pool.runtime.settings.max_sessions)
 
     # -- counters that cannot be read later --
@@ -119,7 +135,7 @@ class Metrics(Collector):
     def on_ready(self, event: SessionReady) -> None:
         """Count a session that was created, and give it a slot's label."""
         session = event.session
-        self._seat(session)
+        self._assign_slot(session)
         if session.owner != POOL and event.before is not State.RESUMING:
             self._created["warm" if session.warm else "cold"] += 1
 
@@ -129,7 +145,7 @@ class Metrics(Collector):
         self._ended[session.reason or ""] += 1
         self._slots.release(session.key, session.usage)
         if session.browser is not None:
-            _add(self._past, session.browser.traffic)
+            self._past += session.browser.traffic
 
     def on_tab_crashed(self, event: TabCrashed) -> None:
         """Count a crashed tab by its reason."""
@@ -140,18 +156,16 @@ class Metrics(Collector):
     def _write_sessions(self, page: MetricsPage) -> None:
         pool = self._pool
         stats = pool.stats
-        states = collections.Counter(session.state for session in pool.registry.chromes)
-        for state in LABELS["state"]:
-            page.put("sessions", states[State(state)], state)
+        states = collections.Counter(str(session.state) for session in pool.registry.chromes)
+        page.put_each("sessions", states, LABELS["state"])
         page.put("sessions_occupied", pool.admission.occupied)
         page.put("sessions_max", pool.runtime.settings.max_sessions)
         for start, seconds in (("cold", stats.cold), ("warm", stats.warm)):
             page.put("sessions_created_total", self._created[start], start)
             page.put_durations("session_creation_seconds", seconds, start)
-        for reason in LABELS["reason"]:
-            page.put("sessions_ended_total", self._ended[reason], reason)
-        for reason in dict.fromkeys((Reason.CRASHED, Reason.OUT_OF_MEMORY, *self._tab_crashes)):
-            page.put("tab_crashes_total", self._tab_crashes[reason], reason)
+        page.put_each("sessions_ended_total", self._ended, LABELS["reason"])
+        crashes = {Reason.CRASHED, Reason.OUT_OF_MEMORY, *self._tab_crashes}
+        page.put_each("tab_crashes_total", self._tab_crashes, sorted(crashes))
         page.put("health_checks_total", self._health.checks)
         page.put("health_failures_total", self._health.failures)
 
@@ -161,10 +175,10 @@ class Metrics(Collector):
         page.put("queue_length", admission.queue.waiting)
         page.put("queue_max", pool.runtime.settings.queue_length)
         page.put_durations("queue_wait_seconds", pool.stats.waited)
-        for code in dict.fromkeys((*REFUSALS, *pool.stats.refused)):
-            page.put("creations_refused_total", pool.stats.refused[code], code)
-        for code in dict.fromkeys((*REFUSALS, *self._problems)):
-            page.put("problems_total", self._problems[code], code)
+        refused = pool.stats.refused
+        page.put_each("creations_refused_total", refused, dict.fromkeys((*REFUSALS, *refused)))
+        codes = dict.fromkeys((*REFUSALS, *self._problems))
+        page.put_each("problems_total", self._problems, codes)
         page.put("warm_waiting", len(pool.warm))
         page.put("warm_wanted", admission.warm_wanted)
         page.put("warm_taken_total", pool.warm.taken)
@@ -173,9 +187,7 @@ class Metrics(Collector):
 
     def _write_cdp(self, page: MetricsPage) -> None:
         browsers = [s.browser for s in self._pool.registry.chromes if s.browser is not None]
-        traffic = Traffic()
-        for counted in (self._past, *(browser.traffic for browser in browsers)):
-            _add(traffic, counted)
+        traffic = sum((browser.traffic for browser in browsers), start=self._past)
         clients = [client for browser in browsers for client in browser.clients]
         page.put("clients", len(clients))
         page.put("client_buffered_bytes", sum(client.buffered_bytes for client in clients))
@@ -226,10 +238,3 @@ class Metrics(Collector):
         page.put("gateway_deaths_total", self._welcome.deaths)
         page.put("gateway_tasks", len(asyncio.all_tasks()))
         page.put_durations("event_loop_lag_seconds", self.lag.durations)
-
-
-def _add(traffic: Traffic, more: Traffic) -> None:
-    traffic.messages_in += more.messages_in
-    traffic.messages_out += more.messages_out
-    traffic.bytes_in += more.bytes_in
-    traffic.bytes_out += more.bytes_out

@@ -122,10 +122,8 @@ class Artifacts:
             self.scripts.remove(script.name)
         else:
             self.scripts.put(before)
-        auto_attacher = self._auto_attacher()
         if self._scripting is not None:
-            for target in auto_attacher.targets:
-                auto_attacher.resend_to(self._scripting, target)
+            self._auto_attacher().send_to_all(self._scripting)
 
     async def _tell(self, run_now: str) -> None:
         auto_attacher = self._auto_attacher()

@@ -58,8 +58,7 @@ class Connector:
             on_crash=lambda crash: runtime.tasks.start(self._explain(session, crash)),
             on_download=on_download,
             latency=self.latency,
-            traffic=adopted,
-            adopted=adopted is not None,
+            earlier=adopted,
             session=session.key,
         )
         session.browser = browser

@@ -60,13 +60,13 @@ class Response:
 
     url: str
     method: str
-    status: int
-    status_text: str
-    type: str
-    mime_type: str
-    request_headers: dict[str, str]
-    response_headers: dict[str, str]
-    started_at: datetime.datetime
+    status: int = 0
+    status_text: str = ""
+    type: str = "Other"
+    mime_type: str = ""
+    request_headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    response_headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    started_at: datetime.datetime = dataclasses.field(kw_only=True)
     began: float = 0.0
     """Time of the request in CDP's monotonic seconds."""
     timing: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -8,7 +8,7 @@ import pytest
 
 from chromepool.cli import output
 from chromepool.cli.doctor import Finding
-from chromepool.schema.canary import CanaryResult
+from chromepool.schema.admin import CanaryResult
 from chromepool.schema.history import HistoryPage, PastSession
 
 

@@ -235,7 +235,7 @@ def doctor_finding() -> type:
 
 def canary_flight() -> type:
     """Return the type that ``canary --json`` prints, and whose fields canary events have."""
-    from chromepool.schema.canary import CanaryResult
+    from chromepool.schema.admin import CanaryResult
 
     return CanaryResult
 
@@ -258,7 +258,7 @@ def journal_folder(settings: Any) -> Path:
 
 def uid_lock() -> str:
     """Return the file in which ranges of uids are locked."""
-    from chromepool.supervisor.sockets import _UID_LOCK
+    from chromepool.supervisor.locks import _UID_LOCK
 
     return _UID_LOCK
 

@@ -50,7 +50,7 @@ def create(monkeypatch: pytest.MonkeyPatch) -> Create:
         control = Control(fake_services(pool), lambda request: Identity("uid:1000"))
         request = make_mocked_request("POST", path, headers=headers)
         request._read_bytes = b""
-        answer = asyncio.run(control.create(request))
+        answer = asyncio.run(control.create_session(request))
         assert answer.status == 201
         view = msgspec.json.decode(cast(bytes, answer.body), type=SessionView)
         return view, answer.headers, creation.waits

@@ -10,8 +10,8 @@ from chromepool.errors import InvalidRequest
 from chromepool.gateway.http.requests import read_query
 from chromepool.schema import routes
 from chromepool.schema.artifacts import ResponsesParams, ScreenshotParams
+from chromepool.schema.fields import parameters_of
 from chromepool.schema.history import HistoryParams
-from chromepool.schema.parameters import parameters_of
 
 QUERIES = [route.query for route in routes.CONTROL if route.query is not None]
 
