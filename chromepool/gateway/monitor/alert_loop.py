@@ -170,7 +170,7 @@ class AlertLoop:
         if admission.autoscale.observe(load, self._settings, now):
             log.info("slots.changed", slots=admission.slots, why=admission.autoscale.why)
         after = admission.slots, admission.warm_wanted
-        if after != before or admission.warm_waiting > admission.warm_wanted:
+        if after != before or len(admission.warm) > admission.warm_wanted:
             self._runtime.bus.publish(SweepDue())  # a caller may enter, or a warm Chrome must go
 
     def _load(self) -> Load:
