@@ -16,7 +16,7 @@ import aiohttp
 
 from chromepool.client import Client
 from chromepool.gateway.event_stream import EventStream
-from chromepool.gateway.http.events import MOST
+from chromepool.gateway.http.history import MOST
 from testing.cdp import connect, run
 from testing.daemon import Daemon, Misbehaving, wait_for
 from tests.daemon.test_handover import kill_gateway, reload

@@ -17,9 +17,14 @@ from chromepool.gateway.sessions.session import POOL, Session
 from chromepool.gateway.sessions.usage import measure
 from chromepool.model import Exit, Host, Reason, State, Usage
 from chromepool.schema import session as schema
-from chromepool.schema.limits import LimitsView
 from chromepool.schema.routes import SHOW_SESSION
-from chromepool.schema.session import CreateParams, CreateSession, ListParams, SessionView
+from chromepool.schema.session import (
+    CreateParams,
+    CreateSession,
+    LimitsView,
+    ListParams,
+    SessionView,
+)
 
 
 def _exit(session: Session) -> schema.ExitView | None:
