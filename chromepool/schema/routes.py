@@ -77,8 +77,9 @@ _PATHS: dict[str, tuple[type[msgspec.Struct], _Errors]] = {
     "/responses/{number}": (artifacts.ResponsePath, _NO_ITEM),
     "/responses/{number}/body": (artifacts.ResponsePath, _NO_ITEM),
     "/downloads/{name}": (artifacts.DownloadPath, _NO_ITEM),
+    **dict.fromkeys(("/screenshot", "/pdf", "/content"), (SessionPath, _PAGE)),
 }
-"""Parameters and refusals of the paths with parameters below a session; "" for the others."""
+"""Parameters and usual refusals of paths below a session; those of "" are for all others."""
 
 
 def _of(address: str, summary: str, answer: type | None = None, **more: Any) -> Route:
@@ -175,25 +176,14 @@ REMOVE_DOWNLOAD = _of("DELETE /downloads/{name}", "Remove a downloaded file", st
 # -- rendering --
 
 SCREENSHOT = _of(
-    "GET /screenshot",
-    "Take a screenshot",
-    media="image/*",
-    query=artifacts.ScreenshotParams,
-    refusals=_PAGE,
+    "GET /screenshot", "Take a screenshot", media="image/*", query=artifacts.ScreenshotParams
 )
-PDF = _of(
-    "GET /pdf",
-    "Print a page as PDF",
-    media="application/pdf",
-    query=artifacts.PdfParams,
-    refusals=_PAGE,
-)
+PDF = _of("GET /pdf", "Print a page as PDF", media="application/pdf", query=artifacts.PdfParams)
 CONTENT = _of(
     "GET /content",
     "Show the document of a page as HTML",
     media="text/html",
     query=artifacts.PageParams,
-    refusals=_PAGE,
 )
 
 # -- events and history --

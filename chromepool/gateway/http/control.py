@@ -16,9 +16,14 @@ from chromepool.gateway.http.session_requests import make_spec
 from chromepool.gateway.sessions.session import POOL, Session, measure
 from chromepool.model import Exit, Host, Reason, State, Usage
 from chromepool.schema import session as schema
-from chromepool.schema.limits import LimitsView
 from chromepool.schema.routes import SHOW_SESSION
-from chromepool.schema.session import CreateParams, CreateSession, ListParams, SessionView
+from chromepool.schema.session import (
+    CreateParams,
+    CreateSession,
+    LimitsView,
+    ListParams,
+    SessionView,
+)
 
 
 def _exit(session: Session) -> schema.ExitView | None:
