@@ -154,26 +154,9 @@ class DaemonUnreachable(ChromepoolError, code="daemon_unreachable"):
     """The daemon cannot be reached on its control socket."""
 
 
-REFUSALS: tuple[type[ChromepoolError], ...] = (
-    RateLimited,
-    PoolFull,
-    QueueFull,
-    NoMemory,
-    CircuitOpen,
-    ShuttingDown,
-    Draining,
-    Restarting,
-)
+_FULL = (RateLimited, PoolFull, QueueFull, NoMemory, CircuitOpen)
+REFUSALS = (*_FULL, ShuttingDown, Draining, Restarting)
 """Errors that refuse a creation before anything is started."""
-CREATION: tuple[type[ChromepoolError], ...] = (
-    *REFUSALS,
-    InvalidRequest,
-    StartFailed,
-    ProfileInUse,
-    BrowserGone,
-    NoAnswer,
-    CommandFailed,
-    StoreFull,
-    ScriptExists,
-)
+_AT_START = (StartFailed, ProfileInUse, BrowserGone, NoAnswer, CommandFailed)
+CREATION = (*REFUSALS, InvalidRequest, *_AT_START, StoreFull, ScriptExists)
 """Errors that a creation may end with."""
