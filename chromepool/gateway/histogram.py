@@ -27,11 +27,6 @@ class Histogram:
         self._counts[bisect.bisect_left(self.bounds, seconds)] += 1
         self.total_s += seconds
 
-    @property
-    def count(self) -> int:
-        """Number of all durations."""
-        return sum(self._counts)
-
     def cumulative(self) -> list[tuple[float, int]]:
         """Return each bound with the number of durations up to it; infinity is the last bound."""
         sums = itertools.accumulate(self._counts)

@@ -1,12 +1,11 @@
 """The multiplexer: many clients share the one connection that Chrome's pipe is.
 
 Each client has a root session in Chrome (``Target.attachToBrowserTarget``, or
-``Target.attachToTarget`` for a page endpoint). All roots are children of one base session: a
-gateway that takes over from a dead one detaches that session, and with it everything that was
-attached. A client's message without ``sessionId`` gets the id of its root. In the other direction
-the root's id is removed, and any other id is looked up in the table of owners. Message ids need no
-rewriting: Chrome answers with (id, sessionId), and session ids are unique. The daemon itself uses
-the pipe's root, which has no session.
+``Target.attachToTarget`` for a page endpoint), below one base session that a gateway detaches, with
+everything below it, when it takes over from a dead one. A client's message without ``sessionId``
+gets the id of its root. In the other direction the root's id is removed, and any other id is looked
+up in the table of owners. Message ids need no rewriting: Chrome answers with (id, sessionId), and
+session ids are unique. The daemon itself uses the pipe's root, which has no session.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import dataclasses
-import os
 import platform
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,14 +32,12 @@ _CRASHES = (Reason.CRASHED, Reason.OUT_OF_MEMORY)
 
 
 def disk(folder: str) -> tuple[int, int] | None:
-    """Bytes free, and in all, on the disk of a folder; None where nothing can tell."""
+    """Return the free bytes and the size of a folder's disk, None where nothing can tell."""
     path = Path(folder)
     for found in (path, *path.parents):  # only root may enter some folders: the parent will do
-        try:
-            stats = os.statvfs(found)
-        except OSError:
-            continue
-        return stats.f_bavail * stats.f_frsize, stats.f_blocks * stats.f_frsize
+        with contextlib.suppress(OSError):
+            usage = shutil.disk_usage(found)
+            return usage.free, usage.total
     return None
 
 
@@ -119,7 +118,7 @@ class AlertLoop:
         self._scale(now)
 
     def snapshot(self, now: float) -> Snapshot:
-        """The daemon as it is."""
+        """Return the state of the daemon."""
         admission = self._admission
         free, size = disk(self._settings.state_dir) or (None, None)
         return Snapshot(

@@ -175,7 +175,7 @@ class Metrics(Collector):
         page = MetricsPage()
         for write in self._writers:
             write(page)
-        return page.metrics()
+        return page.metrics.values()
 
     def count_problem(self, code: str) -> None:
         """Count an HTTP answer that was a problem; the API has a fixed set of codes."""
