@@ -95,8 +95,8 @@ class Browser:
     ) -> None:
         """Take over both descriptors of Chrome's pipe.
 
-        ``on_end`` is that of :class:`Pipe`; ``on_download`` gets each ``Browser.download`` event.
-        ``earlier`` is the traffic under earlier gateways, None without any; see :meth:`take_over`.
+        ``on_end`` is that of :class:`Pipe`, ``on_download`` gets ``Browser.download...`` events,
+        ``earlier`` is the traffic under earlier gateways, None without any, see :meth:`take_over`;
         ``session`` is the number for the log.
         """
         self.log = log.bind(session=session)

@@ -39,8 +39,8 @@ class WaitingPopups:
         *,
         tab_s: float = _TAB_S,
     ) -> None:
-        """``is_own`` finds the daemon's CDP sessions. ``ask`` calls back on an answer of Chrome, after
-        all that it sent before. ``release`` lets the popup of a session run."""
+        """``is_own`` finds the daemon's CDP sessions. ``ask`` calls back on an answer of Chrome, by
+        which all that it sent before has arrived. ``release`` lets a session's popup run."""
         self._paused_targets = paused_targets
         self._is_own = is_own
         self._ask = ask

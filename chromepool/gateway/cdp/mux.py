@@ -74,8 +74,6 @@ class Mux:
         """Return whether a client may keep popups paused through their tabs."""
         return any(self._owners.get(session) is port for session in self._paused_tabs)
 
-    # -- the daemon's own commands --
-
     def command(
         self, method: str, params: dict[str, Any], answer: OnAnswer, session: str | None = None
     ) -> bytes:
@@ -124,8 +122,6 @@ class Mux:
         self._last_id += 1
         return cdp.command(self._last_id, "Runtime.runIfWaitingForDebugger", {}, session)
 
-    # -- the hot paths --
-
     def from_client(self, port: Port, message: bytes) -> bytes | None:
         """Return the bytes for Chrome for a client's message, None if the client was answered."""
         try:
@@ -166,8 +162,6 @@ class Mux:
             port.deliver(*cdp.without_session(message, session))
         else:
             port.deliver(message)
-
-    # -- the table of owners --
 
     def _follow(self, port: Port, session: bytes, message: bytes) -> None:
         """Update the table when Chrome reports a child of ``session`` attached or detached."""

@@ -179,8 +179,8 @@ class ClientConnection(asyncio.Protocol):
         return unread
 
     def _in_kernel(self) -> int:
-        """Return the bytes in the kernel that are not acknowledged yet (SIOCOUTQ, tcp(7)): perhaps
-        megabytes, from which a slow client reads long before the kernel takes more."""
+        """Return the bytes in the kernel that are not acknowledged yet (SIOCOUTQ, tcp(7)): a slow
+        client may read from megabytes of them long before the kernel takes more."""
         assert self._transport is not None
         size = bytearray(4)
         try:

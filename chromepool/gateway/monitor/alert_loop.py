@@ -54,9 +54,8 @@ class AlertLoop:
         remember: Callable[[list[Alert]], None],
         failures: int = 0,
     ) -> None:
-        """``canary_failure`` returns the last canary's error, ``send`` takes the webhook's body at
-        once, ``remember`` keeps the raised alerts for the next gateway, and ``failures`` is the
-        number of gateways that died within the last five minutes."""
+        """``send`` takes the webhook's body and must not block, ``remember`` keeps alerts for the
+        next gateway, ``failures`` counts the gateways that died within the last five minutes."""
         self._runtime = runtime
         self._settings = runtime.settings
         self._admission = admission
