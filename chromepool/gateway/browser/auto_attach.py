@@ -1,10 +1,9 @@
 """The daemon's own client in a session's Chrome: it is attached to every target before it runs.
 
-The client attaches to the browser like any other and asks to be attached to every new target, which
-is then paused (``Target.setAutoAttach``). Chrome keeps a target paused until every client that
-asked for the pause has released it, so Puppeteer and Playwright can make their own preparations
-meanwhile. A popup that can reach its opener is an exception: see
-:mod:`chromepool.gateway.browser.popups`. Sessions without options that need it have no such client.
+The client asks to be attached to every new target, which is then paused (``Target.setAutoAttach``)
+until every client that asked for the pause has released it; so Puppeteer and Playwright can make
+their own preparations meanwhile. See :mod:`chromepool.gateway.browser.popups` for an exception.
+Sessions without options that need it have no such client.
 """
 
 from __future__ import annotations
@@ -114,11 +113,6 @@ class AutoAttacher:
         async with self._lock:
             await self._settle(lambda: self.send_to_all(hook))
 
-    def resend_to(self, hook: TargetHook, target: Target) -> None:
-        """Send a hook's commands to one target again."""
-        if target.session in self._targets:
-            self._send_commands(hook, target)
-
     def close(self) -> None:
         """Drop hooks, targets and waiting commands, once Chrome is gone."""
         self._hooks.clear()
@@ -148,11 +142,12 @@ class AutoAttacher:
     def send_to_all(self, hook: TargetHook) -> None:
         """Send a hook's commands to every target, and wait for no answer."""
         for target in self._targets.values():
-            self._send_commands(hook, target)
+            self.send_commands(hook, target)
         if not self._batch:
             self._settled.set()
 
-    def _send_commands(self, hook: TargetHook, target: Target) -> None:
+    def send_commands(self, hook: TargetHook, target: Target) -> None:
+        """Send a hook's commands to a target, and wait for no answer."""
         for method, params in hook.commands(target):
             self.send(method, params, target, partial(self._on_command, hook, target, method))
 
@@ -219,7 +214,7 @@ class AutoAttacher:
         self._targets[session] = target
         try:
             for hook in self._hooks:
-                self._send_commands(hook, target)
+                self.send_commands(hook, target)
         finally:  # the target must not hang because of a fault in a hook
             self.send("Target.setAutoAttach", _AUTO_ATTACH, target)
             if paused and info.get("canAccessOpener"):

@@ -179,8 +179,8 @@ class ClientConnection(asyncio.Protocol):
         return unread
 
     def _in_kernel(self) -> int:
-        """Return the bytes in the kernel that are not acknowledged yet (SIOCOUTQ, tcp(7)): perhaps
-        megabytes, from which a slow client reads long before the kernel takes more."""
+        """Return the bytes in the kernel that are not acknowledged yet (SIOCOUTQ, tcp(7)): a slow
+        client may read from megabytes of them long before the kernel takes more."""
         assert self._transport is not None
         size = bytearray(4)
         try:
@@ -242,7 +242,7 @@ class ClientConnection(asyncio.Protocol):
             self._end = (frames.parse_close(payload), "")
             self._send(frames.control(Opcode.CLOSE, payload[:2]))
         self._transport.close()
-        self._abort_later()
+        asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
 
     def session_ended(self, reason: Reason, detail: str) -> None:
         """Close the connection, because the session has begun to end."""
@@ -264,11 +264,8 @@ class ClientConnection(asyncio.Protocol):
     def _send_close(self) -> None:
         """Send the close frame, after which nothing is sent, and wait for the answer to it."""
         self._browser.detach(self)
-        if self._open is not None and self._end is not None:
+        transport = self._open
+        if transport is not None and self._end is not None:
             self._send(frames.close(*self._end))
-            self._open.resume_reading()
-            self._abort_later()
-
-    def _abort_later(self) -> None:
-        assert self._transport is not None
-        asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
+            transport.resume_reading()
+            asyncio.get_running_loop().call_later(_LINGER_S, transport.abort)

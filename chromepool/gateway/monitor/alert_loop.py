@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import os
+import contextlib
 import platform
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,12 @@ _CRASHES = (Reason.CRASHED, Reason.OUT_OF_MEMORY)
 
 
 def disk(folder: str) -> tuple[int, int] | None:
-    """Bytes free, and in all, on the disk of a folder; None where nothing can tell."""
+    """Return the free bytes and the size of a folder's disk, None where nothing can tell."""
     path = Path(folder)
     for found in (path, *path.parents):  # only root may enter some folders: the parent will do
-        try:
-            stats = os.statvfs(found)
-        except OSError:
-            continue
-        return stats.f_bavail * stats.f_frsize, stats.f_blocks * stats.f_frsize
+        with contextlib.suppress(OSError):
+            usage = shutil.disk_usage(found)
+            return usage.free, usage.total
     return None
 
 
@@ -56,9 +55,8 @@ class AlertLoop:
         remember: Callable[[list[AlertView]], None],
         failures: int = 0,
     ) -> None:
-        """``canary_failure`` returns the last canary's error, ``send`` takes the webhook's body at
-        once, ``remember`` keeps the raised alerts for the next gateway, and ``failures`` is the
-        number of gateways that died within the last five minutes."""
+        """``send`` takes the webhook's body and must not block, ``remember`` keeps alerts for the
+        next gateway, ``failures`` counts the gateways that died within the last five minutes."""
         self._runtime = runtime
         self._settings = runtime.settings
         self._admission = admission
@@ -120,7 +118,7 @@ class AlertLoop:
         self._scale(now)
 
     def snapshot(self, now: float) -> Snapshot:
-        """The daemon as it is."""
+        """Return the state of the daemon."""
         admission = self._admission
         free, size = disk(self._settings.state_dir) or (None, None)
         return Snapshot(
