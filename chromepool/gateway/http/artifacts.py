@@ -139,11 +139,7 @@ class ArtifactHandlers(Handlers):
         """List the console messages of the levels in the query, the oldest first."""
         artifacts = self._artifacts(request)
         levels = read_query(request.query, schema.ConsoleParams).level
-        found = [
-            view(schema.ConsoleView, said, number=number)
-            for number, said in artifacts.console
-            if not levels or said.level in levels
-        ]
+        found = [said for _, said in artifacts.console if not levels or said.level in levels]
         return json_response(schema.ConsoleList(found, artifacts.console.dropped))
 
     async def clear_console(self, request: web.Request) -> web.Response:

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 from typing import Any
 
 from chromepool.gateway.browser.auto_attach import Command, Target, TargetHook
 from chromepool.gateway.cdp import message as cdp
 from chromepool.gateway.store.ring import Ring
+from chromepool.schema.artifacts import ConsoleView
 
 _LEVELS = {"warn": "warning", "verbose": "debug", "assert": "error", "trace": "log"}
 _MAX_TEXT = 8192
 """Characters of one message that are kept."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ConsoleMessage:
-    """A console message, or an uncaught exception."""
-
-    at: datetime.datetime
-    level: str
-    """``log``, ``info``, ``warning``, ``error``, ``debug``; ``exception`` for an uncaught one."""
-    text: str
-    url: str = ""
-    line: int | None = None
-    target_id: str = ""
-
-    @property
-    def size(self) -> int:
-        """Approximate size in memory, in bytes."""
-        return 200 + len(self.text) + len(self.url)
+_OVERHEAD_BYTES = 200
+"""Approximate size of a message without its texts."""
 
 
 def _text(value: dict[str, Any]) -> str:
@@ -46,7 +30,7 @@ class ConsoleHook(TargetHook):
 
     events = frozenset({b"Runtime.consoleAPICalled", b"Runtime.exceptionThrown", b"Log.entryAdded"})
 
-    def __init__(self, messages: Ring[ConsoleMessage]) -> None:
+    def __init__(self, messages: Ring[ConsoleView]) -> None:
         self._messages = messages
 
     def commands(self, target: Target) -> list[Command]:
@@ -64,13 +48,15 @@ class ConsoleHook(TargetHook):
             message = _from_exception(target, event.params)
         else:
             message = _from_log(target, event.params.get("entry", {}))
-        self._messages.add(message, message.size)
+        size = _OVERHEAD_BYTES + len(message.text) + len(message.url)
+        message.number = self._messages.add(message, size)
 
 
 def _message(
     target: Target, milliseconds: Any, level: str, text: str, source: dict[str, Any]
-) -> ConsoleMessage:
-    return ConsoleMessage(
+) -> ConsoleView:
+    return ConsoleView(
+        0,  # until it is stored
         datetime.datetime.fromtimestamp(float(milliseconds or 0) / 1000, datetime.UTC),
         _LEVELS.get(level, level),
         text[:_MAX_TEXT],
@@ -80,19 +66,19 @@ def _message(
     )
 
 
-def _from_call(target: Target, params: dict[str, Any]) -> ConsoleMessage:
+def _from_call(target: Target, params: dict[str, Any]) -> ConsoleView:
     text = " ".join(_text(value) for value in params.get("args", []))
     frames = (params.get("stackTrace") or {}).get("callFrames") or [{}]
     level = str(params.get("type", "log"))
     return _message(target, params.get("timestamp"), level, text, frames[0])
 
 
-def _from_exception(target: Target, params: dict[str, Any]) -> ConsoleMessage:
+def _from_exception(target: Target, params: dict[str, Any]) -> ConsoleView:
     details = params.get("exceptionDetails", {})
     text = (details.get("exception") or {}).get("description") or details.get("text", "")
     return _message(target, params.get("timestamp"), "exception", str(text), details)
 
 
-def _from_log(target: Target, entry: dict[str, Any]) -> ConsoleMessage:
+def _from_log(target: Target, entry: dict[str, Any]) -> ConsoleView:
     level, text = str(entry.get("level", "info")), str(entry.get("text", ""))
     return _message(target, entry.get("timestamp"), level, text, entry)
