@@ -1,19 +1,30 @@
 # Two commands are all a newcomer needs: make run, make test.
 VENV := .venv
 BIN := $(VENV)/bin
+# Test processes. A test that waits for Chrome leaves its core to another one.
+WORKERS := 4
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS)
 
-.PHONY: run test check docs bench soak chaos lock install clean
+.PHONY: run check test test-slow docs bench soak chaos lock install clean
 
 run: $(VENV)/.installed
 	$(BIN)/chromepool serve $(ARGS)
 
-test: $(VENV)/.installed-dev check
-	$(BIN)/python -m pytest $(ARGS)
-
+# Every test is in one of three tiers; tests/conftest.py marks it.
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell
 	$(BIN)/mypy
+	$(PYTEST) -m "not daemon and not slow" $(ARGS)
+
+test: check
+	$(PYTEST) -m daemon $(ARGS)
+
+# Soak and chaos, the image (with podman, runc and mmdebstrap), systemd (with a runner, see
+# tests/slow/systemd/test_system.py).
+test-slow: $(VENV)/.installed-dev
+	$(PYTEST) -m slow $(ARGS)
 
 # Writes the generated references anew, then the site into site/.
 docs: $(VENV)/.installed-dev

@@ -23,10 +23,7 @@ class Canary:
         self._began = 0.0
 
     async def fly(self) -> CanaryResult:
-        """Try every step and raise nothing: the outcome has the failure.
-
-        The session is ended whatever happens.
-        """
+        """Try every step and end the session; return the failure instead of raising it."""
         try:
             self._step("create")
             async with self._client.session(labels=_LABELS, idle_timeout_s=60) as session:
@@ -59,7 +56,7 @@ class Canary:
 
 
 def preload() -> None:
-    """Imports what a canary needs while the code can be read: before root is dropped."""
+    """Import what a canary needs while the code can be read: before root is dropped."""
     import importlib.metadata  # what websockets looks up when it is first used
 
     import pyppeteer

@@ -42,11 +42,6 @@ PROFILE_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 _PROFILE = re.compile(rf"[A-Za-z0-9_.-]{{1,128}}/{PROFILE_NAME}")
 
 
-def flag_names(setting: str) -> frozenset[str]:
-    """Return the names in the operator's ``allowed_flags``."""
-    return frozenset(name.strip() for name in setting.split(",") if name.strip())
-
-
 def _check_flag(flag: str, allowed: frozenset[str]) -> None:
     match = _FLAG.fullmatch(flag)
     if match is None:
@@ -79,7 +74,7 @@ def check(launch: ChromeOptions, allowed_flags: str) -> None:
         raise InvalidRequest(
             f"The session asks for {len(launch.flags)} flags; {MAX_FLAGS} are allowed."
         )
-    allowed = ALLOWED_FLAGS | flag_names(allowed_flags)
+    allowed = ALLOWED_FLAGS.union(map(str.strip, allowed_flags.split(",")))
     for flag in launch.flags:
         _check_flag(flag, allowed)
     _check_proxy(launch.proxy)

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from chromepool.model import Limits
-from chromepool.setting import GIB, MIB, parse_value, setting
+from chromepool.setting import GIB, MIB, fixed, parse_value, seconds, setting, size
 
 DEFAULT_FILE = Path("/etc/chromepool/chromepool.yaml")
 
 _LONGEST_S = 30 * 86400
 """Upper bound of a session's times, a month: longer than any Chrome should live."""
-_LARGEST_UID = 4_000_000_000
+_MAX_UID = 4_000_000_000
 """Upper bound of uids, which have 32 bits; setresuid(2) takes the last one for "no change"."""
 
 
@@ -55,256 +55,116 @@ def _flat(rows: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, Any]:
 class Settings:
     """The settings of a running daemon; times in seconds, sizes in bytes."""
 
-    host: str = setting("127.0.0.1", "Address that the DevTools endpoint listens on.")
-    port: int = setting(9222, "Port of the DevTools endpoint; 0 picks a free one.", high=65535)
-    runtime_dir: str = setting(
-        "", "Folder of the control socket; empty: below /run, or the user's runtime folder."
+    host: str = fixed("127.0.0.1", "Address that the DevTools endpoint listens on.")
+    port: int = fixed(9222, "Port of the DevTools endpoint; 0 picks a free one.", high=65535)
+    runtime_dir: str = fixed(
+        "", "Folder of the control socket; empty: in /run or the user's runtime folder."
     )
-    state_dir: str = setting(
-        "", "Folder of the profiles; empty: below /var/lib, or the user's state folder."
+    state_dir: str = fixed("", "Folder of profiles; empty: in /var/lib or the user's state folder.")
+    chrome: str = fixed("", "Path of Chrome; empty: the headless shell, or else any Chrome.")
+    no_sandbox: bool = fixed(
+        False, "Run Chrome unsandboxed: a page that breaks a renderer owns the session's uid."
     )
-    chrome: str = setting(
-        "", "Path of Chrome; empty: the headless shell if there is one, else any Chrome."
-    )
-    no_sandbox: bool = setting(
-        False,
-        "Run Chrome without its sandbox: a page that breaks a renderer owns the session's uid.",
-    )
-    allowed_flags: str = setting(
-        "", "Further Chrome flags that sessions may set, comma-separated names.", live=True
-    )
+    allowed_flags: str = setting("", "Further Chrome flags that sessions may set, comma-separated.")
     max_sessions: int = setting(
-        10,
-        "Maximum number of sessions at once.",
-        low=1,
-        high=10_000,
-        alias="MAX_SESSIONS",
-        live=True,
+        10, "Maximum number of sessions at once.", low=1, high=10_000, alias="MAX_SESSIONS"
     )
-    warm_sessions: int = setting(
-        1, "Number of warm Chromes kept ready, within max_sessions.", high=1000, live=True
-    )
-    idle_timeout_s: float = setting(
+    warm_sessions: int = setting(1, "Warm Chromes kept ready, within max_sessions.", high=1000)
+    idle_timeout_s: float = seconds(
         1800.0,
-        "Seconds without a CDP command after which a session ends; 0: never.",
+        "Idle timeout: time without a CDP command that ends a session; 0: none.",
         high=_LONGEST_S,
         alias="SESSION_TIMEOUT",
-        alias_unit=0.001,
-        live=True,
     )
-    longest_idle_timeout_s: float = setting(
-        86400.0,
-        "Longest idle timeout that a session may ask for, in seconds.",
-        low=1,
-        high=_LONGEST_S,
-        live=True,
+    longest_idle_timeout_s: float = seconds(
+        86400.0, "Upper limit of a session's idle timeout.", low=1, high=_LONGEST_S
     )
-    max_age_s: float = setting(
-        0.0,
-        "Longest life of a session, used or not, in seconds; 0: no limit.",
-        high=_LONGEST_S,
-        live=True,
+    max_age_s: float = seconds(
+        0.0, "Longest life of a session, used or not; 0: no limit.", high=_LONGEST_S
     )
     creations_per_minute: float = setting(
-        5.0, "Sessions that one client may create per minute; 0: no limit.", high=60_000, live=True
+        5.0, "Sessions that one client may create per minute; 0: no limit.", high=60_000
     )
-    queue_length: int = setting(
-        100, "Maximum number of callers that wait for a slot at once.", high=10_000, live=True
-    )
-    queue_wait_s: float = setting(
-        60.0, "Longest time that a caller may wait for a slot, in seconds.", high=3600, live=True
-    )
-    start_attempts: int = setting(
-        2, "Number of times that the start of a Chrome is tried.", low=1, high=10, live=True
-    )
-    breaker_failures: int = setting(
-        5, "Failed starts in a row that stop further starts for breaker_pause_s.", low=1, live=True
-    )
-    breaker_pause_s: float = setting(
-        30.0, "Pause after breaker_failures failures, in seconds.", low=0.1, high=3600, live=True
-    )
-    session_need_bytes: int = setting(
-        128 * MIB,
-        "Free memory that one more Chrome needs to start, in bytes.",
-        size=True,
-        live=True,
-    )
+    queue_length: int = setting(100, "Maximum number of callers that wait for a slot.", high=10_000)
+    queue_wait_s: float = seconds(60.0, "Longest time a caller may wait for a slot.", high=3600)
+    start_attempts: int = setting(2, "Number of tries to start a Chrome.", low=1, high=10)
+    breaker_failures: int = setting(5, "Failed starts in a row that cause breaker_pause_s.", low=1)
+    breaker_pause_s: float = seconds(30.0, "Pause after breaker_failures.", low=0.1, high=3600)
+    session_need_bytes: int = size(128 * MIB, "Free memory that one more Chrome needs to start.")
     session_limits: Limits = dataclasses.field(default_factory=Limits)
     """Limits of a session that asks for none, and the most that one may ask for. Each is a setting
     of its own, ``session_`` and the limit's name."""
-    pool_memory_bytes: int = setting(
-        GIB, "Hard memory cap of all sessions together, in bytes.", low=128 * MIB, size=True
+    pool_memory_bytes: int = size(
+        GIB, "Hard memory cap of all sessions.", low=128 * MIB, live=False
     )
-    kept_profiles: int = setting(
-        20, "Kept profiles of one owner; each uses up a uid.", high=100_000, live=True
-    )
-    uid_base: int = setting(
-        60600, "First uid of the range that sessions run as (root only).", low=1, high=_LARGEST_UID
-    )
-    uid_count: int = setting(
-        512, "Number of uids in the range that begins with uid_base.", low=1, high=100_000
-    )
-    gateway_uid: int = setting(
-        60599, "uid and gid that the gateway runs as (root only).", low=1, high=_LARGEST_UID
-    )
-    start_timeout_s: float = setting(
-        30.0, "Time for Chrome to give its first CDP answer, in seconds.", low=0.1, live=True
-    )
-    close_timeout_s: float = setting(
-        3.0, "Time for Chrome to close by itself before SIGTERM, in seconds.", live=True
-    )
-    term_timeout_s: float = setting(
-        2.0, "Time for Chrome to exit between SIGTERM and SIGKILL, in seconds.", live=True
-    )
-    shutdown_timeout_s: float = setting(
-        30.0, "Time for the daemon to end all sessions and exit, in seconds.", low=0.1, live=True
-    )
-    max_message_bytes: int = setting(
-        64 * MIB, "Largest CDP message from a client, in bytes.", low=MIB, size=True, live=True
-    )
-    max_clients: int = setting(
-        32, "Maximum number of WebSockets on one session at once.", low=1, high=10_000, live=True
-    )
-    client_buffer_bytes: int = setting(
-        32 * MIB,
-        "Data buffered for a slow client before it is disconnected, in bytes.",
-        low=MIB,
-        size=True,
-        live=True,
-    )
-    max_body_bytes: int = setting(
-        MIB, "Largest body of a control API request, in bytes.", low=1024, size=True
-    )
-    allowed_hosts: str = setting(
-        "", "Further host names of the endpoint, comma-separated; *: any.", live=True
-    )
-    allowed_origins: str = setting(
-        "", "Origins of web pages that may open WebSockets, comma-separated; *: any.", live=True
-    )
+    kept_profiles: int = setting(20, "Kept profiles of one owner; each uses a uid.", high=100_000)
+    uid_base: int = fixed(60600, "First uid of the sessions (root only).", low=1, high=_MAX_UID)
+    uid_count: int = fixed(512, "Number of uids from uid_base on.", low=1, high=100_000)
+    gateway_uid: int = fixed(60599, "Uid and gid of the gateway (root only).", low=1, high=_MAX_UID)
+    start_timeout_s: float = seconds(30.0, "Time for Chrome to give its first CDP answer.", low=0.1)
+    close_timeout_s: float = seconds(3.0, "Time for Chrome to close by itself before SIGTERM.")
+    term_timeout_s: float = seconds(2.0, "Time for Chrome to exit between SIGTERM and SIGKILL.")
+    shutdown_timeout_s: float = seconds(30.0, "Time for the daemon to end all sessions.", low=0.1)
+    max_message_bytes: int = size(64 * MIB, "Largest CDP message from a client.", low=MIB)
+    max_clients: int = setting(32, "WebSockets that one session may have.", low=1, high=10_000)
+    client_buffer_bytes: int = size(32 * MIB, "Unread data that drops a slow client.", low=MIB)
+    max_body_bytes: int = size(MIB, "Largest body of a control API request.", low=1024, live=False)
+    allowed_hosts: str = setting("", "Further host names of the endpoint, comma-separated; *: any.")
+    allowed_origins: str = setting("", "Origins that may open WebSockets, comma-separated; *: any.")
     tokens_file: str = setting(
-        "",
-        "File of `name token` lines; with it, creating a session over TCP needs a token.",
-        live=True,
+        "", "File of `name token` lines; with it, creating a session over TCP needs a token."
     )
-    require_token: bool = setting(
-        False, "Require a token on the DevTools routes of a session as well.", live=True
-    )
-    control_tcp: bool = setting(
+    require_token: bool = setting(False, "Require a token on the DevTools routes of a session too.")
+    control_tcp: bool = fixed(
         False, "Offer the control API on the DevTools address as well; a token is then required."
     )
-    metrics_tcp: bool = setting(
-        False, "Offer /metrics on the DevTools address as well, without a token."
-    )
-    socket_mode: str = setting(
+    metrics_tcp: bool = fixed(False, "Offer /metrics on the DevTools address too, without a token.")
+    socket_mode: str = fixed(
         "", "Octal mode of the control socket; empty: 0666 (every user) for root, else 0600."
     )
-    group: str = setting(
-        "", "Group whose members see and end every session, like root and the daemon's user."
-    )
+    group: str = fixed("", "Group whose members see and end every session, like root.")
     max_scripts: int = setting(
-        50,
-        "Maximum number of persistent scripts of one session.",
-        high=10_000,
-        alias="MAX_PERSISTENT_SCRIPTS",
-        live=True,
+        50, "Persistent scripts of one session.", high=10_000, alias="MAX_PERSISTENT_SCRIPTS"
     )
-    max_script_bytes: int = setting(
-        20 * 1024,
-        "Longest persistent script, in bytes.",
-        low=1,
-        size=True,
-        alias="MAX_SCRIPT_SIZE",
-        live=True,
+    max_script_bytes: int = size(
+        20 * 1024, "Longest persistent script.", low=1, alias="MAX_SCRIPT_SIZE"
     )
-    response_store_items: int = setting(
-        100, "Responses kept for one session.", low=1, high=100_000, live=True
+    response_store_items: int = setting(100, "Responses kept for one session.", low=1, high=100_000)
+    response_store_bytes: int = size(32 * MIB, "Responses kept for one session.", low=MIB)
+    response_store_ttl_s: float = seconds(
+        300.0, "Time that a response is kept.", low=1, high=_LONGEST_S, alias="RESPONSE_STORE_TTL"
     )
-    response_store_bytes: int = setting(
-        32 * MIB, "Responses kept for one session, in bytes.", low=MIB, size=True, live=True
+    response_body_bytes: int = size(4 * MIB, "Largest response body that is kept.")
+    console_messages: int = setting(1000, "Console messages kept per session.", low=1, high=100_000)
+    download_bytes: int = size(100 * MIB, "Largest download; a larger one is cancelled.")
+    ping_interval_s: float = seconds(
+        30.0, "Pause between WebSocket pings; 0: none. Two missed pings drop a client.", high=86400
     )
-    response_store_ttl_s: float = setting(
-        300.0,
-        "Time for which a response is kept, in seconds.",
-        low=1,
-        high=_LONGEST_S,
-        alias="RESPONSE_STORE_TTL",
-        alias_unit=0.001,
-        live=True,
+    health_interval_s: float = seconds(30.0, "Pause between health checks.", low=0.1, high=86400)
+    health_timeout_s: float = seconds(10.0, "Time to answer a health check.", low=0.1, high=3600)
+    heartbeat_timeout_s: float = seconds(
+        10.0, "Time without a heartbeat that gets the gateway replaced.", low=0.5, high=3600
     )
-    response_body_bytes: int = setting(
-        4 * MIB, "Largest response body that is kept, in bytes.", size=True, live=True
-    )
-    console_messages: int = setting(
-        1000, "Console messages kept for one session.", low=1, high=100_000, live=True
-    )
-    download_bytes: int = setting(
-        100 * MIB, "Largest download, in bytes; a larger one is cancelled.", size=True, live=True
-    )
-    ping_interval_s: float = setting(
-        30.0,
-        "Pause between WebSocket pings, in seconds; 0: none. Two unanswered pings drop a client.",
-        high=86400,
-        live=True,
-    )
-    health_interval_s: float = setting(
-        30.0, "Pause between health checks of a Chrome, in seconds.", low=0.1, high=86400, live=True
-    )
-    health_timeout_s: float = setting(
-        10.0, "Time for Chrome to answer a health check, in seconds.", low=0.1, high=3600, live=True
-    )
-    heartbeat_timeout_s: float = setting(
-        10.0,
-        "Time for which the gateway may hang before it is replaced, in seconds.",
-        low=0.5,
-        high=3600,
-        live=True,
-    )
-    fd_store: bool = setting(
-        False, "Store running sessions with systemd, so that they outlive the daemon too."
-    )
-    canary_interval_s: float = setting(
-        0.0, "Pause between scheduled canaries, in seconds; 0: none.", high=86400
+    fd_store: bool = fixed(False, "Store sessions with systemd, so that they outlive the daemon.")
+    canary_interval_s: float = seconds(
+        0.0, "Pause between scheduled canaries; 0: none.", high=86400, live=False
     )
     alert_memory_percent: float = setting(
-        80.0,
-        "Memory use that raises an alert, in percent of pool_memory_bytes.",
-        low=20,
-        high=100,
-        live=True,
+        80.0, "Memory use that raises an alert, in percent of pool_memory_bytes.", low=20, high=100
     )
     alert_sessions_percent: float = setting(
-        80.0,
-        "Number of sessions that raises an alert, in percent of max_sessions.",
-        low=20,
-        high=100,
-        live=True,
+        80.0, "Sessions that raise an alert, in percent of max_sessions.", low=20, high=100
     )
-    alert_crashes: int = setting(
-        5, "Number of crashed sessions within five minutes that raises an alert.", low=1, live=True
-    )
-    webhook_url: str = setting("", "URL (http or https) that alerts are sent to.", live=True)
-    webhook_secret_file: str = setting(
-        "", "File with the key that signs the requests to webhook_url.", live=True
-    )
-    dynamic_limits: bool = setting(
-        False, "Let the load set the number of admitted sessions and of warm Chromes.", live=True
-    )
-    dynamic_floor: int = setting(
-        1, "Minimum number of sessions admitted with dynamic_limits.", low=1, high=10_000, live=True
-    )
-    warm_most: int = setting(
-        5, "Maximum number of warm Chromes with dynamic_limits.", high=1000, live=True
-    )
-    journal: bool = setting(True, "Keep the history of sessions and events in a database on disk.")
-    journal_sessions: int = setting(
-        10_000, "Maximum number of sessions in the history.", low=1, high=1_000_000, live=True
-    )
-    journal_days: float = setting(
-        30.0, "Days for which a session stays in the history.", low=0.01, high=3650, live=True
-    )
-    log_level: str = setting(
-        "info", "Lowest level that is logged: debug, info, warning or error.", live=True
-    )
+    alert_crashes: int = setting(5, "Session crashes in five minutes that raise an alert.", low=1)
+    webhook_url: str = setting("", "URL (http or https) that alerts are sent to.")
+    webhook_secret_file: str = setting("", "File with the key that signs requests to webhook_url.")
+    dynamic_limits: bool = setting(False, "Adapt admitted sessions and warm Chromes to the load.")
+    dynamic_floor: int = setting(1, "Fewest sessions with dynamic_limits.", low=1, high=10_000)
+    warm_most: int = setting(5, "Maximum number of warm Chromes with dynamic_limits.", high=1000)
+    journal: bool = fixed(True, "Keep the history of sessions and events in a database on disk.")
+    journal_sessions: int = setting(10_000, "Sessions kept in the history.", low=1, high=1_000_000)
+    journal_days: float = setting(30.0, "Days a session stays in the history.", low=0.01, high=3650)
+    log_level: str = setting("info", "Lowest level that is logged: debug, info, warning or error.")
 
     def values(self) -> dict[str, Any]:
         """Return the value of every setting by its name."""

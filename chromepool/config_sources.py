@@ -10,47 +10,35 @@ import dataclasses
 import difflib
 import re
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from chromepool.config import (
-    DEFAULT_FILE,
-    FIELDS,
-    Settings,
-    default_runtime_dir,
-    default_state_dir,
-    env_of,
-    flag_of,
-    parse,
-)
+from chromepool import config
+from chromepool.config import FIELDS, Settings
 from chromepool.errors import ConfigError
 
-
-def _take(values: dict[str, Any], name: str, value: Any, source: str) -> None:
-    try:
-        values[name] = parse(name, value)
-    except ValueError as error:
-        raise ConfigError(f"{source}: {name} = {value!r} {error}.") from None
+_Given = tuple[str, Any, Any]
+"""Source, name and value of a setting."""
 
 
-def _read_yaml(path: Path) -> list[tuple[int, Any, Any]]:
-    """Return line, key and value of each setting in a file."""
+def _read_yaml(path: Path) -> list[_Given]:
+    """Return each key and value of a file, with its line as the source."""
     import yaml  # only here: a daemon without a file does not need the memory of the parser
 
+    found: list[_Given] = []
+    where = str(path)
     try:
         text = path.read_text()
         node = yaml.compose(text, yaml.SafeLoader)
-        make = yaml.SafeLoader("").construct_object
         if node is None or node.tag == "tag:yaml.org,2002:null":  # empty, or only comments
             return []
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(f"{path}:1: the file does not consist of `name: value` lines.")
-        found = []
+        make = yaml.SafeLoader("").construct_object
         for key, value in node.value:
-            line = key.start_mark.line + 1
-            found.append((line, _make(make, key, path), _make(make, value, path)))
-        return found
+            where = f"{path}:{key.start_mark.line + 1}"
+            found.append((where, make(key, True), make(value, True)))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}.") from error
     except yaml.MarkedYAMLError as error:
@@ -59,34 +47,22 @@ def _read_yaml(path: Path) -> list[tuple[int, Any, Any]]:
         text = "".join(text.splitlines()[line - 1 : line]).strip()
         raise ConfigError(f"{path}:{line}: this is not YAML: {error.problem}: {text}") from error
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        # ValueError: not UTF-8; RecursionError: brackets in brackets without end
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+        # ValueError: not UTF-8, or the date 2026-02-30; RecursionError: brackets without end
+        raise ConfigError(f"{where}: this is not YAML: {error}") from error
+    return found
 
 
-def _make(make: Callable[..., Any], node: Any, path: Path) -> Any:
-    """Return the value of a node. YAML has values that Python lacks, the date 2026-02-30 say."""
-    try:
-        return make(node, True)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{path}:{node.start_mark.line + 1}: {error}.") from error
-
-
-def _from_file(path: Path, sources: dict[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for line, name, value in _read_yaml(path):
-        where = f"{path}:{line}"
+def _from_file(path: Path) -> Iterator[_Given]:
+    names = set()
+    for where, name, value in _read_yaml(path):
         if not isinstance(name, str) or name not in FIELDS:
-            raise ConfigError(f"{where}: there is no setting {name!r}.{_nearest(name)}")
-        if name in values:
+            nearest = difflib.get_close_matches(str(name), FIELDS, n=1)
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            raise ConfigError(f"{where}: there is no setting {name!r}.{hint}")
+        if name in names:
             raise ConfigError(f"{where}: {name} is set a second time.")
-        _take(values, name, value, where)
-        sources[name] = where
-    return values
-
-
-def _nearest(name: object) -> str:
-    found = difflib.get_close_matches(str(name), FIELDS, n=1)
-    return f" Did you mean {found[0]}?" if found else ""
+        names.add(name)
+        yield where, name, value
 
 
 def _in_units(value: str, unit: float) -> Any:
@@ -97,17 +73,13 @@ def _in_units(value: str, unit: float) -> Any:
         return value
 
 
-def _from_environment(environ: Mapping[str, str], sources: dict[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def _from_environment(environ: Mapping[str, str]) -> Iterator[_Given]:
     for name, field in FIELDS.items():
-        for variable, unit in (
-            (field.metadata["alias"], field.metadata["alias_unit"]),
-            (env_of(name), 1),
-        ):
-            if variable and environ.get(variable, "") != "":
-                _take(values, name, _in_units(environ[variable], unit), variable)
-                sources[name] = variable
-    return values
+        alias, long = field.metadata["alias"], config.env_of(name)
+        if environ.get(alias):
+            yield alias, name, _in_units(environ[alias], field.metadata["alias_unit"])
+        if environ.get(long):
+            yield long, name, environ[long]
 
 
 def _is_web(url: str) -> bool:
@@ -123,16 +95,12 @@ def _is_web(url: str) -> bool:
 def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
     """Check the settings that depend on each other; an error names the source of the wrong one."""
 
-    def refuse(name: str, why: str, remedy: str = "") -> NoReturn:
-        value = getattr(settings, name)
-        raise ConfigError(
-            f"{sources.get(name, 'default')}: {name} = {value!r} {why}.", remedy=remedy
-        )
+    def refuse(name: str, why: str, remedy: str = "", shown: str | None = None) -> NoReturn:
+        value = f" = {getattr(settings, name)!r}" if shown is None else shown
+        raise ConfigError(f"{sources.get(name, 'default')}: {name}{value} {why}.", remedy=remedy)
 
     if 0 <= settings.gateway_uid - settings.uid_base < settings.uid_count:
-        remedy = (
-            "Move uid_base or gateway_uid: a session with that uid could kill or trace the gateway."
-        )
+        remedy = "Move uid_base or gateway_uid: such a session could kill or trace the gateway."
         refuse("gateway_uid", "is one of the sessions' uids", remedy)
     if settings.log_level not in ("debug", "info", "warning", "error"):
         refuse("log_level", "is not debug, info, warning, error")
@@ -143,8 +111,7 @@ def _check_together(settings: Settings, sources: Mapping[str, str]) -> None:
     if settings.idle_timeout_s > settings.longest_idle_timeout_s:
         refuse("idle_timeout_s", "is more than longest_idle_timeout_s")
     if not _is_web(settings.webhook_url):  # not shown, since a URL may contain a password
-        where = sources.get("webhook_url", "default")
-        raise ConfigError(f"{where}: webhook_url is not an http:// or https:// URL.")
+        refuse("webhook_url", "is not an http:// or https:// URL", shown="")
     for name in ("require_token", "control_tcp"):
         if getattr(settings, name) and not settings.tokens_file:
             refuse(name, "needs a tokens_file")
@@ -154,19 +121,21 @@ def load(
     flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None = None
 ) -> Settings:
     """Load the settings from file, environment and flags; raises :class:`ConfigError`."""
+    given: list[_Given] = []
+    if file is not None or config.DEFAULT_FILE.exists():
+        given += _from_file(file or config.DEFAULT_FILE)
+    given += _from_environment(environ)
+    given += [(config.flag_of(n), n, value) for n, value in flags.items() if value is not None]
     values: dict[str, Any] = {}
-    sources: dict[str, str] = {}
-    if file is not None or DEFAULT_FILE.exists():
-        values |= _from_file(file or DEFAULT_FILE, sources)
-    values |= _from_environment(environ, sources)
-    for name, value in flags.items():
-        if value is not None:
-            _take(values, name, value, flag_of(name))
-            sources[name] = flag_of(name)
+    for source, name, value in given:
+        try:
+            values[name] = config.parse(name, value)
+        except ValueError as error:
+            raise ConfigError(f"{source}: {name} = {value!r} {error}.") from None
     settings = Settings.from_values(values)
-    _check_together(settings, sources)
+    _check_together(settings, {name: source for source, name, _ in given})
     return dataclasses.replace(
         settings,
-        runtime_dir=settings.runtime_dir or default_runtime_dir(),
-        state_dir=settings.state_dir or default_state_dir(),
+        runtime_dir=settings.runtime_dir or config.default_runtime_dir(),
+        state_dir=settings.state_dir or config.default_state_dir(),
     )

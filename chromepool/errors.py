@@ -13,6 +13,10 @@ class ChromepoolError(Exception):
 
     code = "internal"
 
+    def __init_subclass__(cls, *, code: str = "") -> None:
+        """Declare the ``code`` of an error; without one it has that of its base."""
+        cls.code = code or cls.code
+
     def __init__(
         self, detail: str, *, remedy: str = "", retry_after_s: float | None = None
     ) -> None:
@@ -26,212 +30,133 @@ class ChromepoolError(Exception):
         return f"{self.detail} {self.remedy}".strip()
 
 
-class ConfigError(ChromepoolError):
+class ConfigError(ChromepoolError, code="invalid_configuration"):
     """A setting has a value that cannot be used."""
 
-    code = "invalid_configuration"
 
-
-class HostError(ChromepoolError):
+class HostError(ChromepoolError, code="unusable_host"):
     """The machine lacks something that the daemon needs."""
 
-    code = "unusable_host"
 
-
-class WireError(ChromepoolError):
+class WireError(ChromepoolError, code="wire"):
     """A message between supervisor and gateway has none of the known shapes."""
 
-    code = "wire"
 
-
-class InvalidRequest(ChromepoolError):
+class InvalidRequest(ChromepoolError, code="invalid_request"):
     """The body, the query or the options are not valid; ``detail`` says where."""
 
-    code = "invalid_request"
 
-
-class Forbidden(ChromepoolError):
+class Forbidden(ChromepoolError, code="forbidden"):
     """The request's Host or Origin may not talk to the daemon."""
 
-    code = "forbidden"
 
-
-class Unauthorized(ChromepoolError):
+class Unauthorized(ChromepoolError, code="unauthorized"):
     """A token is needed, and none or an unknown one was sent."""
 
-    code = "unauthorized"
 
-
-class ProfileInUse(ChromepoolError):
+class ProfileInUse(ChromepoolError, code="profile_in_use"):
     """Another session uses the profile."""
 
-    code = "profile_in_use"
 
-
-class RateLimited(ChromepoolError):
+class RateLimited(ChromepoolError, code="rate_limited"):
     """The client has created ``creations_per_minute`` sessions within a minute."""
 
-    code = "rate_limited"
 
-
-class QueueFull(ChromepoolError):
+class QueueFull(ChromepoolError, code="queue_full"):
     """The queue is full: ``queue_length`` callers wait for a slot already."""
 
-    code = "queue_full"
 
-
-class NoMemory(ChromepoolError):
+class NoMemory(ChromepoolError, code="insufficient_memory"):
     """Another Chrome would not fit into the memory of the pool or the machine."""
 
-    code = "insufficient_memory"
 
-
-class CircuitOpen(ChromepoolError):
+class CircuitOpen(ChromepoolError, code="circuit_open"):
     """Chrome keeps failing to start; ``detail`` has the end of its stderr."""
 
-    code = "circuit_open"
 
-
-class SessionNotFound(ChromepoolError):
+class SessionNotFound(ChromepoolError, code="session_not_found"):
     """No session of the caller has this id, or the session can no longer be driven."""
 
-    code = "session_not_found"
 
-
-class TargetNotFound(ChromepoolError):
+class TargetNotFound(ChromepoolError, code="target_not_found"):
     """The session's Chrome has no target of this id."""
 
-    code = "target_not_found"
 
-
-class PoolFull(ChromepoolError):
+class PoolFull(ChromepoolError, code="pool_full"):
     """Every slot is taken, or other callers wait already."""
 
-    code = "pool_full"
 
-
-class ScriptNotFound(ChromepoolError):
+class ScriptNotFound(ChromepoolError, code="script_not_found"):
     """The session has no persistent script of this name."""
 
-    code = "script_not_found"
 
-
-class ScriptExists(ChromepoolError):
+class ScriptExists(ChromepoolError, code="script_exists"):
     """The session has a script of this name already; ``PUT`` replaces it."""
 
-    code = "script_exists"
 
-
-class ItemNotFound(ChromepoolError):
+class ItemNotFound(ChromepoolError, code="item_not_found"):
     """The session keeps nothing under this number or name, or no longer does."""
 
-    code = "item_not_found"
 
-
-class StoreFull(ChromepoolError):
+class StoreFull(ChromepoolError, code="store_full"):
     """The session has as many scripts as it may keep."""
 
-    code = "store_full"
 
-
-class HistoryUnavailable(ChromepoolError):
+class HistoryUnavailable(ChromepoolError, code="history_unavailable"):
     """The history is switched off, or cannot be read now."""
 
-    code = "history_unavailable"
 
-
-class TooManyClients(ChromepoolError):
+class TooManyClients(ChromepoolError, code="too_many_clients"):
     """The session has ``max_clients`` WebSockets already."""
 
-    code = "too_many_clients"
 
-
-class TooManyListeners(ChromepoolError):
+class TooManyListeners(ChromepoolError, code="too_many_listeners"):
     """The caller has as many event streams open as are allowed."""
 
-    code = "too_many_listeners"
 
-
-class ShuttingDown(ChromepoolError):
+class ShuttingDown(ChromepoolError, code="shutting_down"):
     """The daemon is stopping and accepts no new sessions."""
 
-    code = "shutting_down"
 
-
-class Restarting(ChromepoolError):
+class Restarting(ChromepoolError, code="restarting"):
     """The gateway is being replaced; the next one accepts requests in a moment."""
 
-    code = "restarting"
 
-
-class Draining(ChromepoolError):
+class Draining(ChromepoolError, code="draining"):
     """The daemon is draining: it accepts no new sessions and waits for the last to end."""
 
-    code = "draining"
 
-
-class SessionNotReady(ChromepoolError):
+class SessionNotReady(ChromepoolError, code="session_not_ready"):
     """The session's Chrome has not answered the new gateway yet."""
 
-    code = "session_not_ready"
 
-
-class ReloadRefused(ChromepoolError):
+class ReloadRefused(ChromepoolError, code="reload_refused"):
     """The changed settings cannot be used, or no new gateway can be started."""
 
-    code = "reload_refused"
 
-
-class StartFailed(ChromepoolError):
+class StartFailed(ChromepoolError, code="start_failed"):
     """Chrome did not start or answer in time; ``detail`` has the end of its stderr."""
 
-    code = "start_failed"
 
-
-class BrowserGone(ChromepoolError):
+class BrowserGone(ChromepoolError, code="browser_gone"):
     """The session's Chrome exited while a request waited for it."""
 
-    code = "browser_gone"
 
-
-class NoAnswer(ChromepoolError):
+class NoAnswer(ChromepoolError, code="no_answer"):
     """Chrome did not answer in time: it hangs, or waits for its only client to read."""
 
-    code = "no_answer"
 
-
-class CommandFailed(ChromepoolError):
+class CommandFailed(ChromepoolError, code="command_failed"):
     """Chrome answered a CDP command with an error."""
 
-    code = "command_failed"
 
-
-class DaemonUnreachable(ChromepoolError):
+class DaemonUnreachable(ChromepoolError, code="daemon_unreachable"):
     """The daemon cannot be reached on its control socket."""
 
-    code = "daemon_unreachable"
 
-
-REFUSALS: tuple[type[ChromepoolError], ...] = (
-    RateLimited,
-    PoolFull,
-    QueueFull,
-    NoMemory,
-    CircuitOpen,
-    ShuttingDown,
-    Draining,
-    Restarting,
-)
+_FULL = (RateLimited, PoolFull, QueueFull, NoMemory, CircuitOpen)
+REFUSALS = (*_FULL, ShuttingDown, Draining, Restarting)
 """Errors that refuse a creation before anything is started."""
-CREATION: tuple[type[ChromepoolError], ...] = (
-    *REFUSALS,
-    InvalidRequest,
-    StartFailed,
-    ProfileInUse,
-    BrowserGone,
-    NoAnswer,
-    CommandFailed,
-    StoreFull,
-    ScriptExists,
-)
+_AT_START = (StartFailed, ProfileInUse, BrowserGone, NoAnswer, CommandFailed)
+CREATION = (*REFUSALS, InvalidRequest, *_AT_START, StoreFull, ScriptExists)
 """Errors that a creation may end with."""

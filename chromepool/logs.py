@@ -1,8 +1,8 @@
 """The log of both processes: one event a line, with its fields.
 
-JSON, unless stderr is a terminal. ``docs/reference/logs.md`` lists the events. What a line holds
-is chosen where it is written; as a second guard, what looks like a session's id, a token or a
-cookie is struck out of every text, and of an exception only such words are kept as quote nobody.
+JSON, unless stderr is a terminal. ``docs/reference/logs.md`` lists the events. Secrets are left out
+where a line is written; as a second guard, what looks like a session's id, a token or a cookie is
+replaced in every text, and an exception's message is left out where it may quote a page or client.
 """
 
 from __future__ import annotations
@@ -17,45 +17,36 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 MOST_TEXT = 1000
-"""Letters of one value: some are of pages or clients."""
+"""Longest text of one field, in characters: pages and clients may write some of it."""
 _MOST_ITEMS = 100
 _MOST_EXCEPTION = 8000
 _STDERR = 2
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
-"""From which level on which priority of syslog's; below is 7, debug (sd-daemon(3))."""
+"""Level → syslog's priority from that level on; below is 7, debug (sd-daemon(3))."""
 _SECRET = re.compile(
     r"\b[0-9a-f]{32,}\b"
     r"|(?i:(?<=token=)|(?<=bearer )|(?<=basic ))[^\s&\"']+"
     r"|(?i:(?<=cookie: ))[^\n]+"
 )
-_TELLING = (
-    AssertionError,
-    AttributeError,
-    ImportError,
-    NameError,
-    OSError,
-    RuntimeError,
-    TypeError,
-)
-"""Exceptions whose words are the program's or the kernel's. A ValueError quotes the value."""
+_OF_PROGRAM = (AssertionError, AttributeError, ImportError, NameError, RuntimeError, TypeError)
+"""Exceptions whose messages come from the program. ValueError quotes the value."""
 
 
 def strike(text: str) -> str:
-    """``text`` without what looks like a session's id, a token or a cookie."""
+    """Replace what looks like a session's id, a token or a cookie in ``text``."""
     return _SECRET.sub("***", text)
 
 
 def cut(text: str, most: int = MOST_TEXT) -> str:
-    """``text``, no longer than ``most``."""
+    """Cut ``text`` to ``most`` characters."""
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def plain(value: object) -> Any:
-    """A value as JSON has it, of bounded length, with nothing in it that is to be kept secret."""
+    """Return a value as JSON has it, of bounded length and without secrets."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
@@ -65,25 +56,25 @@ def plain(value: object) -> Any:
     if isinstance(value, Mapping):
         items = list(value.items())[:_MOST_ITEMS]
         return {cut(strike(str(name))): plain(item) for name, item in items}
-    return cut(strike(str(value)))  # not the other way, or half a secret may stay
+    return cut(strike(str(value)))  # in this order, or half a secret may stay
 
 
 # -- exceptions --
 
 
-def _words(error: BaseException) -> str:
+def _summary(error: BaseException) -> str:
     kind = type(error)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
-    said = ""
-    if isinstance(error, OSError):  # without the name of a file, which may be a page's
-        said = f": [Errno {error.errno}] {error.strerror}" if error.errno else ""
-    elif not module and isinstance(error, _TELLING):
-        said = f": {error}"
-    return f"{module}{kind.__qualname__}{cut(strike(said))}"
+    message = ""
+    if isinstance(error, OSError):  # without the file name, which a page may have chosen
+        message = f": [Errno {error.errno}] {error.strerror}" if error.errno else ""
+    elif not module and isinstance(error, _OF_PROGRAM):
+        message = f": {error}"
+    return f"{module}{kind.__qualname__}{cut(strike(message))}"
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """What led to an exception, the first cause first, itself last."""
+    """Return what led to an exception, the first cause first, itself last."""
     found = [error]
     while True:
         last = found[-1]
@@ -94,28 +85,26 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def describe(error: BaseException) -> str:
-    """Where an exception was raised and what it is. What it says is left out where it may quote a
-    page or a client."""
-    told = []
+    """Return an exception's traceback and type, and its message unless that may quote a page."""
+    lines: list[str] = []
     for one in _causes(error):
-        told += [*traceback.format_tb(one.__traceback__), _words(one) + "\n"]
+        lines += [*traceback.format_tb(one.__traceback__), _summary(one) + "\n"]
         if isinstance(one, BaseExceptionGroup):
-            told += [f"one of it: {describe(inner)}\n" for inner in one.exceptions[:_MOST_ITEMS]]
-    return "".join(told).rstrip("\n")[-_MOST_EXCEPTION:]
+            lines += [f"one of it: {describe(inner)}\n" for inner in one.exceptions[:_MOST_ITEMS]]
+    return "".join(lines).rstrip("\n")[-_MOST_EXCEPTION:]
 
 
 # -- lines --
 
 
 def _parts(record: logging.LogRecord) -> tuple[str, dict[str, Any], str]:
-    """Event, fields and exception. A record of a library's is one event, with its text."""
-    fields = getattr(record, "fields", None)
-    event = record.msg if isinstance(fields, dict) else "library.message"
+    """Return event, fields and exception. A record of a library is one event, with its text."""
+    event, fields = str(record.msg), getattr(record, "fields", None)
     if not isinstance(fields, dict):
-        fields = {"text": record.getMessage()}
-    error = record.exc_info[1] if record.exc_info else None
+        event, fields = "library.message", {"text": record.getMessage()}
     fields = {name: value for name, value in fields.items() if value is not None}
-    return str(event), fields, "" if error is None else describe(error)
+    error = record.exc_info[1] if record.exc_info else None
+    return event, fields, "" if error is None else describe(error)
 
 
 def _time(record: logging.LogRecord) -> datetime.datetime:
@@ -123,15 +112,15 @@ def _time(record: logging.LogRecord) -> datetime.datetime:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object: time, level, logger, event, the fields, and an exception if there is one."""
+    """A formatter of JSON lines: time, level, logger, event, fields, and the exception if any."""
 
     def __init__(self, *, journal: bool = False) -> None:
-        """``journal``: each line begins with its priority, as the journal takes it."""
+        """``journal``: begin each line with its priority, as the journal reads it."""
         super().__init__()
         self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line, without its line break."""
         event, fields, exception = _parts(record)
         line = {
             "time": _time(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -142,135 +131,112 @@ class JsonFormatter(logging.Formatter):
         line |= {name: plain(value) for name, value in fields.items() if name not in line}
         if exception:
             line["exception"] = exception
-        return self._prefix(record) + json.dumps(line)
-
-    def _prefix(self, record: logging.LogRecord) -> str:
-        if not self._journal:
-            return ""
-        level = record.levelno
-        return f"<{next((number for least, number in _PRIORITIES if level >= least), 7)}>"
+        priority = next((n for least, n in _PRIORITIES if record.levelno >= least), 7)
+        return (f"<{priority}>" if self._journal else "") + json.dumps(line)
 
 
 def _shown(value: object) -> str:
-    """A value for people: nothing in it can steer the terminal."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    if isinstance(value, str) and (not text or set(text) & set(" \"'=")):
-        text = json.dumps(text, ensure_ascii=False)
-    return _harmless(text)
+    """Return a value for a terminal; text is quoted where that is needed to read it."""
+    if isinstance(value, str) and value and not set(value) & set(" \"'="):
+        return _harmless(value)
+    return _harmless(json.dumps(value, ensure_ascii=not isinstance(value, str)))
 
 
 def _harmless(text: str) -> str:
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
+    """Escape what could control a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class TextFormatter(logging.Formatter):
-    """A short line for a terminal: the fields as ``name=value``, an exception below."""
+    """A formatter of short lines for a terminal: ``name=value``, and the exception below."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line, without its line break."""
         event, fields, exception = _parts(record)
         at = _time(record).astimezone().strftime("%H:%M:%S.") + f"{record.msecs:03.0f}"
-        told = [f"{_harmless(name)}={_shown(plain(value))}" for name, value in fields.items()]
+        shown = [f"{_harmless(name)}={_shown(plain(value))}" for name, value in fields.items()]
         head = f"{at} {record.levelname.lower():8} {_harmless(event)}"
         below = [f"    {_harmless(line)}" for line in exception.splitlines()]
-        return "\n".join([" ".join([head, *told]), *below])
+        return "\n".join([" ".join([head, *shown]), *below])
 
 
 class _Lines(logging.Handler):
-    """Writes each line at once, since both processes write to the same stderr."""
+    """A handler that writes each line at once, since both processes write to the same stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         data = (self.format(record) + "\n").encode(errors="backslashreplace")
-        with contextlib.suppress(OSError):  # nobody reads it; there is nowhere to say so
+        with contextlib.suppress(OSError):  # nobody reads, and there is no other place for this
             while data:
                 data = data[os.write(_STDERR, data) :]
 
 
-def is_journal(fd: int, named: str) -> bool:
-    """Whether a descriptor is the stream that ``JOURNAL_STREAM`` names (systemd.exec(5))."""
-    try:
-        found = os.fstat(fd)
-    except OSError:
-        return False
-    return named == f"{found.st_dev}:{found.st_ino}"
+def _formatter() -> logging.Formatter:
+    """Return the format for what stderr is; the journal names its stream (systemd.exec(5))."""
+    if os.isatty(_STDERR):
+        return TextFormatter()
+    journal = False
+    with contextlib.suppress(OSError):  # stderr is closed
+        found = os.fstat(_STDERR)
+        journal = os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+    return JsonFormatter(journal=journal)
 
 
 def set_up_logging(level: str) -> None:
-    """Everything goes to stderr, in the shape that suits what stderr is; exceptions and warnings
-    that nobody catches, too."""
+    """Log to stderr, also Python's warnings and exceptions that nothing catches."""
     handler = _Lines()
-    if os.isatty(_STDERR):
-        handler.setFormatter(TextFormatter())
-    else:
-        journal = is_journal(_STDERR, os.environ.get("JOURNAL_STREAM", ""))
-        handler.setFormatter(JsonFormatter(journal=journal))
+    handler.setFormatter(_formatter())
     root = logging.getLogger()
-    for old in [one for one in root.handlers if isinstance(one, _Lines)]:
-        root.removeHandler(old)
-    root.addHandler(handler)
+    root.handlers = [one for one in root.handlers if not isinstance(one, _Lines)] + [handler]
     set_level(level)
     logging.raiseExceptions = False
     logging.captureWarnings(capture=True)
-    sys.excepthook = _on_fault
+    sys.excepthook = lambda kind, error, trace: log.critical("process.failed", exc_info=error)
     sys.unraisablehook = _on_unraisable
 
 
 def set_level(level: str) -> None:
-    """From which level on there are lines: ``debug``, ``info``, ``warning``, ``error``."""
+    """Log from this level on: ``debug``, ``info``, ``warning`` or ``error``."""
     logging.getLogger().setLevel(level.upper())
 
 
-# -- writing them --
+# -- writing lines --
 
 
 class Log:
-    """A logger of the standard library's that takes an event and its fields."""
+    """A logger that takes an event and its fields, and an exception as ``exc_info``."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
 
-    def debug(self, event: str, **fields: object) -> None:
-        """Of use to who looks for a fault."""
-        self._say(logging.DEBUG, event, fields)
+    def debug(self, event: str, **fields: Any) -> None:
+        """Log what helps to find a fault."""
+        self._log(logging.DEBUG, event, **fields)
 
-    def info(self, event: str, **fields: object) -> None:
-        """As it should be."""
-        self._say(logging.INFO, event, fields)
+    def info(self, event: str, **fields: Any) -> None:
+        """Log what happens as it should."""
+        self._log(logging.INFO, event, **fields)
 
-    def warning(self, event: str, **fields: object) -> None:
-        """Not as it should be, and dealt with."""
-        self._say(logging.WARNING, event, fields)
+    def warning(self, event: str, **fields: Any) -> None:
+        """Log what should not happen, and is dealt with."""
+        self._log(logging.WARNING, event, **fields)
 
-    def error(self, event: str, *, exc_info: BaseException | None = None, **fields: object) -> None:
-        """Somebody should look."""
-        self._say(logging.ERROR, event, fields, exc_info)
+    def error(self, event: str, **fields: Any) -> None:
+        """Log what the operator should look at."""
+        self._log(logging.ERROR, event, **fields)
 
-    def critical(
-        self, event: str, *, exc_info: BaseException | None = None, **fields: object
+    def critical(self, event: str, **fields: Any) -> None:
+        """Log what ends the process."""
+        self._log(logging.CRITICAL, event, **fields)
+
+    def _log(
+        self, level: int, event: str, *, exc_info: BaseException | None = None, **fields: Any
     ) -> None:
-        """The process ends."""
-        self._say(logging.CRITICAL, event, fields, exc_info)
-
-    def _say(
-        self,
-        level: int,
-        event: str,
-        fields: dict[str, object],
-        error: BaseException | None = None,
-    ) -> None:
-        self._logger.log(level, event, extra={"fields": fields}, exc_info=error)
+        self._logger.log(level, event, extra={"fields": fields}, exc_info=exc_info)
 
 
 log = Log("chromepool")
 
 
-def _on_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    log.critical("process.failed", exc_info=error)
-
-
 def _on_unraisable(found: sys.UnraisableHookArgs) -> None:
     where = getattr(found.object, "__qualname__", type(found.object).__qualname__)
-    log.error("process.unraisable", where=where, exc_info=found.exc_value)
+    log.error("exception.ignored", where=where, exc_info=found.exc_value)

@@ -1,29 +1,29 @@
-"""The nouns both processes speak of: launch options, limits, usage, ends of sessions, the host."""
+"""The nouns of both processes: limits, usage, Chrome's options, ends of sessions, the host."""
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import Any
+import functools
 
-from chromepool.setting import GIB, MIB, setting
+from chromepool.setting import GIB, MIB, setting, size
 
 
 class State(enum.StrEnum):
-    """Where a session is in its life; the moves between them are in ``pool.session``."""
+    """State of a session."""
 
     STARTING = "starting"
     RESUMING = "resuming"
-    """A new gateway is taking it over from the one before."""
+    """A new gateway adopts it from the one before."""
     READY = "ready"
     FROZEN = "frozen"
-    """Started ahead, waiting for somebody to want it, and taking no CPU time meanwhile."""
+    """Warm: waiting for a request, without taking CPU time."""
     CLOSING = "closing"
     CLOSED = "closed"
 
 
 class Reason(enum.StrEnum):
-    """Why a session ended."""
+    """Reason for the end of a session."""
 
     DELETED = "deleted"
     CLIENT_CLOSED = "client_closed"
@@ -32,24 +32,20 @@ class Reason(enum.StrEnum):
     CRASHED = "crashed"
     OUT_OF_MEMORY = "out_of_memory"
     UNHEALTHY = "unhealthy"
-    """Its Chrome did not answer: to health checks, to the next gateway, or when it was woken; or it
-    sent what no Chrome sends."""
+    """Chrome did not answer a health check, the next gateway or a wake-up, or broke the
+    protocol."""
     DRAINED = "drained"
-    """Still there at a drain's deadline; or let go by the pool, which needed its place or wants
-    fewer in reserve."""
+    """Left at a drain's deadline; or warm, and the pool needed its slot or fewer
+    warm ones."""
     START_FAILED = "start_failed"
     SHUTDOWN = "shutdown"
 
 
-def _limit(
-    default: float, text: str, *, requestable: bool = True, adjustable: bool = False, **more: Any
-) -> Any:
-    """Declare a limit: ``requestable`` in a session's request, ``adjustable`` on a running Chrome.
-
-    A limit whose lowest value is 0 has no cap at 0, which only the operator can set.
-    """
-    more |= {"requestable": requestable, "adjustable": adjustable}
-    return setting(default, text, live=True, **more)
+_limit = functools.partial(setting, requestable=True, adjustable=True)
+"""Declare a limit: ``requestable`` for one session, ``adjustable`` while its Chrome runs. Where the
+lowest value is 0, it stands for no cap, and only the operator can set it."""
+_size = functools.partial(size, requestable=True, adjustable=True)
+"""Declare a limit in bytes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,44 +58,26 @@ class Limits:
     stored can be adopted.
     """
 
-    memory_bytes: int = _limit(
-        512 * MIB,
-        "Hard memory cap of one session, in bytes.",
-        low=64 * MIB,
-        size=True,
-        adjustable=True,
-    )
-    heap_bytes: int = _limit(
+    memory_bytes: int = _size(512 * MIB, "Hard memory cap of one session.", low=64 * MIB)
+    heap_bytes: int = _size(
         100_000_000,
-        "JavaScript heap (V8 old space) of each renderer, in bytes.",
+        "JavaScript heap (V8 old space) of each renderer.",
         low=16_000_000,
-        size=True,
         alias="MAX_MEMORY_PER_SESSION",
+        adjustable=False,
     )
-    pids: int = _limit(
-        512, "Processes and threads of one session.", low=64, high=65536, adjustable=True
-    )
+    pids: int = _limit(512, "Processes and threads of one session.", low=64, high=65536)
     cpu_cores: float = _limit(
-        0.0,
-        "CPU cores that one session may keep busy; 0, the operator's choice alone, is no cap.",
-        low=0,
-        high=4096,
-        adjustable=True,
+        0.0, "CPU cores that one session may use; 0, for the operator only, is no cap.", high=4096
     )
-    files: int = _limit(4096, "Open files of each Chrome process.", low=256, high=1 << 20)
-    file_bytes: int = _limit(
-        GIB,
-        "Largest file that a Chrome process may write, in bytes.",
-        low=16 * MIB,
-        size=True,
-        requestable=False,
+    files: int = _limit(
+        4096, "Open files of each Chrome process.", low=256, high=1 << 20, adjustable=False
+    )
+    file_bytes: int = _size(
+        GIB, "Largest file Chrome may write.", low=16 * MIB, requestable=False, adjustable=False
     )
     cpu_weight: int = _limit(
-        100,
-        "CPU weight of one session relative to the others, as in cgroup v2.",
-        low=1,
-        high=10_000,
-        adjustable=True,
+        100, "CPU weight of one session relative to others, as in cgroup v2.", low=1, high=10_000
     )
 
     def beyond(self, most: Limits) -> str:
@@ -121,22 +99,22 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Usage:
-    """What a session uses now. ``None`` where nothing on this machine can tell."""
+    """Resources that a session uses now; None where this machine does not count one."""
 
     memory_bytes: int | None = None
     memory_peak_bytes: int | None = None
     cpu_s: float | None = None
     processes: int | None = None
     files: int | None = None
-    """Open file descriptors of all its processes."""
+    """Number of open file descriptors of all its processes."""
     oom_kills: int | None = None
     pids_refused: int | None = None
     cpu_stall_s: float | None = None
-    """Seconds in which one of its processes or more waited for a CPU,"""
+    """Seconds in which at least one of its processes waited for a CPU (PSI, cgroup v2)."""
     memory_stall_s: float | None = None
-    """for memory,"""
+    """Seconds in which at least one waited for memory."""
     io_stall_s: float | None = None
-    """or for a disk (PSI, cgroup v2)."""
+    """Seconds in which at least one waited for a disk."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,62 +124,62 @@ class File:
     name: str
     size: int
     modified: float
-    """Seconds of the day (mtime)."""
+    """Time of its last change, in seconds since 1970 (mtime)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Exit:
-    """How a session's Chrome ended, as the supervisor saw it."""
+    """The end of a session's Chrome, as the supervisor saw it."""
 
     code: int | None = None
-    """Exit status, or None when a signal ended it."""
+    """Exit status; None when a signal ended it."""
     signal: str | None = None
-    """Name of the signal that ended it."""
+    """Name of the signal that ended it, such as ``SIGSEGV``."""
     oom_kills: int = 0
-    """Processes of the session the kernel killed for its memory cap."""
+    """Number of its processes that the kernel killed at its memory cap."""
     stderr: str = ""
-    """Chrome's last words."""
+    """The last of what Chrome wrote to stderr."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ChromeOptions:
-    """What a session may ask of Chrome; :mod:`chromepool.chrome_options` checks it."""
+    """Options of Chrome that a session may set; :mod:`chromepool.chrome_options` checks them."""
 
     proxy: str = ""
-    """``scheme://host:port``, or ``direct://``; empty: the network as it is."""
+    """Proxy as ``scheme://host:port``, or ``direct://``; empty: none."""
     proxy_bypass: str = ""
-    """Hosts that are reached without the proxy, as Chrome writes the list."""
+    """Hosts that are reached without the proxy, in Chrome's syntax."""
     ignore_certificate_errors: bool = False
     flags: tuple[str, ...] = ()
-    """More flags, from the allow-list."""
+    """Further flags, from the allow-list."""
     profile: str = ""
-    """``owner/name`` of a profile that is kept; empty: a new one that goes with the session."""
+    """Kept profile to use, as ``owner/name``; empty: a new one, removed with the session."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Host:
-    """What the supervisor found out about the machine when it started."""
+    """The machine as the supervisor found it at its start."""
 
     privileged: bool
     cgroup: str
-    """``v1``, ``v2`` or ``none``."""
+    """Version of the control groups in use: ``v1``, ``v2`` or ``none``."""
     enforced: tuple[str, ...]
-    """Which of memory, cpu and pids the kernel holds a session to."""
+    """Resources in which the kernel limits a session, of memory, cpu and pids."""
     private_mounts: bool
-    """Whether each session has a /tmp and a /dev/shm of its own."""
+    """True if each session has a private /tmp and /dev/shm."""
     sandbox: bool
-    """Whether Chrome's own sandbox is on."""
+    """True if Chrome's own sandbox is on."""
     chrome: str
     """Path of the Chrome that sessions get."""
     warnings: tuple[str, ...] = ()
     freezer: bool = False
-    """Whether a Chrome that waits can be frozen."""
+    """True if a warm Chrome can be frozen."""
     memory_group: str = ""
-    """The control group whose memory all sessions share; empty where there is none."""
+    """Control group that counts the memory of all sessions; empty where there is none."""
     memory_bound: str = ""
-    """Where there is none, the group that the daemon was put into: a container's, say."""
+    """Group the daemon itself is in, such as a container's, where ``memory_group`` is empty."""
 
     @property
     def counted_in(self) -> str:
-        """The control group whose memory, and whose groups' above it, bounds all sessions."""
+        """Control group whose memory, with that of the groups above it, bounds all sessions."""
         return self.memory_group or self.memory_bound

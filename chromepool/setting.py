@@ -7,6 +7,7 @@ declarations; the configuration, the command line, the API and the references ar
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ _SUFFIXES = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": MIB
 _SIZE = re.compile(r"(\d+)\s*([kmg]i?)?b?", re.IGNORECASE)
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off"}
+_PLAIN = {"size": False, "alias_unit": 1}
 
 
 def setting(
@@ -29,22 +31,37 @@ def setting(
     *,
     low: float = 0,
     high: float = math.inf,
-    size: bool = False,
     alias: str = "",
-    alias_unit: float = 1,
-    live: bool = False,
+    live: bool = True,
     **more: Any,
 ) -> Any:
     """Declare a dataclass field as a setting.
 
-    ``text`` is the help, ``low`` and ``high`` are the bounds, ``size`` allows ``512MiB`` as a
-    value. ``alias`` is a second environment variable, and ``alias_unit`` its unit in units of the
-    setting. ``live`` settings change on SIGHUP. ``more`` is kept for the table's owner.
+    ``text`` is the help, ``low`` and ``high`` are the bounds, ``alias`` is a second environment
+    variable. SIGHUP changes ``live`` settings. ``more`` is kept for the table's owner.
     """
-    high = min(high, LARGEST_BYTES) if size else high
-    meta = {"help": text, "low": low, "high": high, "size": size, "alias": alias}
-    meta |= {"alias_unit": alias_unit, "live": live, **more}
-    return dataclasses.field(default=default, metadata=meta)
+    meta = {"help": text, "low": low, "high": high, "alias": alias, "live": live}
+    return dataclasses.field(default=default, metadata=_PLAIN | meta | more)
+
+
+def seconds(default: float, text: str, *, alias: str = "", **more: Any) -> Any:
+    """Declare a time; the help is given its unit. ``alias`` holds milliseconds."""
+    unit = 0.001 if alias else 1
+    return setting(default, _in(text, "seconds"), alias=alias, alias_unit=unit, **more)
+
+
+def size(default: int, text: str, *, high: int = LARGEST_BYTES, **more: Any) -> Any:
+    """Declare a size, which may be written as ``512MiB``; the help is given its unit."""
+    return setting(default, _in(text, "bytes"), high=high, size=True, **more)
+
+
+def _in(text: str, unit: str) -> str:
+    """Add the unit to the first clause."""
+    return re.sub(r"[;.]", rf", in {unit}\g<0>", text, count=1)
+
+
+fixed = functools.partial(setting, live=False)
+"""Declare a setting that only a restart of the daemon changes."""
 
 
 def parse_value(kind: type, meta: Mapping[str, Any], value: Any) -> Any:

@@ -34,19 +34,19 @@ def parse(text: str, path: str) -> dict[str, str]:
     """Return name → digest; raises :class:`ConfigError` with the line, never with the token."""
     found: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        words = line.split()
-        if not words or words[0].startswith("#"):
+        name, *rest = line.split() or ["#"]
+        if name.startswith("#"):
             continue
         where = f"{path}:{number}"
-        if len(words) != 2 or not _NAME.fullmatch(words[0]):
+        if len(rest) != 1 or not _NAME.fullmatch(name):
             raise ConfigError(
                 f"{where}: the line is not a name (letters, digits, dashes) and a token."
             )
-        name, token = words
+        token = rest[0]
         if len(token) < SHORTEST:
             raise ConfigError(
                 f"{where}: the token is shorter than {SHORTEST} characters.",
-                remedy="Create a token with: openssl rand -hex 16",
+                remedy="Create a token with `openssl rand -hex 16`.",
             )
         if name in found or digest(token) in found.values():
             raise ConfigError(f"{where}: the name or the token is in a line above already.")
@@ -66,15 +66,15 @@ def load_secret(path: str) -> str:
     secret = _read(path, "webhook_secret_file").strip()
     if not SHORTEST <= len(secret) <= _LONGEST_SECRET:
         raise ConfigError(
-            f"webhook_secret_file {path}: a key needs {SHORTEST} to {_LONGEST_SECRET} characters.",
-            remedy="Create a key with: openssl rand -hex 32",
+            f"The key in {path} does not have {SHORTEST} to {_LONGEST_SECRET} characters.",
+            remedy="Create a key with `openssl rand -hex 32`.",
         )
     try:
         webhook_key(secret)
     except ValueError:
         raise ConfigError(
-            f"webhook_secret_file {path}: what follows {_BASE64} is not base64.",
-            remedy=f"Make one with: echo {_BASE64}$(openssl rand -base64 32)",
+            f"The key in {path} is not base64 after {_BASE64}.",
+            remedy=f"Create a key with `echo {_BASE64}$(openssl rand -base64 32)`.",
         ) from None
     return secret
 
@@ -93,7 +93,7 @@ def _read(path: str, setting: str) -> str:
     try:
         if file.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
             raise ConfigError(
-                f"{path} can be read or written by every user.", remedy=f"chmod o= {path}"
+                f"{path} can be read or written by every user.", remedy=f"Run `chmod o= {path}`."
             )
         return file.read_text()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or not UTF-8
@@ -104,8 +104,5 @@ def _read(path: str, setting: str) -> str:
 def owner_of(token: str, tokens: Mapping[str, str]) -> str | None:
     """Return the name of a token's owner, in the same time for a right and a wrong token."""
     given = digest(token)
-    found = None
-    for name, known in tokens.items():
-        if hmac.compare_digest(given, known):
-            found = name
-    return found
+    found = [name for name, known in tokens.items() if hmac.compare_digest(given, known)]
+    return found[0] if found else None

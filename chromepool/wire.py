@@ -1,8 +1,9 @@
-"""The narrow wire between supervisor and gateway: small JSON messages, some with file descriptors.
+"""The wire between supervisor and gateway: small JSON messages, some with file descriptors.
 
-It is an ``AF_UNIX`` ``SOCK_SEQPACKET`` pair: one packet is one message, and the descriptors that
-belong to a message can come with no other (unix(7)). Both ends check what they read: a message of
-another shape than the dataclasses below raises :class:`~chromepool.errors.WireError`.
+The wire is an ``AF_UNIX`` ``SOCK_SEQPACKET`` pair: one packet is one message, and descriptors stay
+with their message (unix(7)). Both ends check what they read: a message of another shape than the
+dataclasses below raises :class:`~chromepool.errors.WireError`. The two may be of different versions
+of the daemon, so names of messages and fields stay, and new fields have defaults.
 """
 
 from __future__ import annotations
@@ -25,103 +26,100 @@ from chromepool.errors import WireError
 from chromepool.model import ChromeOptions, Exit, File, Host, Limits, Usage
 
 PACKET_BYTES = 128 * 1024
-"""Largest message; well under the default socket buffer (net.core.wmem_default, 208 KiB)."""
+"""Longest message, well below the default socket buffer (net.core.wmem_default, 208 KiB)."""
 _MAX_FDS = 4
 _INT_BITS = 64
-"""Numbers are counted on from what is received, and a longer one can end as one too long to say."""
+"""Longest number. Keys are counted up from it, and Python prints no number of 4,300 digits."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Welcome:
-    """Supervisor to gateway, first of all: the settings and what the machine is like."""
+    """Supervisor to gateway, before all others: the settings and the machine."""
 
     settings: dict[str, Any]
     host: Host
     tokens: dict[str, str]
-    """Name → digest."""
+    """Name of a token → its digest."""
     webhook_secret: str = dataclasses.field(default="", repr=False)
     restarts: int = 0
-    """How many gateways of this supervisor's there were before,"""
+    """Number of gateways that this supervisor has started before."""
     deaths: int = 0
-    """how many of them died, or were ended because they hung,"""
+    """Number of those that died, or were killed because they hung."""
     failures: int = 0
-    """and how many of those within the last five minutes."""
+    """Number of those deaths within the last five minutes."""
     adopting: int = 0
-    """How many :class:`Adopt` follow at once."""
+    """Number of :class:`Adopt` messages that follow."""
     next_key: int = 1
-    """The lowest number that no session ever had."""
+    """Lowest key that no session ever had."""
     drain: Drain | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Drain:
-    """Gateway to supervisor, to be remembered: no new sessions. Taken back by one that is not
-    ``on``."""
+    """Gateway to supervisor, for the next gateway: the daemon drains, or not any more."""
 
     on: bool = True
     deadline: float | None = None
-    """When those that still run are ended (CLOCK_MONOTONIC); None: never."""
+    """Time at which the remaining sessions are ended (CLOCK_MONOTONIC); None: never."""
     leave: bool = False
-    """Whether the daemon exits when the last is gone."""
+    """True if the daemon exits when the last session is gone."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Leave:
-    """Gateway to supervisor: all is drained, and the daemon was to exit then."""
+    """Gateway to supervisor: the drain is complete, and the daemon is to exit."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Buried:
-    """Gateway to supervisor: the end of a session is written down, and the next gateway need not be
-    told of it."""
+    """Gateway to supervisor: the end of a session is recorded, and may be forgotten."""
 
     key: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Loaded:
-    """Gateway to supervisor, first of all: its code is imported, and it waits for its welcome."""
+    """Gateway to supervisor, before all others: its code is imported, it waits for the welcome."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ready:
-    """Gateway to supervisor: the listeners are being served."""
+    """Gateway to supervisor: both sockets are served."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ping:
-    """Supervisor to gateway: are you there?"""
+    """Supervisor to gateway: a request for a sign of life."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pong:
-    """Gateway to supervisor: its event loop runs."""
+    """Gateway to supervisor: the answer to :class:`Ping`, as its event loop runs."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reload:
-    """Gateway to supervisor: somebody wants the settings read again and the gateway replaced."""
+    """Gateway to supervisor: a client asks for a reload of the settings and a new gateway."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reloading:
-    """Supervisor to gateway: the answer; a :class:`Handover` follows if there is no error."""
+    """Supervisor to gateway: the answer; :class:`Handover` follows if there is no error."""
 
     error: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Handover:
-    """Supervisor to gateway: another is ready to take over. Leave within ``timeout_s``; the
-    sessions stay."""
+    """Supervisor to gateway: another is ready. Leave within ``timeout_s``; sessions stay."""
 
     timeout_s: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Remember:
-    """Gateway to supervisor: what the next gateway has to know of a session. Carries one
-    descriptor, of a sealed file in memory whose content is the gateways' own business."""
+    """Gateway to supervisor: the snapshot of a session, for the next gateway. Carries one
+    descriptor, of a sealed file in memory that the supervisor does not read."""
 
     key: int
 
@@ -129,7 +127,7 @@ class Remember:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Adopt:
     """Supervisor to gateway: a session of the gateway before. Carries three descriptors: commands
-    in, events out, and what was last remembered of it."""
+    in, events out, and its last snapshot."""
 
     key: int
     pid: int
@@ -141,12 +139,11 @@ class Spawn:
     """Gateway to supervisor: start a Chrome under these limits."""
 
     key: int
-    """The gateway's number for the session. Its id crosses the wire only in :class:`Remember`'s
-    file, which the supervisor does not read."""
+    """The gateway's number for the session, whose id crosses the wire only in a snapshot."""
     limits: Limits
     launch: ChromeOptions = dataclasses.field(default_factory=ChromeOptions)
     protocol_port: bool = False
-    """Also open a DevTools port: only to fetch ``/json/protocol`` once from a Chrome of no one."""
+    """True if to open a DevTools port, as for the Chrome that ``/json/protocol`` is read from."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -156,30 +153,30 @@ class Spawned:
     key: int
     pid: int
     profile: str
-    """Path of its profile folder, which it can write to."""
+    """Path of its profile folder."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SpawnFailed:
-    """Supervisor to gateway: no Chrome came of it, and nothing is left of the attempt."""
+    """Supervisor to gateway: Chrome did not start, and nothing is left of the attempt."""
 
     key: int
     detail: str
     remedy: str
     code: str = "start_failed"
-    """``profile_in_use`` or ``invalid_request`` where it was not a matter of chance."""
+    """Error code; ``profile_in_use`` and ``invalid_request`` are the request's fault."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Freeze:
-    """Gateway to supervisor: the session waits; its processes are to take no CPU time."""
+    """Gateway to supervisor: stop all processes of a warm session."""
 
     key: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Thaw:
-    """Gateway to supervisor: the session has an owner, who gets these limits."""
+    """Gateway to supervisor: let a warm session run again, under its owner's limits."""
 
     key: int
     limits: Limits
@@ -187,7 +184,7 @@ class Thaw:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stop:
-    """Gateway to supervisor: SIGTERM, then after ``grace_s`` SIGKILL to all of the session."""
+    """Gateway to supervisor: send SIGTERM, and after ``grace_s`` SIGKILL to the whole session."""
 
     key: int
     grace_s: float
@@ -195,7 +192,7 @@ class Stop:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Inspect:
-    """Gateway to supervisor: tell what the session uses."""
+    """Gateway to supervisor: a request for a session's usage."""
 
     key: int
 
@@ -208,15 +205,15 @@ class Inspected:
     usage: Usage
     stderr: str
     process: str = ""
-    """State of Chrome's main process, as /proc/pid/stat has it: S sleeps, R runs, T is stopped."""
+    """State of Chrome's main process as in /proc/pid/stat: S sleeps, R runs, T is stopped."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FileRequest:
-    """Gateway to supervisor: a session's downloads: ``list`` them, ``open`` or ``remove`` one."""
+    """Gateway to supervisor: ``list`` a session's downloads, ``open`` or ``remove`` one."""
 
     number: int
-    """Of the request, to find its answer by."""
+    """Number of the request, which its answer has too."""
     key: int
     verb: str
     name: str = ""
@@ -224,7 +221,7 @@ class FileRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FileAnswer:
-    """Supervisor to gateway: the answer, with a descriptor where one was to be opened."""
+    """Supervisor to gateway: the answer. Carries the descriptor of a file that was opened."""
 
     number: int
     files: tuple[File, ...] = ()
@@ -233,7 +230,7 @@ class FileAnswer:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Exited:
-    """Supervisor to gateway: the session's Chrome is dead; the rest of it is being removed."""
+    """Supervisor to gateway: the session's Chrome is dead; the rest is being removed."""
 
     key: int
     exit: Exit
@@ -241,11 +238,11 @@ class Exited:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Gone:
-    """Supervisor to gateway: every process, cgroup and file of the session is gone."""
+    """Supervisor to gateway: every process, control group and file of the session is gone."""
 
     key: int
     usage: Usage
-    """What it had used when it ended."""
+    """Resources it had used when it ended."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -287,13 +284,13 @@ _KINDS: dict[str, type] = {kind.__name__: kind for kind in typing.get_args(Messa
 
 
 def encode(message: Message) -> bytes:
-    """A message as a packet."""
+    """Return a message as a packet."""
     body = dataclasses.asdict(message)
     return json.dumps({"kind": type(message).__name__, **body}).encode()
 
 
 def _build(kind: Any, value: Any, path: str) -> Any:
-    """``value`` as an instance of the annotation ``kind``, strictly."""
+    """Return ``value`` as an instance of the annotation ``kind``, strictly."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return _build_struct(kind, value, path)
     origin = typing.get_origin(kind)
@@ -313,7 +310,7 @@ def _build(kind: Any, value: Any, path: str) -> Any:
 
 
 def _build_float(value: Any, path: str) -> float:
-    """NaN passes every comparison with a bound, and infinity no int(): neither is a number here."""
+    """Refuse NaN, which passes every comparison with a bound, and infinity, which int() refuses."""
     if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
         raise WireError(f"{path} is not a finite number.")
     return float(value)
@@ -332,33 +329,33 @@ def _build_struct(kind: type, value: Any, path: str) -> Any:
 
 
 def decode(packet: bytes) -> Message:
-    """The message in a packet; raises :class:`WireError` for anything else."""
+    """Return the message in a packet; raises :class:`WireError` for anything else."""
     try:
         body = json.loads(packet)
         kind = _KINDS[body.pop("kind")]
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-        raise WireError(f"not a message: {packet[:80]!r}.") from error
+        raise WireError(f"A packet has no message: {packet[:80]!r}.") from error
     return typing.cast(Message, _build_struct(kind, body, kind.__name__))
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """A wire's two ends."""
+    """Return the two ends of a new wire."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 def send(sock: socket.socket, message: Message, fds: tuple[int, ...] = ()) -> None:
-    """Sends one message; raises :class:`OSError`, ``BlockingIOError`` where the peer lags."""
+    """Send one message; raises OSError, BlockingIOError where the other end lags."""
     packet = encode(message)
     if len(packet) > PACKET_BYTES:
-        raise WireError(f"a {type(message).__name__} of {len(packet)} bytes is too long.")
+        raise WireError(f"{type(message).__name__} is too long: {len(packet)} bytes.")
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
     sock.sendmsg([packet], rights)
 
 
 def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
-    """One message and its descriptors, or None when the other end is closed.
+    """Return one message and its descriptors, or None when the other end is closed.
 
-    The descriptors belong to the caller, who must close them. They are close-on-exec.
+    The caller must close the descriptors. They are close-on-exec.
     """
     packet, rights, flags, _ = sock.recvmsg(
         PACKET_BYTES, socket.CMSG_SPACE(_MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC
@@ -371,7 +368,7 @@ def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
         if not packet and not fds:
             return None
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-            raise WireError("a message was cut short.")
+            raise WireError("A message was truncated.")
         return decode(packet), fds.tolist()
     except WireError:
         for fd in fds:
@@ -380,8 +377,10 @@ def receive(sock: socket.socket) -> tuple[Message, list[int]] | None:
 
 
 def is_sealed(fd: int) -> bool:
-    """Whether it is a file in memory that nobody can change any more: what is read from it is what
-    was passed, and no close of it waits for anybody (memfd_create(2))."""
+    """Return whether it is a file in memory that cannot change any more (memfd_create(2)).
+
+    What is read from it later is what was passed, and closing it never blocks.
+    """
     try:
         return bool(fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_WRITE)
     except OSError:
@@ -389,8 +388,8 @@ def is_sealed(fd: int) -> bool:
 
 
 def close_foreign(fd: int) -> None:
-    """Closes what the other end has passed. A socket on which it has set SO_LINGER would wait for
-    its peer (socket(7))."""
+    """Close what the other end has passed, at once even if it is a socket with SO_LINGER, whose
+    close would wait for its peer (socket(7))."""
     if stat.S_ISSOCK(os.fstat(fd).st_mode):
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))

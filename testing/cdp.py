@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
@@ -106,3 +108,16 @@ async def connect(url: str, **options: Any) -> AsyncIterator[Cdp]:
     given: dict[str, Any] = {"max_msg_size": 0, "compress": 0, "autoclose": True} | options
     async with aiohttp.ClientSession() as http, http.ws_connect(url, **given) as socket:
         yield Cdp(socket)
+
+
+WAIT = {"autoAttach": True, "waitForDebuggerOnStart": True, "flatten": True}
+"""Parameters of Target.setAutoAttach with which new targets wait, as Playwright sets it."""
+
+
+def vanish(client: Cdp) -> None:
+    """Its connection is reset, without a word."""
+    transport = client.socket._writer.transport
+    assert transport is not None
+    linger = struct.pack("ii", 1, 0)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    transport.abort()

@@ -6,12 +6,16 @@ import contextlib
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 from testing.daemon import Daemon, wait_for
 from testing.leak_check import open_files
+
+Daemons = Callable[..., Daemon]
+"""Gives the shared daemon with these settings; see the fixture ``daemons``."""
 
 
 class DaemonPool:

@@ -14,20 +14,18 @@ from chromepool import wire
 from chromepool.config import Settings
 from chromepool.errors import BrowserGone, NoAnswer, StartFailed
 from chromepool.gateway.browser.browser import Browser, Traffic
-from chromepool.gateway.bus import EventBus
 from chromepool.gateway.capacity import memory
 from chromepool.gateway.event_stream import EventStream
 from chromepool.gateway.http.close_codes import close_code
 from chromepool.gateway.http.services import Services
 from chromepool.gateway.main import subscribe_pool
-from chromepool.gateway.runtime import Runtime
+from chromepool.gateway.runtime import EventBus, Runtime, Tasks
 from chromepool.gateway.sessions import warm_pool
 from chromepool.gateway.sessions.deadlines import Deadlines
 from chromepool.gateway.sessions.pool import Pool
 from chromepool.gateway.sessions.session import Session
 from chromepool.gateway.supervisor import SupervisorClient
-from chromepool.gateway.tasks import Tasks
-from chromepool.model import Host, Limits, Reason, State, Usage
+from chromepool.model import Host, Reason, State, Usage
 from testing.clock import Clock
 
 LIMITS = Settings().session_limits
@@ -79,17 +77,16 @@ class FakeSupervisor:
         self._bus = bus
         self.asked: list[tuple[str, int]] = []
 
-    def stop(self, key: int, _: float) -> None:
-        self._bus.publish(wire.Gone(key, Usage()))
-
-    def freeze(self, key: int) -> None:
-        self.asked.append(("freeze", key))
-
-    def thaw(self, key: int, _: Limits) -> None:
-        self.asked.append(("thaw", key))
-
-    def remember(self, key: int, snapshot: int) -> None:
-        os.close(snapshot)
+    def send(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
+        for fd in fds:
+            os.close(fd)
+        match message:
+            case wire.Stop(key=key):
+                self._bus.publish(wire.Gone(key, Usage()))
+            case wire.Freeze(key=key):
+                self.asked.append(("freeze", key))
+            case wire.Thaw(key=key):
+                self.asked.append(("thaw", key))
 
     async def inspect(self, _: int) -> Any:
         raise BrowserGone("")
@@ -125,9 +122,7 @@ class FakePool:
         self.creation = self.parts.creation
         self.termination = self.parts.termination
         self.warm_pool = self.parts.warm_pool
-        self.deadlines = Deadlines(
-            self.runtime, self.registry, self.admission, self.warm_pool, self.termination
-        )
+        self.deadlines = Deadlines(self.parts)
         subscribe_pool(self.parts, self.deadlines)
         self.start: Callable[[Session], Awaitable[None]] = self.succeed
         self.memory: int | None = None

@@ -13,19 +13,20 @@ _FIRST_OF_DAEMONS = 1_000_000
 _EACH = 100
 
 
-def _claim() -> tuple[int, socket.socket]:
-    """A number that no other test process has, and the claim to it: a name in the kernel, which is
-    free again once this process is gone."""
+def _claim() -> int:
+    """A number that no other test process has. The claim to it is a socket's name in the kernel,
+    which is free again once this process is gone."""
     for number in range(_PROCESSES):
         claim = socket.socket(socket.AF_UNIX)
         with contextlib.suppress(OSError):
             claim.bind(f"\0chromepool-tests-{number}")
-            return number, claim
+            claim.detach()  # it stays open, and nothing complains of that at the end
+            return number
         claim.close()
     raise RuntimeError(f"{_PROCESSES} test processes run already")
 
 
-_PROCESS, _CLAIMED = _claim()
+_PROCESS = _claim()
 _RANGES = itertools.cycle(range(1000))
 
 

@@ -9,13 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from testing.daemon import Daemon, wait_for
 
+MIB = 1024 * 1024
 DEADLINE_S = 180.0
 """For what may take long on an emulated machine."""
+_CONTROLLERS = Path("/sys/fs/cgroup/cgroup.controllers")
 _SCRIPT = """#!{python}
 import sys
 from chromepool.cli.main import main
@@ -139,3 +142,20 @@ class Unit(Daemon):
             DEADLINE_S,
             0.2,
         )
+
+
+def lacks() -> str:
+    """Why no unit can be installed and run here; "" where it can."""
+    if os.geteuid() != 0:
+        return "needs root"
+    if Path("/proc/1/comm").read_text().strip() != "systemd":
+        return "systemd is not PID 1"
+    if not _CONTROLLERS.exists() or "memory" not in _CONTROLLERS.read_text().split():
+        return "/sys/fs/cgroup is not cgroup v2 with the memory controller"
+    return ""
+
+
+def leaf_of(session: dict[str, Any]) -> Path:
+    line = Path(f"/proc/{session['pid']}/cgroup").read_text().strip().splitlines()[-1]
+    assert line.startswith("0::")
+    return Path("/sys/fs/cgroup") / line[3:].lstrip("/")

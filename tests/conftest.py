@@ -15,8 +15,9 @@ import pytest
 
 from testing import ROOT
 from testing.daemon import Daemon, Misbehaving, wait_for
-from testing.daemon_pool import DaemonPool
+from testing.daemon_pool import DaemonPool, Daemons
 from testing.leak_check import children, open_files
+from testing.scheduling import Scheduling
 from testing.site import Site
 
 NEED_A_DAEMON = {"daemon", "daemons", "shared_daemon", "misbehaving"}
@@ -30,6 +31,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
         elif tier == "daemon" or NEED_A_DAEMON.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("daemon")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Asked in a parallel run only."""
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -70,14 +77,14 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def daemons(daemon_pool: DaemonPool, nothing_left: None) -> Iterator[Callable[..., Daemon]]:
+def daemons(daemon_pool: DaemonPool, nothing_left: None) -> Iterator[Daemons]:
     """Gives the shared daemon that has these settings, to tests that do it no harm."""
     yield lambda **settings: daemon_pool.get(settings)
     daemon_pool.check()
 
 
 @pytest.fixture
-def shared_daemon(daemons: Callable[..., Daemon]) -> Daemon:
+def shared_daemon(daemons: Daemons) -> Daemon:
     """The shared daemon without any settings."""
     return daemons()
 

@@ -68,8 +68,10 @@ def after_stop(options: Options, keep_controllers: bool) -> None:
     stopped.after_stop(options.settings(), os.environ, keep_controllers=keep_controllers)
 
 
-for command in (*sessions.COMMANDS, *daemon.COMMANDS, install.install, install.uninstall):
-    cli.add_command(command)
+for module in (sessions, daemon, install):
+    for value in vars(module).values():
+        if isinstance(value, click.Command):
+            cli.add_command(value)
 
 
 def main() -> None:

@@ -42,11 +42,9 @@ class Listener:
 
     def put(self, event: Event) -> bool:
         """Add an event; False once the reader is too far behind."""
-        if self._queue.qsize() >= _BEHIND:
-            self._queue.put_nowait(None)
-            return False
-        self._queue.put_nowait(event)
-        return True
+        is_behind = self._queue.qsize() >= _BEHIND
+        self._queue.put_nowait(None if is_behind else event)
+        return not is_behind
 
     async def next(self, timeout_s: float) -> Event | None:
         """The next event, None at the end; raises TimeoutError when none comes in time."""
@@ -62,13 +60,9 @@ class EventStream:
         self._publish = publish
         self._kept: Ring[Event] = Ring(_KEPT, _KEPT_BYTES, clock)
         self._listeners: list[Listener] = []
-        self._last = 0
-        self._held: list[Event] | None = None
-
-    @property
-    def last(self) -> int:
+        self.last = 0
         """Number of the newest event."""
-        return self._last
+        self._held: list[Event] | None = None
 
     @property
     def listeners(self) -> int:
@@ -78,7 +72,7 @@ class EventStream:
     @property
     def first(self) -> int:
         """Number of the oldest event that is kept; where none is, of the next one."""
-        return next((event.number for _, event in self._kept), self._last + 1)
+        return next((event.number for _, event in self._kept), self.last + 1)
 
     @property
     def holding(self) -> bool:
@@ -97,9 +91,9 @@ class EventStream:
         """
         held, self._held = self._held, None
         if held is None:  # events have numbers already, which must not jump
-            self._last = max(self._last, last)
+            self.last = max(self.last, last)
             return
-        self._last = max(self._last, last or time.time_ns() // 1_000_000)
+        self.last = max(self.last, last or time.time_ns() // 1_000_000)
         for event in held:
             self._number(event)
 
@@ -115,8 +109,8 @@ class EventStream:
             self._held.append(event)
 
     def _number(self, unnumbered: Event) -> None:
-        self._last += 1
-        event = dataclasses.replace(unnumbered, number=self._last)
+        self.last += 1
+        event = dataclasses.replace(unnumbered, number=self.last)
         self._kept.add(event, _EVENT_BYTES)
         self._listeners = [one for one in self._listeners if one.put(event)]
         self._publish(event)

@@ -21,7 +21,6 @@ import prctl
 
 from chromepool import canary, wire
 from chromepool.config import Settings
-from chromepool.gateway.bus import EventBus
 from chromepool.gateway.event_stream import Event, EventStream
 from chromepool.gateway.handover import release
 from chromepool.gateway.handover.adopt import Adopter
@@ -40,24 +39,12 @@ from chromepool.gateway.monitor.canary_loop import CanaryLoop
 from chromepool.gateway.monitor.health import HealthChecker
 from chromepool.gateway.monitor.metrics import Metrics
 from chromepool.gateway.monitor.webhook import Webhook
-from chromepool.gateway.runtime import Runtime
+from chromepool.gateway.runtime import EventBus, Runtime, Tasks
+from chromepool.gateway.sessions import events
 from chromepool.gateway.sessions.deadlines import Deadlines
 from chromepool.gateway.sessions.drain import Drainer
-from chromepool.gateway.sessions.events import (
-    ClientLeft,
-    PipeClosed,
-    SessionChanged,
-    SessionEnding,
-    SessionGone,
-    SessionReady,
-    SlotFreed,
-    SweepDue,
-    TabCrashed,
-)
 from chromepool.gateway.sessions.pool import Pool
-from chromepool.gateway.sessions.publisher import SessionPublisher
 from chromepool.gateway.supervisor import SessionOffered, SupervisorClient
-from chromepool.gateway.tasks import Tasks
 from chromepool.inherited_fds import CONTROL_FD, DEVTOOLS_FD, EVIDENCE_FD, EVIDENCE_SIGNAL, WIRE_FD
 from chromepool.privileges import become, raise_file_limit
 
@@ -76,17 +63,8 @@ _HISTORY_S = 1.0
 """Time to write the last of the history, and to flush what is written to others."""
 
 
-def welcome(sock: socket.socket) -> tuple[Settings, wire.Welcome]:
-    """The settings in the supervisor's first message, and the message itself."""
-    received = wire.receive(sock)
-    if received is None or not isinstance(received[0], wire.Welcome):
-        raise SystemExit("the supervisor did not send its welcome")
-    message = received[0]
-    return Settings.from_values(message.settings), message
-
-
 def drop_root(uid: int) -> None:
-    """Becomes ``uid`` for good, and dies with the supervisor (a change of uid clears that)."""
+    """Become ``uid`` for good, and die with the supervisor (a change of uid clears that)."""
     parent = os.getppid()
     if os.geteuid() == 0:
         become(uid)
@@ -117,19 +95,18 @@ def _without_content(record: logging.LogRecord) -> bool:
 def subscribe_pool(pool: Pool, deadlines: Deadlines) -> None:
     """Subscribe the parts of the pool to the events they react to."""
     bus = pool.runtime.bus
-    publisher = SessionPublisher(pool.runtime.events)
+    publisher = events.SessionPublisher(pool.runtime.events)
     bus.subscribe(wire.Exited, pool.termination.on_exited)
     bus.subscribe(wire.Gone, pool.termination.on_gone)
-    bus.subscribe(PipeClosed, pool.termination.on_pipe_closed)
-    bus.subscribe(SessionReady, publisher.on_ready)
-    bus.subscribe(SessionChanged, publisher.on_changed)
-    bus.subscribe(SessionEnding, pool.warm.on_ending)
-    bus.subscribe(SessionEnding, publisher.on_ending)
-    bus.subscribe(SessionGone, publisher.on_gone)
-    bus.subscribe(SlotFreed, lambda _: pool.admission.queue.pump())
-    bus.subscribe(SlotFreed, lambda _: pool.warm_pool.refill())
-    bus.subscribe(SweepDue, deadlines.wake)
-    bus.subscribe(ClientLeft, deadlines.wake)
+    bus.subscribe(events.PipeClosed, pool.termination.on_pipe_closed)
+    bus.subscribe(events.SessionReady, publisher.on_ready)
+    bus.subscribe(events.SessionChanged, publisher.on_changed)
+    bus.subscribe(events.SessionEnding, pool.warm.on_ending, publisher.on_ending)
+    bus.subscribe(events.SessionGone, publisher.on_gone)
+    bus.subscribe(events.SlotFreed, lambda _: pool.admission.queue.pump())
+    bus.subscribe(events.SlotFreed, lambda _: pool.warm_pool.refill())
+    bus.subscribe(events.SweepDue, deadlines.wake)
+    bus.subscribe(events.ClientLeft, deadlines.wake)
 
 
 def _make_history(settings: Settings) -> HistoryWriter:
@@ -158,14 +135,10 @@ class _Gateway:
         self._pool = pool = Pool(runtime, welcome.next_key)
         digests = dict(welcome.tokens)
         self._history = _make_history(settings) if settings.journal else None
-        self._snapshots = SnapshotWriter(runtime.supervisor)
-        self._adopter = Adopter(
-            runtime, pool.registry, pool.connector, pool.termination, pool.warm_pool
-        )
-        self._drainer = Drainer(runtime, pool.registry, pool.gate, pool.termination, welcome.drain)
-        self._deadlines = Deadlines(
-            runtime, pool.registry, pool.admission, pool.warm_pool, pool.termination
-        )
+        self._snapshots = SnapshotWriter(pool)
+        self._adopter = Adopter(pool)
+        self._drainer = Drainer(pool, welcome.drain)
+        self._deadlines = Deadlines(pool)
         self._webhook = Webhook(settings.webhook_url, welcome.webhook_secret)
         self._canaries = CanaryLoop(runtime, digests)
         self._health = HealthChecker(runtime, lambda: pool.registry.chromes, pool.termination)
@@ -190,16 +163,14 @@ class _Gateway:
         bus.subscribe(wire.Shutdown, self._finish)
         bus.subscribe(wire.Handover, self._finish)
         # sessions
-        bus.subscribe(TabCrashed, self._metrics.on_tab_crashed)
-        for ready in (self._snapshots.on_change, self._metrics.on_ready):
-            bus.subscribe(SessionReady, ready)
-        bus.subscribe(SessionChanged, self._snapshots.on_change)
-        for ending in (self._snapshots.on_change, self._alerts.on_ending):
-            bus.subscribe(SessionEnding, ending)
-        for gone in (self._snapshots.on_gone, self._metrics.on_gone):
-            bus.subscribe(SessionGone, gone)
+        changed = self._snapshots.on_change
+        bus.subscribe(events.TabCrashed, self._metrics.on_tab_crashed)
+        bus.subscribe(events.SessionReady, changed, self._metrics.on_ready)
+        bus.subscribe(events.SessionChanged, changed)
+        bus.subscribe(events.SessionEnding, changed, self._alerts.on_ending)
+        bus.subscribe(events.SessionGone, self._snapshots.on_gone, self._metrics.on_gone)
         subscribe_pool(pool, self._deadlines)
-        bus.subscribe(SlotFreed, self._drainer.wake)
+        bus.subscribe(events.SlotFreed, self._drainer.wake)
         # public events
         if self._history is not None:
             recorder = HistoryRecorder(self._history)
@@ -242,7 +213,7 @@ class _Gateway:
         runtime.events.number_on(last)
         await self._adopter.settle(_ADOPTING_S)
         await self._server.start()
-        runtime.supervisor.ready()
+        runtime.supervisor.send(wire.Ready())
         loops = [asyncio.create_task(loop) for loop in self._loops()]
         sending = asyncio.create_task(self._webhook.run())
         end = await self._end
@@ -267,7 +238,7 @@ class _Gateway:
             self._metrics.lag.watch(),
             self._alerts.run(),
             self._drainer.run(),
-            self._snapshots.run(lambda: self._pool.registry.chromes),
+            self._snapshots.run(),
         ]
 
     async def _end_sessions(self, timeout_s: float) -> None:
@@ -278,14 +249,14 @@ class _Gateway:
             log.error("gateway.sessions_left", within_s=timeout_s)
 
     async def _leave_sessions(self, timeout_s: float) -> None:
-        """Lets requests under way end, as far as there is time, and accepts no others."""
+        """Let requests under way end, as far as there is time, and accepts no others."""
         pool = self._pool
         await self._server.leave_listeners()
         pool.gate.close(release.restarting())
         await pool.creation.settle(max(0.0, timeout_s - _HANDLERS_S - _HISTORY_S))
-        await release.disconnect_clients(self._runtime, pool.registry.chromes, pool.gate)
+        await release.disconnect_clients(pool)
         await self._server.settle(_HANDLERS_S)
-        await release.flush(self._runtime, pool.registry.chromes, self._snapshots, _HISTORY_S)
+        await release.flush(pool, self._snapshots, _HISTORY_S)
 
 
 async def serve(sock: socket.socket, settings: Settings, message: wire.Welcome) -> None:
@@ -303,18 +274,18 @@ def main() -> None:
     faulthandler.register(EVIDENCE_SIGNAL, file=EVIDENCE_FD, all_threads=True)
     sock = socket.socket(fileno=WIRE_FD)
     wire.send(sock, wire.Loaded())
-    settings, message = welcome(sock)
+    received = wire.receive(sock)
+    if received is None or not isinstance(received[0], wire.Welcome):
+        raise SystemExit("the supervisor did not send its welcome")
+    message = received[0]
+    settings = Settings.from_values(message.settings)
     set_up(settings.log_level)
     logging.getLogger("aiohttp.server").addFilter(_without_content)
     if settings.canary_interval_s:
         canary.preload()
     drop_root(settings.gateway_uid)
     raise_file_limit()
-    work = serve(sock, settings, message)
-    if uvloop is None:
-        asyncio.run(work)
-    else:
-        uvloop.run(work)
+    (uvloop or asyncio).run(serve(sock, settings, message))
 
 
 if __name__ == "__main__":

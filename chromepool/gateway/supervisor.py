@@ -8,30 +8,27 @@ import itertools
 import math
 import os
 import socket
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from chromepool import wire
+from chromepool import errors, wire
 from chromepool.channel import Channel
-from chromepool.errors import (
-    BrowserGone,
-    ChromepoolError,
-    InvalidRequest,
-    ItemNotFound,
-    ProfileInUse,
-    ReloadRefused,
-    StartFailed,
-    WireError,
-)
 from chromepool.gateway.log import get_logger
 from chromepool.model import ChromeOptions, File, Limits, Usage
 
 log = get_logger("chromepool.gateway.supervisor")
 
 
+T = TypeVar("T")
+_FilesAnswer = tuple[tuple[File, ...], list[int]]
+_FAILURES: dict[str, type[errors.ChromepoolError]] = {
+    kind.code: kind for kind in (errors.StartFailed, errors.ProfileInUse, errors.InvalidRequest)
+}
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
-class SessionOffered:
-    """A session of an earlier gateway; the descriptors are the receiver's to close."""
+class Spawned:
+    """A Chrome that runs; the descriptors are the receiver's to close."""
 
     key: int
     pid: int
@@ -40,25 +37,18 @@ class SessionOffered:
     """Write end of Chrome's pipe."""
     events: int
     """Read end of Chrome's pipe."""
-    snapshot: int
-    """File in memory with the :class:`SessionSnapshot`."""
 
-
-_FAILURES: dict[str, type[ChromepoolError]] = {
-    kind.code: kind for kind in (StartFailed, ProfileInUse, InvalidRequest)
-}
+    def close(self) -> None:
+        """Close both ends of the pipe."""
+        _close(self.commands, self.events)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Spawned:
-    """A Chrome that runs; the descriptors are the receiver's to close."""
+class SessionOffered(Spawned):
+    """A session of an earlier gateway."""
 
-    pid: int
-    profile: str
-    commands: int
-    """Write end of Chrome's pipe."""
-    events: int
-    """Read end of Chrome's pipe."""
+    snapshot: int
+    """File in memory with the :class:`SessionSnapshot`."""
 
 
 class SupervisorClient:
@@ -74,17 +64,16 @@ class SupervisorClient:
         self._publish = publish
         self._loop = asyncio.get_running_loop()
         self._spawning: dict[int, asyncio.Future[Spawned]] = {}
-        self._files: dict[int, asyncio.Future[tuple[tuple[File, ...], int]]] = {}
+        self._files: dict[int, asyncio.Future[_FilesAnswer]] = {}
         self._numbers = itertools.count(1)
         self._inspecting: dict[int, asyncio.Future[wire.Inspected]] = {}
         self._reloading: asyncio.Future[None] | None = None
-        self._adopted = 0
-        self._all_adopted = asyncio.Event()
+        self._offered = asyncio.Semaphore(0)
         self._loop.add_reader(sock.fileno(), self._read)
 
-    def _send(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
-        """Send, or keep what a supervisor that is busy for a moment does not take. ``fds`` are
-        closed.
+    def send(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
+        """Send a message without an answer; what the supervisor, busy for a moment, does not take
+        is kept. ``fds`` are closed.
 
         No coroutine: a caller that is cancelled must not leave half a conversation behind.
         """
@@ -95,7 +84,7 @@ class SupervisorClient:
         """Send what the supervisor takes now, and the rest when it reads again."""
         try:
             self._channel.flush()
-        except (OSError, WireError) as error:  # _read sees the end as well, and reports it
+        except (OSError, errors.WireError) as error:  # _read sees the end as well, and reports it
             log.error("wire.unsent", error=error)
         if self._channel.unsent:
             self._loop.add_writer(self._channel.sock.fileno(), self._flush)
@@ -108,26 +97,9 @@ class SupervisorClient:
         return self._channel.unsent
 
     async def adopted(self, number: int) -> None:
-        """Wait until so many sessions of the gateway before were told."""
-        while self._adopted < number:
-            self._all_adopted.clear()
-            await self._all_adopted.wait()
-
-    def remember(self, key: int, record: int) -> None:
-        """Have the supervisor keep a file for the next gateway; closes it here."""
-        self._send(wire.Remember(key), (record,))
-
-    def buried(self, key: int) -> None:
-        """Have the supervisor forget a session that is gone."""
-        self._send(wire.Buried(key))
-
-    def drain(self, drain: wire.Drain) -> None:
-        """Have the supervisor remember a drain, or its end."""
-        self._send(drain)
-
-    def leave(self) -> None:
-        """Have the daemon exit: the drain is complete."""
-        self._send(wire.Leave())
+        """Wait until this many sessions of the gateway before were offered."""
+        for _ in range(number):
+            await self._offered.acquire()
 
     async def reload(self) -> None:
         """Have the settings read again and this gateway replaced.
@@ -136,12 +108,8 @@ class SupervisorClient:
         """
         if self._reloading is None:
             self._reloading = self._loop.create_future()
-            self._send(wire.Reload())
+            self.send(wire.Reload())
         await asyncio.shield(self._reloading)
-
-    def ready(self) -> None:
-        """Report that the listeners are being served."""
-        self._send(wire.Ready())
 
     async def spawn(
         self, key: int, limits: Limits, launch: ChromeOptions, *, protocol_port: bool = False
@@ -150,34 +118,16 @@ class SupervisorClient:
 
         Raises :class:`StartFailed`, :class:`ProfileInUse`, :class:`InvalidRequest`.
         """
-        answer: asyncio.Future[Spawned] = self._loop.create_future()
-        self._spawning[key] = answer
-        self._send(wire.Spawn(key, limits, launch, protocol_port))
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            if _has_come(answer):
-                _close(answer.result().commands, answer.result().events)
-            raise
-
-    def freeze(self, key: int) -> None:
-        """Stop a session where it is."""
-        self._send(wire.Freeze(key))
-
-    def thaw(self, key: int, limits: Limits) -> None:
-        """Thaw a session under these limits; commands written to its Chrome meanwhile wait."""
-        self._send(wire.Thaw(key, limits))
-
-    def stop(self, key: int, grace_s: float) -> None:
-        """SIGTERM now, SIGKILL to what is left after ``grace_s``."""
-        self._send(wire.Stop(key, grace_s))
+        answer = self._spawning[key] = self._loop.create_future()
+        self.send(wire.Spawn(key, limits, launch, protocol_port))
+        return await _take(answer, Spawned.close)
 
     async def inspect(self, key: int) -> wire.Inspected:
         """Measure a session, and read the last of its stderr; raises :class:`BrowserGone`."""
         answer = self._inspecting.get(key)
         if answer is None:
             answer = self._inspecting[key] = self._loop.create_future()
-            self._send(wire.Inspect(key))
+            self.send(wire.Inspect(key))
         return await asyncio.shield(answer)
 
     async def list_files(self, key: int) -> tuple[File, ...]:
@@ -189,38 +139,20 @@ class SupervisorClient:
 
         Raises :class:`ItemNotFound`.
         """
-        answer = self._ask_files(key, "open", name)
-        try:
-            return (await answer)[1]
-        except asyncio.CancelledError:
-            if _has_come(answer):
-                _close(answer.result()[1])
-            raise
+        return (await self._ask_files(key, "open", name))[1][0]
 
     async def remove_file(self, key: int, name: str) -> None:
         """Remove one; raise :class:`ItemNotFound`."""
         await self._ask_files(key, "remove", name)
 
-    def _ask_files(
-        self, key: int, verb: str, name: str
-    ) -> asyncio.Future[tuple[tuple[File, ...], int]]:
+    async def _ask_files(self, key: int, verb: str, name: str) -> _FilesAnswer:
         number = next(self._numbers)
-        answer: asyncio.Future[tuple[tuple[File, ...], int]] = self._loop.create_future()
-        self._files[number] = answer
-        self._send(wire.FileRequest(number, key, verb, name))
-        return answer
-
-    def _on_files(self, message: wire.FileAnswer, fds: list[int]) -> None:
-        answer = self._files.pop(message.number)
-        if answer.done():  # its caller hung up
-            _close(*fds)
-        elif message.error:
-            answer.set_exception(ItemNotFound(f"There is no such download: {message.error}."))
-        else:
-            answer.set_result((message.files, fds[0] if fds else -1))
+        answer = self._files[number] = self._loop.create_future()
+        self.send(wire.FileRequest(number, key, verb, name))
+        return await _take(answer, lambda found: _close(*found[1]))
 
     def close(self) -> None:
-        """Lets go of the wire."""
+        """Close the wire."""
         self._loop.remove_reader(self._channel.sock.fileno())
         self._loop.remove_writer(self._channel.sock.fileno())
         self._channel.close()
@@ -230,7 +162,7 @@ class SupervisorClient:
             received = self._channel.receive()
         except BlockingIOError:
             return
-        except (OSError, WireError) as error:
+        except (OSError, errors.WireError) as error:
             log.critical("wire.broken", error=error)
             received = None
         if received is None:
@@ -243,84 +175,74 @@ class SupervisorClient:
     def _on_message(self, message: wire.Message, fds: list[int]) -> None:
         match message:
             case wire.Ping():
-                self._send(wire.Pong())
+                self.send(wire.Pong())
             case wire.Adopt():
                 self._on_adopt(message, fds)
             case wire.Reloading(error=error):
                 self._on_reloading(error)
-            case wire.Handover() | wire.Shutdown():
-                self._publish(message)
-            case _:
-                self._on_session_message(message, fds)
-
-    def _on_session_message(self, message: wire.Message, fds: list[int]) -> None:
-        match message:
-            case wire.Spawned():
-                self._on_spawned(message, fds)
+            case wire.Spawned(key=key):
+                spawned = Spawned(key, message.pid, message.profile, *fds)
+                _settle(self._spawning.pop(key), spawned, fds)
             case wire.SpawnFailed():
                 self._on_failure(message)
-            case wire.FileAnswer():
-                self._on_files(message, fds)
+            case wire.FileAnswer(number=number, error=error):
+                detail = f"There is no such download: {error}."
+                refusal = errors.ItemNotFound(detail) if error else None
+                _settle(self._files.pop(number), refusal or (message.files, fds), fds)
             case wire.Inspected(key=key):
-                self._settle_inspection(key, message)
-            case wire.Exited():
-                self._publish(message)
+                _settle(self._inspecting.pop(key, None), message)
             case wire.Gone(key=key):
-                self._settle_inspection(key, None)
+                _settle(self._inspecting.pop(key, None), errors.BrowserGone("The session is gone."))
+                self._publish(message)
+            case wire.Exited() | wire.Handover() | wire.Shutdown():
                 self._publish(message)
             case _:
-                raise WireError(f"The supervisor does not send {type(message).__name__}.")
+                raise errors.WireError(f"The supervisor does not send {type(message).__name__}.")
 
     def _on_adopt(self, message: wire.Adopt, fds: list[int]) -> None:
         try:
             self._publish(SessionOffered(message.key, message.pid, message.profile, *fds))
         finally:  # one that cannot be adopted must not keep all others waiting
-            self._adopted += 1
-            self._all_adopted.set()
+            self._offered.release()
 
     def _on_reloading(self, error: str) -> None:
-        answer, self._reloading = self._reloading, None
-        if answer is None or answer.done():
-            return
-        if error:
-            answer.set_exception(ReloadRefused(f"The settings stay as they were: {error}"))
-            answer.exception()  # nobody may be waiting any more
-        else:
-            answer.set_result(None)
+        result = errors.ReloadRefused(f"The settings stay as they were: {error}") if error else None
+        _settle(self._reloading, result)
+        self._reloading = None
 
     def _on_failure(self, message: wire.SpawnFailed) -> None:
         answer = self._spawning.pop(message.key)
         if answer.done():  # its caller hung up and waits for nothing but the end
             self._publish(wire.Gone(message.key, Usage()))
         else:
-            kind = _FAILURES.get(message.code, StartFailed)
+            kind = _FAILURES.get(message.code, errors.StartFailed)
             answer.set_exception(kind(message.detail, remedy=message.remedy))
 
-    def _on_spawned(self, message: wire.Spawned, fds: list[int]) -> None:
-        answer = self._spawning.pop(message.key)
-        if answer.done():  # the caller was cancelled, and ends that Chrome
-            _close(*fds)
-            return
-        commands, events = fds
-        answer.set_result(Spawned(message.pid, message.profile, commands, events))
 
-    def _settle_inspection(self, key: int, message: wire.Inspected | None) -> None:
-        answer = self._inspecting.pop(key, None)
-        if answer is None or answer.done():
-            return
-        if message is not None:
-            answer.set_result(message)
-        else:
-            answer.set_exception(BrowserGone("The session is gone."))
-            answer.exception()  # nobody may be waiting any more
+def _settle(
+    answer: asyncio.Future[T] | None, result: T | errors.ChromepoolError, fds: Sequence[int] = ()
+) -> None:
+    """Settle an answer; the descriptors in it are closed where its caller hung up."""
+    if answer is None or answer.done():
+        _close(*fds)
+    elif isinstance(result, errors.ChromepoolError):
+        answer.set_exception(result)
+        answer.exception()  # or asyncio would report that nobody has asked for it
+    else:
+        answer.set_result(result)
 
 
-def _has_come(answer: asyncio.Future[Any]) -> bool:
-    """Return whether an answer came in the turn of the loop in which its caller was cancelled.
+async def _take(answer: asyncio.Future[T], close: Callable[[T], None]) -> T:
+    """Wait for an answer with descriptors.
 
-    The descriptors in it are nobody's then.
+    They are closed where it came in the turn of the loop in which its caller was cancelled.
     """
-    return answer.done() and not answer.cancelled() and answer.exception() is None
+    try:
+        return await answer
+    except asyncio.CancelledError:
+        if answer.done() and not answer.cancelled() and answer.exception() is None:
+            close(answer.result())
+        raise
 
 
 def _close(*fds: int) -> None:

@@ -1,4 +1,4 @@
-"""Finding out what this machine can do, before the first session needs it."""
+"""Examination of the machine, before the first session needs what it lacks."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from chromepool.supervisor.linux.namespaces import PrivateMounts, hides, sandbox
 SANDBOX_REMEDY = (
     "Allow unprivileged user namespaces: sysctl user.max_user_namespaces=10000; on Ubuntu 23.10+ "
     "also kernel.apparmor_restrict_unprivileged_userns=0; in a container a seccomp profile that "
-    "permits clone, unshare and chroot: deploy/seccomp.json. To run without Chrome's sandbox "
-    "all the same, knowing what it gives up, start with --no-sandbox."
+    "permits clone, unshare and chroot: deploy/seccomp.json. To run Chrome without its sandbox, "
+    "with which any page that breaks a renderer has the session's uid, start with --no-sandbox."
 )
 
 
 def instance_name(state_dir: str) -> str:
-    """Name of the pool's control group: one for each state folder, the same in every life."""
+    """Return the name of the pool's control group, which the state folder decides."""
     digest = hashlib.sha256(os.path.abspath(state_dir).encode()).hexdigest()
     return f"chromepool-{digest[:10]}"
 
 
 def open_tree(settings: Settings) -> Tree:
-    """The control groups to use: v2 with controllers, v1, bare v2 (kill and count only), none."""
+    """Return the control groups to use: v2 with controllers, v1, bare v2 (no caps), or none."""
     mountinfo = Path("/proc/self/mountinfo").read_text()
     own = Path("/proc/self/cgroup").read_text()
     name = instance_name(settings.state_dir)
@@ -49,15 +49,15 @@ def open_tree(settings: Settings) -> Tree:
             base = cgroup_v2.choose_base(point, cgroup_v2.own_group(point, own))
             return cgroup_v2.V2Tree(base, name, settings.pool_memory_bytes)
         except OSError:
-            pass  # not ours to write: said as a warning by examine()
+            pass  # not ours to write: examine() warns of it
     return UncappedTree()
 
 
 def memory_bound(mountinfo: str, own: str) -> Path | None:
-    """The group that counts this process's memory, by the texts of /proc/self/mountinfo and
-    /proc/self/cgroup; None where there is none to be seen.
+    """Return the group that counts this process's memory; None where none is visible.
 
-    A container sees its own group, or everybody's, and mostly may not write to either.
+    The texts are those of /proc/self/mountinfo and /proc/self/cgroup. A container sees its own
+    group, or all groups, and in most cases may write to neither.
     """
     v1 = cgroup_v1.hierarchies(mountinfo, own).get("memory")
     if v1 is not None:
@@ -76,17 +76,17 @@ def own_memory_group() -> Path | None:
 
 
 def session_uid(settings: Settings) -> int | None:
-    """A uid such as sessions run as, None where they run as the daemon's own user."""
+    """Return a uid that sessions run as, None where they run as the daemon's user."""
     return settings.uid_base if os.geteuid() == 0 else None
 
 
 def check_sandbox(settings: Settings) -> str:
-    """Whether Chrome's sandbox can start here: "" or why it can't."""
+    """Return why Chrome's sandbox cannot start here, or ""."""
     return succeeds(functools.partial(sandbox_attempt, session_uid(settings)))
 
 
 def check_mounts(settings: Settings) -> str:
-    """Whether a session can have a /tmp, a /dev/shm and a /proc view of its own."""
+    """Return why a session cannot have a private /tmp, /dev/shm and view of /proc, or ""."""
     if os.geteuid() != 0:
         return "only root can give each session its own /tmp and /dev/shm"
     mounts = PrivateMounts(settings.uid_base, 1 << 20, Path("/var"))
@@ -98,14 +98,14 @@ def _cgroup_warning(tree: Tree) -> str:
     if not missing:
         return ""
     return (
-        f"Sessions are NOT limited in {', '.join(missing)}: no writable control group offers it "
+        f"Sessions are NOT limited in {', '.join(missing)}: no writable control group enforces it "
         f"(cgroups: {tree.version}). Run as root, or as a systemd unit with Delegate=yes; "
-        "in a container, cap the container."
+        "in a container, limit the container."
     )
 
 
 def check_profiles(settings: Settings) -> str:
-    """Whether a session's uid can get to the profiles' folder: "" or why it can't."""
+    """Return why a session's uid cannot reach the profiles' folder, or ""."""
     uid, folder = session_uid(settings), settings.profiles_dir
     if uid is None:
         return ""
@@ -118,23 +118,23 @@ def _visit(uid: int, folder: Path) -> None:
 
 
 def _check_visible(settings: Settings, chrome_path: str, *, private_mounts: bool) -> None:
-    """Raises :class:`HostError` where a session could not see its Chrome or its profile."""
+    """Raise :class:`HostError` where a session could not see its Chrome or its profile."""
     if private_mounts and hides(Path(chrome_path)):
         raise HostError(
-            f"Sessions cannot see {chrome_path}: each has a /tmp and /dev/shm of its own.",
-            remedy="Move Chrome elsewhere.",
+            f"Sessions cannot see {chrome_path}: each has a private /tmp and /dev/shm.",
+            remedy="Install Chrome in another folder, and name it with --chrome.",
         )
     unreachable = check_profiles(settings)
-    # Below a private /tmp the folders above the profile are made anew, with room to pass.
+    # Below a private /tmp the folders above the profile are new ones, which its uid can pass.
     if unreachable and not (private_mounts and hides(settings.profiles_dir)):
         raise HostError(
-            f"Sessions cannot get to their profiles: {unreachable}.",
-            remedy="Let others pass through the folders above (chmod o+x), or set state_dir.",
+            f"Sessions cannot reach their profiles: {unreachable}.",
+            remedy="Let other users pass the folders above (chmod o+x), or set state_dir.",
         )
 
 
 def examine(settings: Settings, tree: Tree) -> Host:
-    """What sessions will get here; raises :class:`HostError` where none should be started."""
+    """Return what sessions get here; raises :class:`HostError` where none should be started."""
     path = chrome.find(settings.chrome)
     no_sandbox = check_sandbox(settings)
     if no_sandbox and not settings.no_sandbox:
@@ -145,9 +145,9 @@ def examine(settings: Settings, tree: Tree) -> Host:
     if no_mounts:
         warnings.append(f"Sessions share /tmp and /dev/shm: {no_mounts}.")
     if os.geteuid() != 0:
-        warnings.append("Sessions share one uid: run as root to give each its own.")
+        warnings.append("Sessions share one uid. Run as root to give each its own.")
     if settings.no_sandbox:
-        warnings.append("Chrome's sandbox is OFF, as asked for with no_sandbox.")
+        warnings.append("Chrome's sandbox is OFF: no_sandbox is set.")
     return Host(
         privileged=os.geteuid() == 0,
         cgroup=tree.version,

@@ -1,8 +1,8 @@
-"""The supervisor's loop: signals, the wire, dead children, deadlines. One thread, no asyncio."""
+"""The supervisor's loop: signals, the wire, dead children and deadlines, in one thread."""
 
 from __future__ import annotations
 
-import os
+import dataclasses
 import selectors
 import signal
 import socket
@@ -10,16 +10,17 @@ import time
 from collections.abc import Callable, Sequence
 
 from chromepool import wire
+from chromepool.channel import Packet
 from chromepool.config import Settings, merge_live
-from chromepool.errors import ChromepoolError, InvalidRequest, ProfileInUse, StartFailed, WireError
+from chromepool.errors import ChromepoolError
 from chromepool.logs import Log, set_level
-from chromepool.model import Host, Limits
-from chromepool.supervisor.chrome import downloads
-from chromepool.supervisor.chrome.launcher import ChromeLauncher, check_limits
-from chromepool.supervisor.chrome.process import ChromeProcess, Phase
-from chromepool.supervisor.gateway.handover import introduce_all, told_late
-from chromepool.supervisor.gateway.lifecycle import Gateways, Packet
-from chromepool.supervisor.linux.reaper import process_state, reap
+from chromepool.model import Host
+from chromepool.supervisor.chrome.chromes import Chromes
+from chromepool.supervisor.chrome.launcher import ChromeLauncher
+from chromepool.supervisor.configuration import Configuration
+from chromepool.supervisor.gateway.handover import adopt_messages, missed_events
+from chromepool.supervisor.gateway.lifecycle import Gateways
+from chromepool.supervisor.linux.reaper import reap
 from chromepool.supervisor.linux.signals import Signals
 from chromepool.supervisor.shutdown import ShutdownDeadline
 from chromepool.supervisor.status import ServiceStatus
@@ -30,100 +31,127 @@ from chromepool.supervisor.systemd.notify import Notifier
 log = Log("chromepool.supervisor")
 
 _IDLE_S = 30.0
-_SPARE = 2
-"""Chromes beyond ``max_sessions``: the one that ``/json/protocol`` is read from, and one that was
-started ahead and is let go as soon as it is ready, since its place was taken meanwhile."""
-Written = tuple[Settings, dict[str, str], str]
-"""Settings, tokens by name (digests) and the webhook's secret, as they are written now."""
+"""Longest wait where nothing is due."""
 
 
 class Supervisor:
-    """Owns every Chrome, and has a gateway serve them."""
+    """The owner of every Chrome: runs, reloads and stops the daemon, and has a gateway serve."""
 
     def __init__(
         self,
-        written: Written,
+        configuration: Configuration,
         *,
         host: Host,
         launcher: ChromeLauncher,
         listeners: Sequence[socket.socket],
         guardian: Guardian,
         on_ready: Callable[[], None],
-        reload: Callable[[], Written],
+        reload: Callable[[], Configuration],
         notifier: Notifier,
         fd_store: FdStore,
-        stays: Callable[[], bool],
+        daemon_follows: Callable[[], bool],
     ) -> None:
-        """``on_ready`` is called each time a gateway has begun to serve; ``reload`` gives what is
-        written now, or raises a :class:`ChromepoolError`; ``stays`` tells at the end whether
-        sessions are to go on, since another daemon follows."""
-        self._written, self._host = written, host
-        self._coming: Written | None = None
-        """What the next gateway gets, if it loads."""
-        self._announce, self._reload = on_ready, reload
-        self._launcher, self._guardian = launcher, guardian
-        self._fd_store, self._stays = fd_store, stays
-        self._notify = ServiceStatus(notifier)
-        self._children: list[ChromeProcess] = []
-        self._by_key: dict[int, ChromeProcess] = {}
-        """Those that the gateway knows of, or the next one is to be told of."""
-        self._last_key = 0
+        """Prepare to run.
+
+        ``on_ready`` is called each time a gateway begins to serve. ``reload`` returns the
+        configuration as it is written now, or raises :class:`ChromepoolError`. ``daemon_follows``
+        returns, at a stop, whether another daemon starts for which the sessions wait.
+        """
+        self._configuration = configuration
+        self._pending: Configuration | None = None
+        """Configuration that the next gateway gets, once it has loaded."""
+        self._host = host
+        self._on_ready = on_ready
+        self._reload = reload
+        self._launcher = launcher
+        self._guardian = guardian
+        self._fd_store = fd_store
+        self._daemon_follows = daemon_follows
+        self._status = ServiceStatus(notifier)
         self._drain: wire.Drain | None = None
         self._selector = selectors.DefaultSelector()
         self._gateways = Gateways(
-            listeners, self._selector, self, lambda: self._settings.heartbeat_timeout_s
+            listeners,
+            self._selector,
+            silence_s=lambda: self._settings.heartbeat_timeout_s,
+            welcome=self._welcome,
+            on_message=self._on_message,
+            on_ready=self._on_gateway_ready,
+            on_exit=self._on_gateway_exit,
+            on_replacement_failed=self._on_replacement_failed,
         )
-        self._ending = ShutdownDeadline()
-        self.leaving = False
-        """Whether the daemon ends and its sessions do not."""
+        self._chromes = Chromes(launcher, fd_store, self._selector, self._gateways)
+        self._shutdown = ShutdownDeadline()
+        self.sessions_stay = False
+        """True if the daemon exits and its sessions continue, for the daemon that follows."""
 
     @property
     def _settings(self) -> Settings:
-        return self._written[0]
+        return self._configuration.settings
+
+    def restore(self, stored: StoredSession) -> None:
+        """Continue a session of an earlier daemon; to be called before :meth:`run`."""
+        self._chromes.restore(stored)
 
     def run(self) -> None:
-        """Serves until SIGTERM or SIGINT, and returns when nothing is left."""
+        """Serve until SIGTERM or SIGINT, and return when nothing is left."""
+        # A signal only wakes select() below, which then calls _on_signal.
         signals = Signals(self._selector, self._on_signal)
+        # From here on a supervisor that is killed leaves no frozen Chrome behind.
         if self._guardian.needed:
             self._guardian.start()
         try:
             while not self._finished():
+                # A gateway serves. One that died is followed by another, after a pause.
                 self._gateways.start_if_due()
+                # Wait for a signal, the wire, Chrome's stderr or the next deadline, and react.
+                self._gateways.watch_writability()
                 for key, events in self._selector.select(self._timeout()):
                     key.data(events)
-                self._tick()
+                # SIGCHLD is consumed here: whatever has died is reaped, at every turn.
+                self._reap()
+                # Move on what is due: pings, kills, removals, retries, the status.
+                self._tick(time.monotonic())
         finally:
             self._guardian.stop()
             self._selector.close()
             signals.close()
 
-    def take_back(self, stored: StoredSession) -> None:
-        """A session of an earlier life goes on; to be called before :meth:`run`."""
-        try:
-            child = self._launcher.take_back(stored)
-        except OSError as error:  # its control group is gone: without its pipe its Chrome ends
-            log.error("session.not_taken_back", session=stored.meta.key, error=error)
-            self._fd_store.drop(stored)
-            return
-        self._fd_store.adopt(stored)
-        self._children.append(child)
-        self._by_key[child.key] = child
-        self._last_key = max(self._last_key, child.key)
-        self._listen_to(child)
-        self._selector.register(
-            child.process, selectors.EVENT_READ, lambda _: self._on_foreign_death(child)
+    def _finished(self) -> bool:
+        sessions = [] if self.sessions_stay else [child.name for child in self._chromes.all]
+        return self._shutdown.finished(sessions, self._gateways.pids)
+
+    def _timeout(self) -> float:
+        """Return the seconds until something is due."""
+        now = time.monotonic()
+        due = [self._gateways.due(now), self._status.due, self._fd_store.due]
+        due += self._chromes.due() + self._shutdown.due(now)
+        return min([_IDLE_S, *(max(0.0, at - now) for at in due)])
+
+    def _reap(self) -> None:
+        for pid, status in reap():
+            if not self._gateways.reaped(pid, status) and not self._guardian.reaped(pid):
+                self._chromes.reaped(pid, status)
+
+    def _tick(self, now: float) -> None:
+        self._gateways.tick(now)
+        self._guardian.start_if_due(now)
+        self._fd_store.tick(now)
+        if self._shutdown.expired:
+            self._gateways.kill()
+            if not self.sessions_stay:
+                self._chromes.kill_all()
+        if self._chromes.tick(now):
+            self._reap()  # what left a group since the last time may be a zombie still
+            self._chromes.remove_gone()
+        self._status.tick(
+            now,
+            sessions=len(self._chromes.all),
+            slots=self._settings.max_sessions,
+            gateway=self._gateways.current is not None,
         )
 
-    def _listen_to(self, child: ChromeProcess) -> None:
-        self._selector.register(child.stderr, selectors.EVENT_READ, lambda _: self._listen(child))
-
-    def _on_foreign_death(self, child: ChromeProcess) -> None:
-        """Whoever is its parent reaps it; how it ended is theirs to know."""
-        self._selector.unregister(child.process)
-        if child.exit is None:
-            self._gateways.tell(wire.Exited(child.key, child.died(None)))
-
-    # -- what the operator wants --
+    # -- the operator --
 
     def _on_signal(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
@@ -131,261 +159,101 @@ class Supervisor:
         elif number == signal.SIGHUP:
             self._on_reload()
 
+    def _on_stop_signal(self) -> None:
+        if self._shutdown.begun:
+            log.warning("shutdown.hastened")
+            self._shutdown.begin(0.0)
+            return
+        timeout_s = self._settings.shutdown_timeout_s
+        log.info("shutdown.requested", within_s=timeout_s)
+        self._shutdown.begin(timeout_s)
+        self._status.stopping(len(self._chromes.all))
+        self._gateways.stop()
+        self.sessions_stay = self._daemon_follows()
+        if self.sessions_stay:
+            log.info("sessions.stored", sessions=len(self._chromes.by_key))
+            self._gateways.leave()
+        elif not self._gateways.send(wire.Shutdown(timeout_s)):
+            self._chromes.terminate_all()
+
     def _on_reload(self) -> str:
-        """Reads the settings again and has a new gateway, with new code, take over with them; why
-        that cannot be, or ""."""
-        begun = self._notify.reloading()
+        """Start a gateway, with new code, that takes over with the settings as they are now.
+
+        Returns why that cannot be, or "".
+        """
+        begun = self._status.reloading()
         refused = self._replace_gateway()
         if refused and begun:
-            self._notify.ready()
+            self._status.ready()
         return refused
 
     def _replace_gateway(self) -> str:
         try:
-            settings, tokens, secret = self._reload()
+            pending = self._reload()
         except ChromepoolError as error:
             log.error("settings.refused", error=error)
             return str(error)
-        merged, fixed = merge_live(self._settings, settings)
+        merged, fixed = merge_live(self._settings, pending.settings)
         refused = self._gateways.replace()
         if refused:
-            log.error("settings.not_taken", error=refused)
+            log.error("settings.reload_failed", error=refused)
             return refused
-        self._coming = merged, tokens, secret
+        self._pending = dataclasses.replace(pending, settings=merged)
         if fixed:
-            log.warning("settings.need_restart", settings=fixed)
+            log.warning("settings.restart_needed", settings=fixed)
         return ""
 
-    def _on_stop_signal(self) -> None:
-        if self._ending.begun:
-            log.warning("daemon.stopping_at_once")
-            self._ending.begin(0.0)
-            return
-        log.info("daemon.stopping", within_s=self._settings.shutdown_timeout_s)
-        self._ending.begin(self._settings.shutdown_timeout_s)
-        self._notify.stopping(len(self._children))
-        self._gateways.stop()
-        self.leaving = self._stays()
-        if self.leaving:
-            log.info("daemon.leaving_sessions", sessions=len(self._by_key))
-            self._gateways.leave()
-        elif not self._gateways.tell(wire.Shutdown(self._settings.shutdown_timeout_s)):
-            self._terminate_all()
+    # -- the gateway --
 
-    def _terminate_all(self) -> None:
-        """There is no gateway that would end them politely."""
-        for child in self._children:
-            child.terminate(self._settings.term_timeout_s)
-
-    # -- the gateway's: implements gateways.Owner --
-
-    def welcome(self) -> list[Packet]:
-        """The settings, and every session of the gateway before."""
-        if self._coming is not None:
-            self._written, self._coming = self._coming, None
+    def _welcome(self) -> list[Packet]:
+        """Return the settings, and every session of the gateway before. Raises OSError."""
+        if self._pending is not None:
+            self._configuration = self._pending
+            self._pending = None
             self._launcher.settings = self._settings
             set_level(self._settings.log_level)
             log.info("settings.reloaded")
-        adopted, nobodys = introduce_all(list(self._by_key.values()))
-        for child in nobodys:
-            self._disown(child)
-        news = [parcel for child in self._by_key.values() for parcel in told_late(child)]
-        settings, tokens, secret = self._written
-        hello = wire.Welcome(
-            settings.values(),
+        self._chromes.kill_unowned()
+        children = list(self._chromes.by_key.values())
+        adopted = adopt_messages(children)
+        welcome = wire.Welcome(
+            self._settings.values(),
             self._host,
-            tokens,
-            secret,
+            self._configuration.tokens,
+            self._configuration.webhook_secret,
             restarts=self._gateways.starts - 1,
             deaths=self._gateways.deaths,
             failures=self._gateways.failures,
             adopting=len(adopted),
-            next_key=self._last_key + 1,
+            next_key=self._chromes.last_key + 1,
             drain=self._drain,
         )
-        return [(hello, ()), *adopted, *news]
+        return [(welcome, ()), *adopted, *missed_events(children)]
 
-    def _disown(self, child: ChromeProcess) -> None:
-        child.kill()
-        self._let_go(child)
-
-    def _let_go(self, child: ChromeProcess) -> None:
-        """The gateway is told nothing more of it."""
-        del self._by_key[child.key]
-        child.let_go()
-
-    def on_ready(self) -> None:
-        """It serves: people, and systemd, are told."""
-        self._announce()
-        self._notify.ready()
-
-    def on_death(self) -> None:
-        """The sessions stay; those that never were anybody's go."""
-        for child in list(self._by_key.values()):
-            if not child.known:
-                self._disown(child)
-        if self._ending.begun and not self.leaving:
-            self._terminate_all()
-
-    def on_refused(self) -> None:
-        """The settings stay as they were."""
-        self._coming = None
-        self._notify.ready()
-
-    def on_message(self, message: wire.Message, fds: list[int]) -> None:
-        """What the gateway wants; raises :class:`WireError`."""
+    def _on_message(self, message: wire.Message, fds: list[int]) -> None:
+        """Do what the gateway asks for; raises :class:`WireError`."""
         match message:
-            case wire.Spawn():
-                self._on_spawn(message)
-            case wire.Remember(key=key):
-                self._on_remember(key, fds)
-            case wire.FileRequest():
-                self._gateways.tell(*downloads.answer(message, self._by_key.get(message.key)))
             case wire.Drain():
                 self._drain = message if message.on else None
             case wire.Leave():
-                if not self._ending.begun:
+                if not self._shutdown.begun:
                     self._on_stop_signal()
             case wire.Reload():
-                self._gateways.tell(wire.Reloading(self._on_reload()))
-            case wire.Stop() | wire.Inspect() | wire.Freeze() | wire.Thaw() | wire.Buried():
-                child = self._by_key.get(message.key)
-                if child is not None:
-                    self._on_wish(child, message)
+                self._gateways.send(wire.Reloading(self._on_reload()))
             case _:
-                raise WireError(f"the gateway does not send {type(message).__name__}.")
+                self._chromes.on_message(message, fds)
 
-    def _on_wish(self, child: ChromeProcess, message: wire.Message) -> None:
-        if child.phase is Phase.GONE:  # it went while the message was under way; Gone tells
-            if isinstance(message, wire.Buried):
-                self._let_go(child)
-            return
-        match message:
-            case wire.Stop(grace_s=grace_s):
-                child.terminate(grace_s)
-            case wire.Inspect(key=key):
-                state = process_state(child.pid)
-                self._gateways.tell(wire.Inspected(key, child.leaf.usage(), child.words, state))
-            case wire.Freeze():
-                child.freeze()
-            case wire.Thaw(limits=limits):
-                self._thaw(child, limits)
+    def _on_gateway_ready(self) -> None:
+        self._on_ready()
+        self._status.ready()
 
-    def _on_remember(self, key: int, fds: list[int]) -> None:
-        if len(fds) != 1 or not wire.is_sealed(fds[0]):
-            raise WireError("what is to be remembered comes in one sealed file.")
-        child = self._by_key.get(key)
-        if child is not None:
-            child.remember(fds.pop())
-            if child.phase is not Phase.GONE:  # or nobody would take it out again
-                self._fd_store.keep(child)
+    def _on_gateway_exit(self) -> None:
+        """Keep the sessions for the next gateway, unless the daemon stops."""
+        self._chromes.kill_unowned()
+        if self._shutdown.begun and not self.sessions_stay:
+            self._chromes.terminate_all()
 
-    def _thaw(self, child: ChromeProcess, limits: Limits) -> None:
-        """A session that waited goes to its owner, with limits that may be lower."""
-        try:
-            check_limits(limits, self._settings)
-            child.thaw(limits)
-            if child.known:
-                self._fd_store.keep_ledger(child)
-        except (OSError, StartFailed) as error:
-            log.error("session.limits_refused", session=child.key, error=error)
-            child.kill()
-
-    # -- children --
-
-    def _on_spawn(self, message: wire.Spawn) -> None:
-        child = None
-        try:
-            if message.key <= self._last_key:
-                raise StartFailed(f"session {message.key} exists, or existed.")
-            if len(self._children) >= self._settings.max_sessions + _SPARE:
-                raise StartFailed("every place of the pool is taken.")
-            self._last_key = message.key
-            child = self._launcher.prepare(message.key, message.limits, message.launch)
-            self._children.append(child)
-            fds = self._launcher.launch(child, message.launch, protocol_port=message.protocol_port)
-        except (StartFailed, ProfileInUse, InvalidRequest) as error:
-            if child is not None:
-                child.abandon()
-            self._gateways.tell(
-                wire.SpawnFailed(message.key, error.detail, error.remedy, error.code)
-            )
-            return
-        self._by_key[message.key] = child
-        self._listen_to(child)
-        self._gateways.tell(wire.Spawned(message.key, child.pid, str(child.profile)), fds)
-
-    def _listen(self, child: ChromeProcess) -> None:
-        if not child.listen():
-            self._selector.unregister(child.stderr)
-            os.close(child.stderr)
-            child.stderr = -1
-
-    def _reap(self) -> None:
-        for pid, status in reap():
-            if self._gateways.reaped(pid, status) or self._guardian.reaped(pid):
-                continue
-            for child in self._children:
-                if child.remover == pid:
-                    child.cleared()
-                elif child.pid == pid and child.exit is None:
-                    exit = child.died(status)
-                    if self._by_key.get(child.key) is child:  # not of a gateway before this one
-                        self._gateways.tell(wire.Exited(child.key, exit))
-
-    def _tick(self) -> None:
-        self._reap()
-        now = time.monotonic()
-        self._gateways.tick(now)
-        self._guardian.start_if_due(now)
-        self._fd_store.tick(now)
-        if self._ending.late:
-            self._kill_everything()
-        for child in list(self._children):
-            stderr = child.stderr
-            child.tick(now)
-            if child.stderr != stderr and stderr in self._selector.get_map():
-                self._selector.unregister(stderr)  # closed, and the next pipe may get its number
-            if child.phase is Phase.GONE:
-                self._reap()  # what left its group since the last time may be a zombie still
-                self._forget(child)
-        self._notify.tick(
-            now,
-            sessions=len(self._children),
-            places=self._settings.max_sessions,
-            gateway=self._gateways.current is not None,
-        )
-
-    def _forget(self, child: ChromeProcess) -> None:
-        self._children.remove(child)
-        self._launcher.free(child)
-        self._fd_store.forget(child)
-        if self._by_key.get(child.key) is not child:
-            child.let_go()
-        else:  # a gateway that is told may die before it has taken notice: Buried ends it
-            self._gateways.tell(wire.Gone(child.key, child.usage))
-            if not child.known:  # it was nobody's: no other gateway need be told
-                self._let_go(child)
-
-    def _kill_everything(self) -> None:
-        self._gateways.kill()
-        for child in self._children if not self.leaving else ():
-            if child.phase in (Phase.RUNNING, Phase.TERMINATING):
-                child.kill()
-
-    def _finished(self) -> bool:
-        left = [child.name for child in self._children if not self.leaving]
-        return self._ending.over(left, self._gateways.pids)
-
-    def _timeout(self) -> float:
-        """Seconds until something is due."""
-        self._gateways.listen()
-        now = time.monotonic()
-        due = [
-            child.deadline
-            for child in self._children
-            if child.phase is not Phase.RUNNING and not child.remover
-        ]
-        due.append(self._gateways.due(now))
-        due += [self._notify.due, self._fd_store.due, *self._ending.due(now)]
-        return min([_IDLE_S, *(max(0.0, at - now) for at in due)])
+    def _on_replacement_failed(self) -> None:
+        """Keep the settings as they were."""
+        self._pending = None
+        self._status.ready()

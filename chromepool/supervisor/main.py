@@ -9,20 +9,19 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import prctl
 
-from chromepool import tokens
 from chromepool.config import Settings
 from chromepool.logs import Log, set_up_logging
+from chromepool.model import Host
 from chromepool.privileges import raise_file_limit
+from chromepool.supervisor import configuration, folders, locks, sockets
 from chromepool.supervisor import host as hosts
-from chromepool.supervisor import sockets
 from chromepool.supervisor.chrome.launcher import ChromeLauncher
-from chromepool.supervisor.history_folder import make_journal_folder
+from chromepool.supervisor.configuration import Configuration
 from chromepool.supervisor.linux.cgroup.tree import Tree
-from chromepool.supervisor.loop import Supervisor, Written
+from chromepool.supervisor.loop import Supervisor
 from chromepool.supervisor.reconcile import reconcile
 from chromepool.supervisor.systemd.fd_store import FdStore, StoredSession, find
 from chromepool.supervisor.systemd.guardian import Guardian
@@ -31,89 +30,130 @@ from chromepool.supervisor.systemd.notify import Notifier, listen_fds
 
 log = Log("chromepool.supervisor")
 
+_PATIENCE_S = 60.0
+"""Time that sessions wait for the next daemon before a guardian ends them: a package upgrade, or
+systemd's pauses between restarts, fit in."""
+
 
 def serve(read_settings: Callable[[], Settings]) -> None:
-    """Runs the daemon until it is told to stop. Raises :class:`ChromepoolError` when it can't
-    start: no Chrome, no sandbox, a port or folder that is taken.
+    """Run the daemon until a signal stops it.
 
-    ``read_settings`` gives the settings as they are written now; SIGHUP calls it again.
+    ``read_settings`` returns the settings as they are written now; SIGHUP calls it again. Raises
+    :class:`ChromepoolError` where the daemon cannot start: no Chrome, no sandbox, a port or folder
+    that is taken.
     """
-    faulthandler.enable()  # what the loop hangs in is told when the watchdog sends SIGABRT
-    notifier, passed = Notifier(os.environ), listen_fds(os.environ)
-    settings = read_settings()
+    # The watchdog ends a loop that hangs with SIGABRT: print where.
+    faulthandler.enable()
+    # Take what systemd passed out of the environment, before a child could inherit it.
+    notifier = Notifier(os.environ)
+    passed = listen_fds(os.environ)
+    # Read the configuration: a mistake in it ends the start before anything is made.
+    load = functools.partial(configuration.load, read_settings)
+    configured = load()
+    settings = configured.settings
     set_up_logging(settings.log_level)
-    known = tokens.load(settings.tokens_file)
-    secret = tokens.load_secret(settings.webhook_secret_file)
     sockets.find_group(settings.group)
-    sockets.make_folders(settings)
     with contextlib.ExitStack() as stack:
         stack.callback(notifier.close)
-        for folder in dict.fromkeys((settings.runtime_dir, settings.state_dir)):
-            stack.callback(os.close, sockets.lock(folder))
-        if os.geteuid() == 0:
-            stack.callback(os.close, sockets.lock_uids(settings))
-        make_journal_folder(settings)
+        # Make the folders and lock them: what lies in them is this daemon's from here on.
+        _take_folders(settings, stack)
+        # Find out what this machine can do, and refuse to start without a Chrome or its sandbox.
         tree = hosts.open_tree(settings)
         stack.callback(_remove, tree)
-        host = hosts.examine(settings, tree)
-        for warning in host.warnings:
-            log.warning("host.lacking", detail=warning)
+        host = _examine(settings, tree)
+        # Find the sessions that an earlier daemon left with systemd, and end all that it did not.
         fd_store, stored_sessions = _open_fd_store(settings, notifier, passed)
         reconcile(settings, tree, [stored.meta.name for stored in stored_sessions])
-        control, devtools = _listen(settings, passed, stack)
-        raise_file_limit()
+        # Listen, or take the sockets that systemd listens on.
+        listeners = _listen(settings, passed, stack)
+        # Become the parent of every orphan below, so that each can be reaped.
         prctl.set_child_subreaper(1)
         prctl.set_name("chromepool")
-        supervisor = Supervisor(
-            (settings, known, secret),
+        raise_file_limit()
+        # Serve, restored sessions first, until all has ended or waits for the next daemon.
+        supervisor = _make_supervisor(
+            configured,
+            load=load,
             host=host,
-            launcher=ChromeLauncher(settings, host, tree, outliving=fd_store.is_open),
-            listeners=(control, devtools),
-            guardian=_guardian(settings, tree, fd_store),
-            on_ready=functools.partial(_announce, settings, devtools),
-            reload=functools.partial(_reload, read_settings),
+            tree=tree,
+            listeners=listeners,
             notifier=notifier,
             fd_store=fd_store,
-            stays=lambda: fd_store.is_open and pending_job(own_unit()) == "restart",
         )
         for stored in stored_sessions:
-            supervisor.take_back(stored)
+            supervisor.restore(stored)
         supervisor.run()
-        if supervisor.leaving:
-            log.info("daemon.left")
-            stack.pop_all()  # all of it is the next daemon's
+        if supervisor.sessions_stay:
+            stack.pop_all()  # locks, groups and sockets are the next daemon's
+            log.info("daemon.exited")
             return
     log.info("daemon.stopped")
 
 
-_PATIENCE_S = 60.0
-"""How long sessions wait for another daemon before they are ended."""
+def _take_folders(settings: Settings, stack: contextlib.ExitStack) -> None:
+    folders.make_folders(settings)
+    for folder in dict.fromkeys((settings.runtime_dir, settings.state_dir)):
+        stack.callback(os.close, locks.lock_folder(folder))
+    if os.geteuid() == 0:
+        stack.callback(os.close, locks.lock_uids(settings))
+    folders.make_history_folder(settings)
+
+
+def _examine(settings: Settings, tree: Tree) -> Host:
+    host = hosts.examine(settings, tree)
+    for warning in host.warnings:
+        log.warning("host.degraded", detail=warning)
+    return host
 
 
 def _open_fd_store(
     settings: Settings, notifier: Notifier, passed: dict[str, list[int]]
 ) -> tuple[FdStore, list[StoredSession]]:
-    """The vault, and the sessions in it."""
-    is_open = settings.fd_store and notifier.listened_to
-    if settings.fd_store and not is_open:
-        log.warning("vault.closed", detail="fd_store needs systemd, and a unit of Type=notify")
-    fd_store = FdStore(notifier, is_open=is_open)
-    stored_sessions, useless = find(passed, wanted=is_open)
-    fd_store.clear(useless)
+    """Return systemd's store and the sessions in it."""
+    enabled = settings.fd_store and notifier.connected
+    if settings.fd_store and not enabled:
+        log.warning("store.disabled", detail="fd_store needs systemd and a unit of Type=notify")
+    fd_store = FdStore(notifier, enabled=enabled)
+    stored_sessions, useless = find(passed, wanted=enabled)
+    fd_store.remove_names(useless)
     return fd_store, stored_sessions
 
 
+def _make_supervisor(
+    configured: Configuration,
+    *,
+    load: Callable[[], Configuration],
+    host: Host,
+    tree: Tree,
+    listeners: tuple[socket.socket, socket.socket],
+    notifier: Notifier,
+    fd_store: FdStore,
+) -> Supervisor:
+    settings = configured.settings
+    return Supervisor(
+        configured,
+        host=host,
+        launcher=ChromeLauncher(settings, host, tree, outlives_us=fd_store.enabled),
+        listeners=listeners,
+        guardian=_guardian(settings, tree, fd_store),
+        on_ready=functools.partial(_announce, settings, listeners[1]),
+        reload=load,
+        notifier=notifier,
+        fd_store=fd_store,
+        daemon_follows=lambda: fd_store.enabled and pending_job(own_unit()) == "restart",
+    )
+
+
 def _guardian(settings: Settings, tree: Tree, fd_store: FdStore) -> Guardian:
-    if not fd_store.is_open:
+    if not fd_store.enabled:
         return Guardian(tree)
-    lock = Path(settings.state_dir) / "lock"
-    return Guardian(tree, lock=lock, patience_s=_PATIENCE_S)
+    return Guardian(tree, lock=locks.lock_path(settings.state_dir), patience_s=_PATIENCE_S)
 
 
 def _listen(
     settings: Settings, passed: dict[str, list[int]], stack: contextlib.ExitStack
 ) -> tuple[socket.socket, socket.socket]:
-    """Both sockets: the manager's where it passed them, else the daemon's own."""
+    """Return the control and the DevTools socket, each systemd's if it passed one."""
     found = sockets.activated(passed)
     if "control" not in found:
         found["control"] = sockets.listen_control(settings)
@@ -125,22 +165,16 @@ def _listen(
     return found["control"], found["devtools"]
 
 
-def _reload(read_settings: Callable[[], Settings]) -> Written:
-    settings = read_settings()
-    secret = tokens.load_secret(settings.webhook_secret_file)
-    return settings, tokens.load(settings.tokens_file), secret
-
-
 def _remove(tree: Tree) -> None:
-    """Groups that are still in use are left to the next life, which looks for them."""
+    """Remove the pool's groups; those still in use are left to the next start."""
     try:
         tree.remove()
     except OSError as error:
-        log.error("cgroup.left", error=error)
+        log.error("cgroup.removal_failed", error=error)
 
 
 def _announce(settings: Settings, devtools: socket.socket) -> None:
-    """The line people wait for; on stdout, so that it can be told from the log."""
+    """Print the line that people and scripts wait for: to stdout, apart from the log."""
     host, port = devtools.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     print(f"chromepool is ready: ws://{shown}:{port}/ (control: {settings.control_socket})")

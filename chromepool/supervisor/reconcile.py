@@ -54,6 +54,6 @@ def remove_leftovers(
         subprocess.run(remove_argv(profiles), check=False, stderr=subprocess.DEVNULL)
     for profile in profiles:
         if profile.exists():
-            log.error("profile.left", path=profile)
+            log.error("profile.removal_failed", path=profile)
     if leaves or profiles:
         log.warning("leftovers.removed", groups=len(leaves), profiles=len(profiles))

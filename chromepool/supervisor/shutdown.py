@@ -1,4 +1,4 @@
-"""How long the daemon's end may take. Decides only."""
+"""The time that the daemon's shutdown may take."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from chromepool.logs import Log
 
 log = Log("chromepool.supervisor")
 
-_LOOK_S = 0.05
-"""How often what was killed is looked at, once the time is over."""
+_POLL_S = 0.05
+"""Pause between two looks at what was killed, once the deadline has passed."""
 _GIVE_UP_S = 10.0
-"""How long that may take: the kernel may not let go of a process, nor ``rm`` be done. What is left
-then is ended by the next start."""
+"""Time for that: the kernel may not end a process, nor ``rm`` a folder. The next start removes what
+is left then."""
 
 
 class ShutdownDeadline:
-    """Begins with the first request to stop; a second one means at once."""
+    """A deadline that the first request to stop sets, and a second one moves to now."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -25,29 +25,29 @@ class ShutdownDeadline:
 
     @property
     def begun(self) -> bool:
-        """Whether it has."""
+        """True if a stop was requested."""
         return self._deadline is not None
 
     @property
-    def late(self) -> bool:
-        """Whether what is left is to be killed."""
+    def expired(self) -> bool:
+        """True if everything that is left is to be killed."""
         return self._deadline is not None and self._clock() >= self._deadline
 
     def begin(self, timeout_s: float) -> None:
-        """All are to be gone in so long."""
+        """Allow this much time from now on."""
         self._deadline = self._clock() + timeout_s
 
-    def over(self, sessions: list[str], gateways: list[int]) -> bool:
-        """Whether nothing is left of these, or no more can be done about it."""
+    def finished(self, sessions: list[str], gateways: list[int]) -> bool:
+        """Return whether nothing is left of these, or no more can be done about it."""
         if self._deadline is None:
             return False
         if not sessions and not gateways:
             return True
         if self._clock() < self._deadline + _GIVE_UP_S:
             return False
-        log.error("daemon.left_behind", sessions=sessions, gateways=gateways)
+        log.error("shutdown.timed_out", sessions=sessions, gateways=gateways)
         return True
 
     def due(self, now: float) -> list[float]:
-        """When it is to be looked at next."""
-        return [] if self._deadline is None else [max(self._deadline, now + _LOOK_S)]
+        """Return when :meth:`finished` is to be asked next (monotonic), if at all."""
+        return [] if self._deadline is None else [max(self._deadline, now + _POLL_S)]

@@ -1,4 +1,4 @@
-"""What the manager and the log are told of how the daemon does."""
+"""The state that the service manager shows: status line, readiness, and a quiet watchdog."""
 
 from __future__ import annotations
 
@@ -11,57 +11,61 @@ from chromepool.supervisor.systemd.notify import Notifier
 log = Log("chromepool.supervisor")
 
 _PINGS = 2
-"""How often the watchdog is told in each of its intervals."""
+"""Pings in each of the watchdog's intervals, as sd_watchdog_enabled(3) recommends."""
 
 
 class ServiceStatus:
-    """Keeps the status line true and the watchdog quiet; the loop calls it whenever it turns."""
+    """The daemon's status, which the loop updates at every turn and systemd is notified of."""
 
     def __init__(self, notifier: Notifier) -> None:
         self._notifier = notifier
         self._pause_s = notifier.watchdog_s / _PINGS
         self.due = time.monotonic() if self._pause_s else math.inf
-        """When :meth:`tick` wants to be called next (monotonic)."""
-        self._doing = "starting"
-        self._most = 0
-        """Sessions there were when the end began."""
-        self._left = 0
+        """Latest time of the next :meth:`tick` (monotonic)."""
+        self._phase = "starting"
+        self._sessions_at_stop = 0
+        self._sessions_left = 0
 
     def ready(self) -> None:
-        """A gateway serves: the start, or a reload, is complete. Says nothing during the end."""
-        if self._doing == "stopping":
+        """Note that a gateway serves, so that the start, or a reload, is complete."""
+        if self._phase == "stopping":
             return
-        self._doing = "serving"
+        self._phase = "serving"
         self._notifier.ready()
 
     def reloading(self) -> bool:
-        """A reload begins; :meth:`ready` ends it. False during the start, the end, or another."""
-        if self._doing != "serving":
+        """Note that a reload begins, which :meth:`ready` ends.
+
+        False during the start, a stop, or another reload.
+        """
+        if self._phase != "serving":
             return False
-        self._doing = "reloading"
+        self._phase = "reloading"
         self._notifier.reloading()
         return True
 
     def stopping(self, sessions: int) -> None:
-        """The end begins, with so many sessions left."""
-        self._doing, self._most, self._left = "stopping", sessions, sessions
+        """Note that the daemon stops, with this many sessions left."""
+        self._phase = "stopping"
+        self._sessions_at_stop = sessions
+        self._sessions_left = sessions
         self._notifier.stopping()
         self._notifier.status(f"stopping: {sessions} of {sessions} sessions left")
 
-    def tick(self, now: float, *, sessions: int, places: int, gateway: bool) -> None:
-        """Says what has changed, and that the loop turns."""
+    def tick(self, now: float, *, sessions: int, slots: int, gateway: bool) -> None:
+        """Report what has changed, and to the watchdog that the loop turns."""
         if now >= self.due:
             self.due = now + self._pause_s
             self._notifier.ping()
-        if self._doing == "stopping":
-            self._tell_progress(sessions)
+        if self._phase == "stopping":
+            self._report_progress(sessions)
             return
-        doing = self._doing if gateway or self._doing == "starting" else "no gateway"
-        self._notifier.status(f"{doing}: {sessions} Chromes, room for {places} sessions")
+        phase = self._phase if gateway or self._phase == "starting" else "no gateway"
+        self._notifier.status(f"{phase}: {sessions} Chromes, room for {slots} sessions")
 
-    def _tell_progress(self, left: int) -> None:
-        if left == self._left:
+    def _report_progress(self, left: int) -> None:
+        if left == self._sessions_left:
             return
-        self._left = left
-        self._notifier.status(f"stopping: {left} of {self._most} sessions left")
-        log.info("daemon.progress", left=left, of=self._most)
+        self._sessions_left = left
+        self._notifier.status(f"stopping: {left} of {self._sessions_at_stop} sessions left")
+        log.info("shutdown.progressed", left=left, of=self._sessions_at_stop)

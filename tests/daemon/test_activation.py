@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 
-from chromepool.errors import HostError
-from chromepool.supervisor.sockets import activated
 from testing.cdp import connect, run
 from testing.daemon import Daemon, wait_for
 
@@ -95,42 +93,6 @@ def test_without_names_their_kind_tells(started: MakeStarted, tmp_path: Path) ->
         assert daemon.get("/json/version").status == 200
 
 
-@pytest.fixture
-def sockets() -> Iterator[Callable[..., socket.socket]]:
-    made: list[socket.socket] = []
-
-    def make(kind: int = socket.SOCK_STREAM, *, listens: bool = True) -> socket.socket:
-        made.append(socket.socket(socket.AF_INET, kind))
-        made[-1].bind(("127.0.0.1", 0))
-        if listens:
-            made[-1].listen()
-        return made[-1]
-
-    yield make
-    for sock in made:
-        sock.close()
-
-
-def test_what_does_not_listen_is_left_alone(sockets: Callable[..., socket.socket]) -> None:
-    connected = sockets(listens=False)
-    datagrams = sockets(socket.SOCK_DGRAM, listens=False)
-    read, write = os.pipe()
-    assert activated({"session-1": [connected.fileno(), datagrams.fileno(), read, write]}) == {}
-    os.close(read)
-    os.close(write)
-
-
-def test_a_socket_of_the_wrong_kind_is_refused(sockets: Callable[..., socket.socket]) -> None:
-    with pytest.raises(HostError, match="wrong kind"):
-        activated({"control": [sockets().fileno()]})
-
-
-def test_two_for_one_role_are_refused(sockets: Callable[..., socket.socket]) -> None:
-    first, second = sockets(), sockets()
-    with pytest.raises(HostError, match="Two sockets"):
-        activated({"a": [first.fileno()], "b": [second.fileno()]})
-
-
 class Heard:
     """What the manager was told, in order."""
 
@@ -180,7 +142,7 @@ def test_the_manager_hears_what_goes_on(started: MakeStarted, heard: Heard, tmp_
     progress = [word for word in words if word.startswith("STATUS=stopping: ")]
     assert progress[0] == "STATUS=stopping: 2 of 2 sessions left"
     assert progress[-1] == "STATUS=stopping: 0 of 2 sessions left"
-    left = [json.loads(line) for line in daemon.log if '"daemon.progress"' in line]
+    left = [json.loads(line) for line in daemon.log if '"shutdown.progressed"' in line]
     assert left[-1]["left"] == 0
     assert left[-1]["of"] == 2
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import json
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,6 +15,7 @@ import pytest
 
 from testing.cdp import connect, run
 from testing.daemon import Answer, Daemon
+from testing.daemon_pool import Daemons
 
 MIB = 1024 * 1024
 
@@ -197,8 +198,16 @@ def test_binary_frames(session: dict[str, Any]) -> None:
     assert "text" in reason
 
 
+def _frame(head: int, payload: bytes, mask: bytes = b"abcd") -> bytes:
+    masked = bytes(b ^ mask[i % 4] for i, b in enumerate(payload))
+    return bytes((head, len(payload) | 0x80)) + mask + masked
+
+
+_NOT_UTF8 = _frame(0x81, b'{"id":1,"method":"\xff"}')
+
+
 def test_a_text_frame_that_is_not_utf8(shared_daemon: Daemon, session: dict[str, Any]) -> None:
-    received = _raw(shared_daemon, session, _frame(0x81, b'{"id":1,"method":"\xff"}'))
+    received = _close_frame(shared_daemon, session, _NOT_UTF8)
     assert received[:4] == b"\x88" + received[1:2] + (1007).to_bytes(2, "big")
 
 
@@ -224,20 +233,20 @@ def test_fragments_without_end_are_bounded(shared_daemon: Daemon, session: dict[
         assert gateway.memory_info().rss - before < 32 * MIB
 
 
-def test_one_client_too_many(tmp_path: Path) -> None:
-    with Daemon(tmp_path, max_clients=2) as daemon:
-        url = daemon.new()["webSocketDebuggerUrl"]
+def test_one_client_too_many(daemons: Daemons) -> None:
+    daemon = daemons(max_clients=2)
+    url = daemon.new()["webSocketDebuggerUrl"]
 
-        async def crowd() -> None:
-            async with connect(url), connect(url):
-                with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
-                    async with connect(url):
-                        pass
-                assert caught.value.status == 503
-            async with connect(url) as client:
-                await client.call("Browser.getVersion")
+    async def crowd() -> None:
+        async with connect(url), connect(url):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+                async with connect(url):
+                    pass
+            assert caught.value.status == 503
+        async with connect(url) as client:
+            await client.call("Browser.getVersion")
 
-        run(crowd())
+    run(crowd())
 
 
 def test_a_message_of_100_mb(shared_daemon: Daemon, session: dict[str, Any]) -> None:
@@ -262,27 +271,42 @@ def test_a_message_of_20_mb_passes(session: dict[str, Any]) -> None:
     assert run(send()) == 20 * MIB
 
 
-def _frame(head: int, payload: bytes, mask: bytes = b"abcd") -> bytes:
-    masked = bytes(b ^ mask[i % 4] for i, b in enumerate(payload))
-    return bytes((head, len(payload) | 0x80)) + mask + masked
+_BROKEN = [
+    b"\x81\x02{}",  # a client must mask
+    _frame(0xF1, b"{}"),  # reserved bits
+    _frame(0x83, b"{}"),  # reserved opcode
+    _frame(0x80, b"{}"),  # continuation of nothing
+    _frame(0x09, b"x"),  # a control frame in fragments
+    b"\x88\x01" + b"abcd" + b"x",  # a close code of one byte
+    b"GET / HTTP/1.1\r\n\r\n",
+]
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [
-        b"\x81\x02{}",  # a client must mask
-        _frame(0xF1, b"{}"),  # reserved bits
-        _frame(0x83, b"{}"),  # reserved opcode
-        _frame(0x80, b"{}"),  # continuation of nothing
-        _frame(0x09, b"x"),  # a control frame in fragments
-        b"\x88\x01" + b"abcd" + b"x",  # a close code of one byte
-        b"GET / HTTP/1.1\r\n\r\n",
-    ],
-)
+@pytest.mark.parametrize("frame", _BROKEN)
 def test_broken_frames(shared_daemon: Daemon, session: dict[str, Any], frame: bytes) -> None:
-    received = _raw(shared_daemon, session, frame)
-    assert received[0] == 0x88, "a close frame"
+    received = _close_frame(shared_daemon, session, frame)
+    assert received[0] == 0x88
     assert shared_daemon.show(session["id"])["state"] == "ready"
+
+
+def test_clients_that_do_not_answer_a_close_frame_are_cut(
+    shared_daemon: Daemon, session: dict[str, Any]
+) -> None:
+    """After some seconds, in which each can read why."""
+
+    def wait_for_the_end(frame: bytes) -> bytes:
+        received = b""
+        with _upgraded(shared_daemon, session) as raw:
+            raw.sendall(frame)
+            while chunk := raw.recv(4096):
+                received += chunk
+        return received
+
+    frames = [*_BROKEN, _NOT_UTF8]
+    with concurrent.futures.ThreadPoolExecutor(len(frames)) as threads:
+        for received in threads.map(wait_for_the_end, frames):
+            assert received[0] == 0x88
+            assert len(received) == 2 + received[1], "the close frame is the last"
 
 
 @contextlib.contextmanager
@@ -301,12 +325,14 @@ def _upgraded(daemon: Daemon, session: dict[str, Any]) -> Iterator[socket.socket
         yield raw
 
 
-def _raw(daemon: Daemon, session: dict[str, Any], data: bytes) -> bytes:
-    """What comes back for these bytes until the daemon closes."""
+def _close_frame(daemon: Daemon, session: dict[str, Any], data: bytes) -> bytes:
+    """The frame that is the answer to these bytes; this end closes after it, as clients do."""
     received = b""
     with _upgraded(daemon, session) as raw:
         raw.sendall(data)
-        while chunk := raw.recv(4096):
+        while len(received) < 2 or len(received) < 2 + received[1]:
+            chunk = raw.recv(4096)
+            assert chunk, f"closed after {received!r}"
             received += chunk
     return received
 

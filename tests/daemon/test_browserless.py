@@ -8,17 +8,17 @@ import concurrent.futures
 import json
 import urllib.parse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
 from testing.cdp import Cdp, connect, run
+from testing.clients import running
 from testing.daemon import Answer, Daemon, wait_for
+from testing.daemon_pool import Daemons
 from testing.node import inline, script
 from testing.site import Site
-from tests.daemon.test_clients import running
 
 pytestmark = pytest.mark.chrome
 
@@ -322,11 +322,9 @@ def test_without_keepalive_a_session_goes_with_its_client(daemon_with_tokens: Da
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[Daemon]:
+def small(daemons: Daemons) -> Daemon:
     """A daemon with one place."""
-    tmp_path.chmod(0o755)
-    with Daemon(tmp_path, max_sessions=1) as running:
-        yield running
+    return daemons(max_sessions=1)
 
 
 def test_a_client_that_waits_gets_the_next_place(small: Daemon) -> None:

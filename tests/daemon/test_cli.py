@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ import pytest
 
 from testing.cdp import connect, run
 from testing.daemon import Daemon
+from testing.daemon_pool import Daemons
 
 
 def _chromepool(runtime_dir: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -81,78 +81,18 @@ def test_errors_are_a_sentence(shared_daemon: Daemon, words: tuple[str, ...], sa
     assert "Traceback" not in done.stderr
 
 
-def test_no_daemon_says_how_to_start_one(tmp_path: Path) -> None:
-    done = _chromepool(tmp_path, "ls")
-    assert done.returncode == 1
-    assert "chromepool serve" in done.stderr
+def test_health_is_the_daemons_answer(shared_daemon: Daemon) -> None:
+    assert json.loads(_said(shared_daemon, "health")) == {"status": "ok"}
+    assert json.loads(_said(shared_daemon, "health", "--ready")) == {"status": "ready"}
 
 
-def test_health_is_the_daemons_answer(daemon: Daemon) -> None:
-    assert json.loads(_said(daemon, "health")) == {"status": "ok"}
-    assert json.loads(_said(daemon, "health", "--ready")) == {"status": "ready"}
-
-
-def test_health_is_not_readiness(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    with Daemon(tmp_path, max_sessions=1) as daemon:
-        daemon.new()
-        full = _chromepool(daemon.runtime_dir, "health", "--ready")
-        assert full.returncode == 1
-        assert json.loads(full.stdout)["code"] == "pool_full"
-        assert _chromepool(daemon.runtime_dir, "health").returncode == 0
-
-
-def test_without_a_daemon_nothing_is_healthy(tmp_path: Path) -> None:
-    done = _chromepool(tmp_path, "health")
-    assert done.returncode == 1
-    assert "No daemon answers" in done.stderr
-    assert "--runtime-dir" in done.stderr
-
-
-def test_what_is_no_daemon_is_not_healthy(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(str(tmp_path / "control.sock"))
-        listener.listen()
-        thread = threading.Thread(target=_answer, args=(listener, b"220 ready for mail"))
-        thread.start()
-        done = _chromepool(tmp_path, "health")
-        thread.join()
-    assert done.returncode == 1
-    assert "not that of a chromepool daemon" in done.stderr
-    assert "--runtime-dir" in done.stderr
-
-
-def _answer(listener: socket.socket, words: bytes) -> None:
-    connection, _ = listener.accept()
-    with connection:
-        connection.recv(4096)
-        connection.sendall(words)
-
-
-def test_doctor_checks_everything_and_has_remedies(tmp_path: Path) -> None:
-    done = _chromepool(tmp_path, "doctor", "--json")
-    findings = {finding["name"]: finding for finding in json.loads(done.stdout)}
-    assert findings.keys() == {
-        "Chrome",
-        "sandbox",
-        "control groups",
-        "isolation",
-        "/dev/shm",
-        "open files",
-        "memory",
-    }
-    assert findings["Chrome"]["verdict"] == "ok"
-    for finding in findings.values():
-        assert finding["verdict"] == "ok" or finding["remedy"]
-    failed = any(finding["verdict"] == "fail" for finding in findings.values())
-    assert done.returncode == int(failed)
-
-
-def test_doctor_fails_without_a_chrome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHROMEPOOL_CHROME", "/nonexistent/chrome")
-    done = _chromepool(tmp_path, "doctor")
-    assert done.returncode == 1
-    assert "apt-get install chromium-headless-shell" in done.stdout
+def test_health_is_not_readiness(daemons: Daemons) -> None:
+    daemon = daemons(max_sessions=1)
+    daemon.new()
+    full = _chromepool(daemon.runtime_dir, "health", "--ready")
+    assert full.returncode == 1
+    assert json.loads(full.stdout)["code"] == "pool_full"
+    assert _chromepool(daemon.runtime_dir, "health").returncode == 0
 
 
 def test_events_are_lines_of_json_from_where_they_were(

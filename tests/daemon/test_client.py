@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 import chromepool
-from chromepool.errors import DaemonUnreachable, InvalidRequest
+from chromepool.errors import InvalidRequest
 from testing.cdp import run
 from testing.daemon import Daemon
+from testing.daemon_pool import Daemons
 
 TOKEN = "t" * 32
 
@@ -70,9 +71,7 @@ def test_over_tcp_with_a_token(tmp_path: Path) -> None:
         run(scenario(daemon.http_url))
 
 
-def test_refusals_are_errors_that_say_what_and_when(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-
+def test_refusals_are_errors_that_say_what_and_when(daemons: Daemons) -> None:
     async def scenario(daemon: Daemon) -> None:
         async with chromepool.Client(daemon.control_socket) as client:
             for wrong in ({"timezone": 5}, {"colour": "red"}, {"viewport": {"width": 0}}):
@@ -86,20 +85,5 @@ def test_refusals_are_errors_that_say_what_and_when(tmp_path: Path) -> None:
             with pytest.raises(chromepool.ApiError, match="no session"):
                 await client.show("../status")
 
-    with Daemon(tmp_path, max_sessions=1) as daemon:
-        run(scenario(daemon))
-
-
-def test_no_daemon_is_told_as_that(tmp_path: Path) -> None:
-    async def ask(address: str) -> None:
-        async with chromepool.Client(address) as client:
-            await client.status()
-
-    for address in (str(tmp_path / "none.sock"), "http://127.0.0.1:1"):
-        with pytest.raises(DaemonUnreachable, match="No daemon answers"):
-            run(ask(address))
-
-
-def test_the_package_offers_nothing_else() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'Sesion'"):
-        _ = chromepool.Sesion
+    daemon = daemons(max_sessions=1)
+    run(scenario(daemon))

@@ -6,18 +6,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import socket
-import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from testing.cdp import DEADLINE_S, Cdp, connect, run
+from testing.cdp import DEADLINE_S, WAIT, Cdp, connect, run, vanish
 from testing.daemon import Daemon, wait_for
+from testing.daemon_pool import Daemons
 from testing.site import Site
 
 MIB = 1024 * 1024
@@ -29,21 +27,11 @@ ATTENDED: Session = {
 }
 KINDS = pytest.mark.parametrize("capture_options", [{}, ATTENDED], ids=["plain", "attended"])
 DOORS = pytest.mark.parametrize("door", ["browser", "page"])
-WAIT = {"autoAttach": True, "waitForDebuggerOnStart": True, "flatten": True}
 
 
 @pytest.fixture(params=[{}, ATTENDED], ids=["plain", "attended"])
 def session(request: pytest.FixtureRequest, new_session: Callable[..., Session]) -> Session:
     return new_session(**request.param)
-
-
-def vanish(client: Cdp) -> None:
-    """Its connection is reset, without a word."""
-    transport = client.socket._writer.transport
-    assert transport is not None
-    linger = struct.pack("ii", 1, 0)
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    transport.abort()
 
 
 @contextlib.asynccontextmanager
@@ -366,10 +354,9 @@ def test_contexts_that_were_to_go_with_it_are_gone_and_others_stay(
 
 @KINDS
 def test_as_many_clients_as_there_may_be_and_not_one_more(
-    tmp_path: Path, capture_options: Session
+    daemons: Daemons, capture_options: Session
 ) -> None:
     """The daemon's own is none of them."""
-    tmp_path.chmod(0o755)
 
     async def scenario(daemon: Daemon, session: Session) -> None:
         url = session["webSocketDebuggerUrl"]
@@ -387,13 +374,11 @@ def test_as_many_clients_as_there_may_be_and_not_one_more(
                 async with _another(session, target, "page") as (another, _):
                     assert await another.evaluate("6*7") == 42
 
-    with Daemon(tmp_path, max_clients=3) as daemon:
-        run(scenario(daemon, daemon.new(**capture_options)))
+    daemon = daemons(max_clients=3)
+    run(scenario(daemon, daemon.new(**capture_options)))
 
 
-def test_clients_that_come_at_one_moment_are_not_too_many(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-
+def test_clients_that_come_at_one_moment_are_not_too_many(daemons: Daemons) -> None:
     async def scenario(daemon: Daemon, session: Session) -> None:
         leave = asyncio.Event()
         let_in = 0
@@ -416,8 +401,8 @@ def test_clients_that_come_at_one_moment_are_not_too_many(tmp_path: Path) -> Non
         leave.set()
         assert sorted(await asyncio.gather(*crowd)) == [101] * 3 + [503] * 17
 
-    with Daemon(tmp_path, max_clients=3) as daemon:
-        run(scenario(daemon, daemon.new(**ATTENDED)))
+    daemon = daemons(max_clients=3)
+    run(scenario(daemon, daemon.new(**ATTENDED)))
 
 
 # Not without end: what the pipe does not take Chrome keeps, and dies of.
@@ -434,10 +419,9 @@ def _buffered(daemon: Daemon) -> float:
 
 @KINDS
 def test_what_it_did_not_read_is_bounded_and_goes_with_it(
-    tmp_path: Path, capture_options: Session
+    daemons: Daemons, capture_options: Session
 ) -> None:
     """The only client, which has stopped reading: Chrome waits, until it is gone."""
-    tmp_path.chmod(0o755)
 
     async def scenario(daemon: Daemon, session: Session) -> None:
         gateway = daemon.gateway
@@ -460,5 +444,5 @@ def test_what_it_did_not_read_is_bounded_and_goes_with_it(
         await _alone(daemon, session, 0)
         assert _buffered(daemon) == 0
 
-    with Daemon(tmp_path, client_buffer_bytes="8MiB") as daemon:
-        run(scenario(daemon, daemon.new(**capture_options)))
+    daemon = daemons(client_buffer_bytes="8MiB")
+    run(scenario(daemon, daemon.new(**capture_options)))

@@ -13,6 +13,7 @@ import pytest
 
 from testing.cdp import run
 from testing.daemon import Daemon, Misbehaving, wait_for
+from testing.daemon_pool import Daemons
 
 _PLACES, _CALLERS = 10, 50
 
@@ -56,9 +57,7 @@ def _visit(daemon: Daemon) -> aiohttp.ClientSession:
     return aiohttp.ClientSession("http://localhost", connector=connector)
 
 
-def test_fifty_ask_at_once_for_ten_places_and_wait(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-
+def test_fifty_ask_at_once_for_ten_places_and_wait(daemons: Daemons) -> None:
     async def scenario(daemon: Daemon) -> None:
         async with _visit(daemon) as http:
             crowd = _Crowd(daemon, http)
@@ -77,27 +76,23 @@ def test_fifty_ask_at_once_for_ten_places_and_wait(tmp_path: Path) -> None:
             assert [await call for call in calls] == [201] * _CALLERS
             assert await crowd.queue() == []
 
-    with Daemon(tmp_path, max_sessions=_PLACES, queue_wait_s=600) as daemon:
-        run(scenario(daemon))
+    daemon = daemons(max_sessions=_PLACES, queue_wait_s=600)
+    run(scenario(daemon))
 
 
-def test_fifty_ask_at_once_and_do_not_wait(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-
+def test_fifty_ask_at_once_and_do_not_wait(daemons: Daemons) -> None:
     async def scenario(daemon: Daemon) -> list[int]:
         async with _visit(daemon) as http:
             crowd = _Crowd(daemon, http)
             return await asyncio.gather(*(crowd.call(n, "") for n in range(_CALLERS)))
 
-    with Daemon(tmp_path, max_sessions=_PLACES) as daemon:
-        statuses = run(scenario(daemon))
-        assert sorted(statuses) == [201] * _PLACES + [503] * (_CALLERS - _PLACES)
-        assert len(daemon.chromes()) == _PLACES
+    daemon = daemons(max_sessions=_PLACES, queue_wait_s=600)
+    statuses = run(scenario(daemon))
+    assert sorted(statuses) == [201] * _PLACES + [503] * (_CALLERS - _PLACES)
+    assert len(daemon.chromes()) == _PLACES
 
 
-def test_callers_that_hang_up_lose_their_place_and_no_other(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-
+def test_callers_that_hang_up_lose_their_place_and_no_other(daemons: Daemons) -> None:
     async def scenario(daemon: Daemon) -> None:
         async with _visit(daemon) as http:
             crowd = _Crowd(daemon, http)
@@ -118,16 +113,14 @@ def test_callers_that_hang_up_lose_their_place_and_no_other(tmp_path: Path) -> N
             await asyncio.gather(*calls.values(), return_exceptions=True)
             await crowd.end_one()
 
-    with Daemon(tmp_path, max_sessions=1) as daemon:
-        run(scenario(daemon))
-        status = daemon.ask("GET", "/v1/status").json
-        assert (status["sessions"]["now"], status["queue"]["now"]) == (0, 0)
-        assert daemon.new()["state"] == "ready"
+    daemon = daemons(max_sessions=1)
+    run(scenario(daemon))
+    status = daemon.ask("GET", "/v1/status").json
+    assert (status["sessions"]["now"], status["queue"]["now"]) == (0, 0)
+    assert daemon.new()["state"] == "ready"
 
 
-def test_callers_that_hang_up_while_their_chrome_starts_leave_nothing(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-
+def test_callers_that_hang_up_while_their_chrome_starts_leave_nothing(daemons: Daemons) -> None:
     async def scenario(daemon: Daemon, after_s: float) -> None:
         async with _visit(daemon) as http:
             call = asyncio.create_task(_Crowd(daemon, http).call(1))
@@ -141,10 +134,10 @@ def test_callers_that_hang_up_while_their_chrome_starts_leave_nothing(tmp_path: 
         sessions = daemon.ask("GET", "/v1/sessions").json["sessions"]
         return not now and not sessions and not daemon.chromes()
 
-    with Daemon(tmp_path, max_sessions=2) as daemon:
-        for number in range(12):  # a cold start takes longer than the latest of these
-            run(scenario(daemon, number * 0.004))
-            wait_for(lambda: idle(daemon), "nobody's session is gone")
+    daemon = daemons(max_sessions=2)
+    for number in range(12):  # a cold start takes longer than the latest of these
+        run(scenario(daemon, number * 0.004))
+        wait_for(lambda: idle(daemon), "nobody's session is gone")
 
 
 def test_the_queue_ends_with_its_patience_its_length_and_the_daemon(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from testing.daemon import Daemon, Misbehaving, wait_for
-from tests.daemon.test_handover import kill_gateway, reload
+from testing.handover import kill_gateway, reload
 
 
 def _drain(daemon: Daemon, **capture_options: object) -> dict[str, object]:

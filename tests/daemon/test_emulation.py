@@ -9,7 +9,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from chromepool.gateway.browser.hooks.emulation import Emulation, Viewport
 from testing.cdp import connect, run
 from testing.daemon import Daemon
 from testing.node import script
@@ -95,20 +94,3 @@ def test_what_chrome_does_not_know_is_refused(shared_daemon: Daemon) -> None:
     assert (answer.status, answer.json["code"]) == (400, "invalid_request")
     assert "timezone" in answer.json["detail"]
     assert shared_daemon.ask("GET", "/v1/sessions").json == {"sessions": []}
-
-
-def test_which_commands_go_where() -> None:
-    all_of_it = Emulation(Viewport(1, 2, 3.0, mobile=True), "A", "de-DE", "Europe/Berlin")
-    names = {
-        kind: [method.rpartition(".")[2] for method, _ in all_of_it.commands(kind, "own")]
-        for kind in ("page", "iframe", "worker", "service_worker")
-    }
-    rest = ["setTimezoneOverride", "setLocaleOverride", "setUserAgentOverride"]
-    assert names["page"] == ["setDeviceMetricsOverride", *rest]
-    assert names["iframe"] == rest
-    assert names["worker"] == names["service_worker"] == ["setUserAgentOverride"]
-    assert Emulation().commands("page", "own") == []
-    only_locale = dict(Emulation(locale="de-DE").commands("worker", "own"))
-    assert only_locale == {
-        "Emulation.setUserAgentOverride": {"userAgent": "own", "acceptLanguage": "de-DE"}
-    }

@@ -8,18 +8,17 @@ import json
 import os
 import re
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from chromepool.client import Client
-from chromepool.gateway.event_stream import EventStream
-from chromepool.gateway.http.history import MOST
+from chromepool.gateway.http.events import MOST
 from testing.cdp import connect, run
 from testing.daemon import Daemon, Misbehaving, wait_for
-from tests.daemon.test_handover import kill_gateway, reload
+from testing.daemon_pool import Daemons
+from testing.handover import kill_gateway, reload
 
 
 def _visit(daemon: Daemon) -> aiohttp.ClientSession:
@@ -230,21 +229,6 @@ def test_a_caller_listens_so_often_and_no_more(shared_daemon: Daemon) -> None:
     run(scenario())
 
 
-def test_a_listener_that_falls_behind_is_ended_at_the_bound() -> None:
-    async def scenario() -> None:
-        events = EventStream(time.monotonic, lambda event: None)
-        listener = events.listen(None)
-        for _ in range(1000):
-            events.emit("daemon.draining")
-        assert events.listeners == 1
-        events.emit("daemon.draining")
-        assert events.listeners == 0
-        told = [await listener.next(1) for _ in range(1001)]
-        assert [event and event.number for event in told] == [*range(1, 1001), None]
-
-    run(scenario())
-
-
 def test_a_number_that_is_none_is_refused(shared_daemon: Daemon) -> None:
     assert shared_daemon.ask("GET", "/v1/events?after=x").json["code"] == "invalid_request"
 
@@ -268,28 +252,28 @@ def test_listeners_that_leave_are_forgotten_and_the_daemon_stops_under_them(tmp_
         run(scenario(daemon))
 
 
-def test_a_dead_peer_is_dropped_and_a_living_one_is_not(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    with Daemon(tmp_path, ping_interval_s=0.3) as daemon:
-        session = daemon.new()
+def test_a_dead_peer_is_dropped_and_a_living_one_is_not(daemons: Daemons) -> None:
+    daemon = daemons(ping_interval_s=0.3)
+    session = daemon.new()
+    dropped = _status(daemon)["clients"]["dropped_dead"]
 
-        async def scenario() -> None:
-            url = session["webSocketDebuggerUrl"]
-            async with connect(url) as living, aiohttp.ClientSession() as http:
-                dead = await http.ws_connect(url, autoping=False)
-                reading = asyncio.create_task(living.socket.receive())
-                while True:
-                    frame = await dead.receive(timeout=60)
-                    if frame.type is not aiohttp.WSMsgType.PING:
-                        break
-                assert frame.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
-                assert not reading.done()
-                reading.cancel()
-                assert daemon.show(session["id"])["clients"] == 1
-                await dead.close()
+    async def scenario() -> None:
+        url = session["webSocketDebuggerUrl"]
+        async with connect(url) as living, aiohttp.ClientSession() as http:
+            dead = await http.ws_connect(url, autoping=False)
+            reading = asyncio.create_task(living.socket.receive())
+            while True:
+                frame = await dead.receive(timeout=60)
+                if frame.type is not aiohttp.WSMsgType.PING:
+                    break
+            assert frame.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+            assert not reading.done()
+            reading.cancel()
+            assert daemon.show(session["id"])["clients"] == 1
+            await dead.close()
 
-        run(scenario())
-        assert daemon.ask("GET", "/v1/status").json["clients"]["dropped_dead"] == 1
+    run(scenario())
+    assert _status(daemon)["clients"]["dropped_dead"] == dropped + 1
 
 
 def test_a_stopped_chrome_is_found_and_ended_with_evidence(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ import asyncio
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 from testing.cdp import Cdp, connect, run
 from testing.daemon import Daemon, wait_for
+from testing.daemon_pool import Daemons
 
 MIB = 1024 * 1024
 _FLOOD = """
@@ -41,10 +41,8 @@ async def _burst(client: Cdp) -> int:
 
 
 @pytest.fixture
-def tight(tmp_path: Any) -> Any:
-    tmp_path.chmod(0o755)
-    with Daemon(tmp_path, client_buffer_bytes="8MiB") as running:
-        yield running
+def tight(daemons: Daemons) -> Daemon:
+    return daemons(client_buffer_bytes="8MiB")
 
 
 def test_a_client_that_stops_reading_is_ended_and_memory_stays_bounded(tight: Daemon) -> None:
@@ -97,6 +95,11 @@ def _settled(process: psutil.Process) -> bool:
     return sum(process.cpu_times()[:2]) - first < 0.1
 
 
+def _dropped(daemon: Daemon) -> int:
+    dropped: int = daemon.ask("GET", "/v1/status").json["clients"]["dropped_dead"]
+    return dropped
+
+
 def _lines(client: Cdp) -> list[str]:
     return [
         event["params"]["args"][0]["value"]
@@ -105,26 +108,26 @@ def _lines(client: Cdp) -> list[str]:
     ]
 
 
-def test_the_only_client_is_dropped_when_it_neither_reads_nor_answers(tmp_path: Path) -> None:
+def test_the_only_client_is_dropped_when_it_neither_reads_nor_answers(daemons: Daemons) -> None:
     """As long as it is there Chrome waits for it, whatever else there is to do."""
-    tmp_path.chmod(0o755)
-    with Daemon(tmp_path, ping_interval_s=0.3) as daemon:
-        session = daemon.new()
+    daemon = daemons(ping_interval_s=0.3)
+    session = daemon.new()
 
-        async def fall_silent() -> None:
-            async with connect(session["webSocketDebuggerUrl"]) as client:
-                await _burst(client)
-                gone = lambda: daemon.show(session["id"])["clients"] == 0  # noqa: E731
-                await asyncio.to_thread(wait_for, gone, "it is dropped")
+    async def fall_silent() -> None:
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            await _burst(client)
+            gone = lambda: daemon.show(session["id"])["clients"] == 0  # noqa: E731
+            await asyncio.to_thread(wait_for, gone, "it is dropped")
 
-        run(fall_silent())
-        assert daemon.ask("GET", "/v1/status").json["clients"]["dropped_dead"] == 1
+    dropped = _dropped(daemon)
+    run(fall_silent())
+    assert _dropped(daemon) == dropped + 1
 
-        async def use() -> None:
-            async with connect(session["webSocketDebuggerUrl"]) as client:
-                assert "product" in await client.call("Browser.getVersion")
+    async def use() -> None:
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            assert "product" in await client.call("Browser.getVersion")
 
-        run(use())
+    run(use())
 
 
 def test_one_that_reads_slowly_is_alive(tmp_path: Path) -> None:
@@ -145,28 +148,28 @@ def test_one_that_reads_slowly_is_alive(tmp_path: Path) -> None:
         assert daemon.ask("GET", "/v1/status").json["clients"]["dropped_dead"] == 0
 
 
-def test_a_client_that_is_held_back_is_not_taken_for_dead(tmp_path: Path) -> None:
+def test_a_client_that_is_held_back_is_not_taken_for_dead(daemons: Daemons) -> None:
     """Nobody reads its pongs meanwhile."""
-    tmp_path.chmod(0o755)
-    with Daemon(tmp_path, ping_interval_s=0.3) as daemon:
-        session = daemon.new()
-        chrome = psutil.Process(session["pid"])
+    daemon = daemons(ping_interval_s=0.3)
+    session = daemon.new()
+    chrome = psutil.Process(session["pid"])
 
-        async def fill(client: Cdp) -> None:
-            for _ in range(100):
-                padding = {"x": "x" * MIB}
-                await asyncio.wait_for(client.send("Browser.getVersion", padding), 3)
+    async def fill(client: Cdp) -> None:
+        for _ in range(100):
+            padding = {"x": "x" * MIB}
+            await asyncio.wait_for(client.send("Browser.getVersion", padding), 3)
 
-        async def push() -> None:
-            async with connect(session["webSocketDebuggerUrl"]) as client:
-                chrome.send_signal(signal.SIGSTOP)
-                with pytest.raises(TimeoutError):
-                    await fill(client)
-                assert daemon.show(session["id"])["clients"] == 1
-                chrome.send_signal(signal.SIGCONT)
+    async def push() -> None:
+        async with connect(session["webSocketDebuggerUrl"]) as client:
+            chrome.send_signal(signal.SIGSTOP)
+            with pytest.raises(TimeoutError):
+                await fill(client)
+            assert daemon.show(session["id"])["clients"] == 1
+            chrome.send_signal(signal.SIGCONT)
 
-        run(push())
-        assert daemon.ask("GET", "/v1/status").json["clients"]["dropped_dead"] == 0
+    dropped = _dropped(daemon)
+    run(push())
+    assert _dropped(daemon) == dropped
 
 
 def test_a_chrome_that_stops_reading_holds_its_clients_back(tight: Daemon) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from testing.cdp import Cdp, connect, run
 from testing.daemon import Daemon, Misbehaving, is_alive, wait_for
+from testing.handover import HOWS, kill_gateway, reload, replace, serving, wait_taken_over
 from testing.site import Site
 
 
@@ -24,42 +25,6 @@ def daemon(folder: Path) -> Iterator[Daemon]:
     """Where its gateway can get to its journal."""
     with Daemon(folder) as running:
         yield running
-
-
-def serving(daemon: Daemon) -> int:
-    return daemon.text.count("chromepool is ready")
-
-
-def kill_gateway(daemon: Daemon, number: int = signal.SIGKILL) -> None:
-    """Returns when another serves."""
-    before = serving(daemon)
-    daemon.gateway.send_signal(number)
-    wait_taken_over(daemon, before)
-
-
-def reload(daemon: Daemon) -> None:
-    before = serving(daemon)
-    daemon.process.send_signal(signal.SIGHUP)
-    wait_taken_over(daemon, before)
-
-
-def wait_taken_over(daemon: Daemon, before: int) -> None:
-    """On a busy machine it serves before each Chrome has answered it."""
-    wait_for(lambda: serving(daemon) > before, "another gateway serves")
-    wait_for(lambda: "resuming" not in states(daemon), "it has taken over all sessions")
-
-
-def states(daemon: Daemon) -> list[str]:
-    sessions = daemon.ask("GET", "/v1/sessions").json["sessions"]
-    return [session["state"] for session in sessions]
-
-
-def replace(daemon: Daemon, how: str) -> None:
-    """By force, or as it is meant to be done."""
-    (kill_gateway if how == "killed" else reload)(daemon)
-
-
-HOWS = pytest.mark.parametrize("how", ["killed", "reloaded"])
 
 
 @HOWS
@@ -539,7 +504,7 @@ def test_code_that_does_not_load_replaces_nobody(
         session, gateway = daemon.new(), daemon.gateway
         (broken / "aiohttp.py").write_text("raise ImportError('not this version')")
         daemon.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: '"gateway.not_replaced"' in daemon.text, "it is said")
+        wait_for(lambda: '"gateway.replacement_failed"' in daemon.text, "it is said")
         assert daemon.gateway == gateway
         assert daemon.show(session["id"])["state"] == "ready"
         (broken / "aiohttp.py").unlink()

@@ -17,16 +17,16 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from testing.cdp import Cdp, connect, run
-from testing.daemon import Answer, Daemon, wait_for
-from testing.node import inline, script
-from testing.site import Site
-from tests.daemon.test_clients import (
+from testing.clients import (
     MARK,
     assert_driven,
     assert_left,
     pages_of,
     running,
 )
+from testing.daemon import Answer, Daemon, wait_for
+from testing.node import inline, script
+from testing.site import Site
 
 pytestmark = pytest.mark.chrome
 

@@ -156,11 +156,11 @@ def test_a_second_signal_stops_at_once(misbehaving: Misbehaving) -> None:
     with misbehaving("ignore-close", "ignore-term", shutdown_timeout_s=3600) as daemon:
         daemon.new()
         daemon.process.send_signal(signal.SIGTERM)
-        wait_for(lambda: "daemon.stopping" in daemon.text, "it has begun to stop")
+        wait_for(lambda: "shutdown.requested" in daemon.text, "it has begun to stop")
         assert daemon.process.poll() is None
         daemon.process.send_signal(signal.SIGTERM)
         assert daemon.process.wait(60) == 0
-        assert "daemon.stopping_at_once" in daemon.text
+        assert "shutdown.hastened" in daemon.text
 
 
 def test_a_caller_that_hangs_up_while_chrome_starts_takes_no_place(
@@ -204,7 +204,7 @@ def test_without_a_sandbox_the_start_fails_and_says_why(tmp_path: Path) -> None:
 def test_profiles_out_of_reach_are_said_at_start() -> None:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # mode 0700
         daemon = Daemon(Path(folder))
-        with pytest.raises(AssertionError, match=r"cannot get to their profiles.*chmod o"):
+        with pytest.raises(AssertionError, match=r"cannot reach their profiles.*chmod o"):
             daemon.start()
 
 

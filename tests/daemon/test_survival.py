@@ -17,8 +17,8 @@ from chromepool.supervisor.chrome import command_line as chrome
 from testing.cdp import connect, run
 from testing.daemon import Daemon, Misbehaving, wait_for
 from testing.drivers import Driver, calling, driving
+from testing.handover import kill_gateway, reload, serving, states, wait_taken_over
 from testing.stubborn import stubborn_chrome
-from tests.daemon.test_handover import kill_gateway, reload, serving, states, wait_taken_over
 
 _ROOM: dict[str, object] = {"max_sessions": 10, "pool_memory_bytes": "4GiB"}
 
@@ -90,6 +90,7 @@ def test_an_end_that_a_hung_gateway_was_told_is_told_the_next_one(folder: Path) 
 def test_what_is_buried_is_not_told_again(misbehaving: Misbehaving) -> None:
     with misbehaving() as daemon:
         session = daemon.new()
+        daemon.show(session["id"])  # answered by the supervisor, after it has taken the snapshot
         files = len(os.listdir(f"/proc/{daemon.pid}/fd"))
         assert daemon.delete(session["id"]) == 204
         wait_for(lambda: len(os.listdir(f"/proc/{daemon.pid}/fd")) < files - 3, "it is forgotten")

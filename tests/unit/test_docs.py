@@ -18,7 +18,7 @@ from chromepool.gateway.http.identity import by_credentials
 from chromepool.gateway.http.routes import control_app, devtools_app
 from testing import ROOT
 from testing.fakes import FakePool, fake_services
-from tests.unit.test_architecture import FLOORS
+from testing.floors import FLOORS
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 API = (ROOT / "docs/reference/api.md").read_text()

@@ -22,8 +22,8 @@ from chromepool import model, setting
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits(model.Limits):
-    disk_bytes: int = model._limit(
-        1000, "Disk space of one session, in bytes.", low=10, size=True, alias="MAX_DISK"
+    disk_bytes: int = model._size(
+        1000, "Disk space of one session.", low=10, alias="MAX_DISK", adjustable=False
     )
 
 

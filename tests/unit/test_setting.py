@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from chromepool.setting import GIB, LARGEST_BYTES, MIB, parse_value, setting
+from chromepool.setting import GIB, LARGEST_BYTES, MIB, fixed, parse_value, seconds, setting, size
 
 
 @dataclasses.dataclass
 class Table:
     text: str = setting("", "Text.")
     switch: bool = setting(False, "Switch.")
-    count: int = setting(1, "Count.", low=1, high=10)
+    count: int = fixed(1, "Count.", low=1, high=10)
     part: float = setting(0.5, "Part.", high=1)
-    size: int = setting(MIB, "Size, in bytes.", size=True, live=True, owner="mine")
+    size: int = size(MIB, "Size.", owner="mine")
+    pause: float = seconds(1, "Pause; 0: none.", alias="PAUSE_MS")
 
 
 ROWS = {field.name: field for field in dataclasses.fields(Table)}
@@ -32,6 +33,8 @@ def test_a_declaration_keeps_its_default_and_what_was_said_of_it() -> None:
     meta = ROWS["size"].metadata
     assert (meta["help"], meta["live"], meta["owner"]) == ("Size, in bytes.", True, "mine")
     assert meta["high"] == LARGEST_BYTES
+    assert ROWS["pause"].metadata["help"] == "Pause, in seconds; 0: none."
+    assert ROWS["pause"].metadata["alias_unit"] == 0.001
     assert not ROWS["count"].metadata["live"]
 
 

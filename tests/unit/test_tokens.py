@@ -177,7 +177,7 @@ def test_a_file_that_everybody_can_read_is_refused(tmp_path: Path, mode: int) ->
     path = _file(tmp_path, f"ci {ONE}\n".encode(), mode)
     with pytest.raises(ConfigError, match="read or written by every user") as caught:
         tokens.load(path)
-    assert caught.value.remedy == f"chmod o= {path}"
+    assert caught.value.remedy == f"Run `chmod o= {path}`."
     assert ONE not in str(caught.value)
 
 

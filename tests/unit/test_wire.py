@@ -510,3 +510,10 @@ def test_a_full_queue_does_not_lose_the_callers_descriptors(pair: Pair) -> None:
         end.send(wire.Spawned(1, 2, "/p"), (fd,))
     assert not _is_open(fd)
     end.close()
+
+
+def test_usage_on_the_wire_and_in_the_api_is_the_same() -> None:
+    usage = Usage(cpu_stall_s=1.0, memory_stall_s=2.0, io_stall_s=3.0)
+    message = wire.Inspected(1, usage, "")
+    assert wire.decode(wire.encode(message)) == message
+    assert "io_stall_s" in {field.name for field in dataclasses.fields(Usage)}

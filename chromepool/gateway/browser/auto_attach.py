@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,9 +23,10 @@ from chromepool.errors import CommandFailed, NoAnswer
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.browser.popups import WaitingPopups
 from chromepool.gateway.cdp import message as cdp
+from chromepool.gateway.cdp.mux import OnAnswer
 
-Command = tuple[str, dict[str, Any]]
-OnAnswer = Callable[[cdp.Incoming], None]
+Params = dict[str, Any]
+Command = tuple[str, Params]
 
 _KINDS = ("page", "iframe", "worker", "shared_worker", "service_worker")
 _AUTO_ATTACH = {
@@ -33,8 +36,7 @@ _AUTO_ATTACH = {
     "filter": [*({"type": kind} for kind in _KINDS), {"exclude": True}],
 }
 _ANSWER_S = 30.0
-_EVENT = b'{"method":"'
-_LONGEST_METHOD = 100
+_METHOD = re.compile(rb'\{"method":"([^"]{1,100})"')
 _TARGETS = frozenset({b"Target.attachedToTarget", b"Target.detachedFromTarget"})
 
 
@@ -89,36 +91,28 @@ class AutoAttacher:
         self._failures: list[str] = []
         self._settled = asyncio.Event()
         self._lock = asyncio.Lock()
-        self._started = False
         self.patience_s: float | None = None
-        """Time to wait for targets that hang, all commands together; they follow the commands once
-        they run again. Without a value a target that does not answer in time is an error."""
-
-    @property
-    def targets(self) -> list[Target]:
-        """Targets that the client is attached to."""
-        return list(self._targets.values())
+        """Time to wait for targets that hang; they follow the commands once they run again. Without
+        a value a target that does not answer in time is an error."""
 
     async def add_hook(self, hook: TargetHook) -> None:
-        """Run a hook on all open targets, and on later ones before they run.
-
-        Raises :class:`CommandFailed` where Chrome refuses a command (no such locale, for example),
-        :class:`NoAnswer`, :class:`BrowserGone`.
-        """
+        """Run a hook on all open targets, and on later ones before they run. Raises
+        :class:`CommandFailed` where Chrome refuses a command (such as an unknown locale),
+        :class:`NoAnswer`, :class:`BrowserGone`."""
         async with self._lock:
+            first = not self._hooks
             self._hooks.append(hook)
             self._events |= hook.events
-            if self._started:
-                await self._settle(lambda: self._send_to_all(hook))
-                return
-            self._started = True
-            await self._browser.join(self, None)
-            await self._settle(lambda: self.send("Target.setAutoAttach", _AUTO_ATTACH))
+            if first:
+                await self._browser.join(self, None)
+                await self._settle(lambda: self.send("Target.setAutoAttach", _AUTO_ATTACH))
+            else:
+                await self._settle(lambda: self.send_to_all(hook))
 
     async def resend(self, hook: TargetHook) -> None:
         """Send a hook's commands to every target again; raises like :meth:`add_hook`."""
         async with self._lock:
-            await self._settle(lambda: self._send_to_all(hook))
+            await self._settle(lambda: self.send_to_all(hook))
 
     def resend_to(self, hook: TargetHook, target: Target) -> None:
         """Send a hook's commands to one target again."""
@@ -151,7 +145,8 @@ class AutoAttacher:
         if self._failures:
             raise CommandFailed("; ".join(self._failures))
 
-    def _send_to_all(self, hook: TargetHook) -> None:
+    def send_to_all(self, hook: TargetHook) -> None:
+        """Send a hook's commands to every target, and wait for no answer."""
         for target in self._targets.values():
             self._send_commands(hook, target)
         if not self._batch:
@@ -159,20 +154,19 @@ class AutoAttacher:
 
     def _send_commands(self, hook: TargetHook, target: Target) -> None:
         for method, params in hook.commands(target):
-            self.send(method, params, target, self._listener(hook, target, method))
+            self.send(method, params, target, partial(self._on_command, hook, target, method))
 
-    def _listener(self, hook: TargetHook, target: Target, method: str) -> OnAnswer:
-        def on_answer(answer: cdp.Incoming) -> None:
-            error = hook.on_answer(target, method, answer)
-            if error and self._batch is not None:
-                self._failures.append(f"{method}: {error}")
-
-        return on_answer
+    def _on_command(
+        self, hook: TargetHook, target: Target, method: str, answer: cdp.Incoming
+    ) -> None:
+        error = hook.on_answer(target, method, answer)
+        if error and self._batch is not None:
+            self._failures.append(f"{method}: {error}")
 
     def send(
         self,
         method: str,
-        params: dict[str, Any],
+        params: Params,
         target: Target | None = None,
         on_answer: OnAnswer = lambda answer: None,
     ) -> None:
@@ -184,12 +178,11 @@ class AutoAttacher:
         session = None if target is None else target.session
         self._browser.speak(self, cdp.command(number, method, params, session)[:-1])
 
-    # -- called by the mux --
-
     def deliver(self, head: bytes | memoryview, tail: bytes = b"") -> None:
         """Handle an answer or an event from Chrome."""
-        if not self._is_wanted(head):
-            return
+        method = _METHOD.match(head)
+        if method is not None and method[1] not in self._events:
+            return  # no hook wants most events, and decoding each would slow the page down
         try:
             incoming = cdp.decode(bytes(head) + tail)
         except msgspec.DecodeError as error:
@@ -203,15 +196,6 @@ class AutoAttacher:
             self._on_detached(str(incoming.params.get("sessionId")))
         else:
             self._on_event(incoming)
-
-    def _is_wanted(self, head: bytes | memoryview) -> bool:
-        """Tell by a message's beginning whether it has to be decoded: no hook wants most events,
-        and decoding each would slow the page down."""
-        start = bytes(head[:_LONGEST_METHOD])
-        if not start.startswith(_EVENT):
-            return True
-        end = start.find(b'"', len(_EVENT))
-        return end < 0 or start[len(_EVENT) : end] in self._events
 
     def _on_event(self, event: cdp.Incoming) -> None:
         target = self._targets.get(event.sessionId or "")
@@ -227,9 +211,7 @@ class AutoAttacher:
     def asks_to_close(self) -> None:
         """Do nothing: this client never sends ``Browser.close``."""
 
-    # -- targets --
-
-    def _on_attached(self, params: dict[str, Any]) -> None:
+    def _on_attached(self, params: Params) -> None:
         info = params["targetInfo"]
         session = str(params["sessionId"])
         paused = bool(params.get("waitingForDebugger"))
@@ -262,9 +244,8 @@ class AutoAttacher:
             hook.on_detached(target)
 
     def _on_answer(self, number: int, answer: cdp.Incoming) -> None:
-        _, on_answer = self._unanswered.get(number, (None, None))
-        if on_answer is not None:
-            on_answer(answer)
+        if number in self._unanswered:
+            self._unanswered[number][1](answer)
         self._done(number)
 
     def _done(self, number: int) -> None:

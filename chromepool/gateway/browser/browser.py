@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import operator
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -15,9 +17,9 @@ from chromepool.errors import BrowserGone, CommandFailed, NoAnswer
 from chromepool.gateway.browser import popups
 from chromepool.gateway.browser.pipe import Pipe
 from chromepool.gateway.cdp import message as cdp
-from chromepool.gateway.cdp.mux import Mux, Port
+from chromepool.gateway.cdp.mux import Mux, OnAnswer, Port
 from chromepool.gateway.cdp.paused_targets import PausedTargets
-from chromepool.gateway.histogram import SAMPLED, CdpLatency
+from chromepool.gateway.histogram import CdpLatency
 from chromepool.gateway.log import get_logger
 from chromepool.model import Reason
 
@@ -41,6 +43,9 @@ class Traffic:
     """Answers and events from Chrome, including those for the daemon itself."""
     bytes_in: int = 0
     bytes_out: int = 0
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(*map(operator.add, dataclasses.astuple(self), dataclasses.astuple(other)))
 
 
 @dataclasses.dataclass(slots=True)
@@ -73,10 +78,6 @@ class Client(Port, Protocol):
         """Close the connection: the client may connect again, to the next gateway."""
 
 
-def _ignore(_: Any) -> None:
-    """Ignore a report that no caller asked for."""
-
-
 class Browser:
     """A running Chrome behind its pipe: commands of the daemon, and clients that share it."""
 
@@ -86,28 +87,23 @@ class Browser:
         events: int,
         *,
         on_end: Callable[[str], None],
-        on_crash: Callable[[Crash], None] = _ignore,
-        on_download: Callable[[dict[str, Any]], None] = _ignore,
-        latency: CdpLatency | None = None,
-        traffic: Traffic | None = None,
-        adopted: bool = False,
-        session: int = 0,
+        on_crash: Callable[[Crash], None],
+        on_download: Callable[[dict[str, Any]], None],
+        latency: CdpLatency,
+        earlier: Traffic | None,
+        session: int,
     ) -> None:
         """Take over both descriptors of Chrome's pipe.
 
-        ``on_end`` is called once, when Chrome closes its end, or with a reason when the pipe is
-        closed for what Chrome sent; ``on_crash`` for each crashed tab, ``on_download`` with each
-        ``Browser.download...`` event. ``latency`` collects the gateway's own time and may be
-        shared. ``traffic`` is what earlier gateways counted; ``adopted`` says that there was one,
-        see :meth:`take_over`. ``session`` is the number for the log.
+        ``on_end`` is that of :class:`Pipe`; ``on_download`` gets each ``Browser.download`` event.
+        ``earlier`` is the traffic under earlier gateways, None without any; see :meth:`take_over`.
+        ``session`` is the number for the log.
         """
         self.log = log.bind(session=session)
         self._on_end = on_end
         self._on_crash = on_crash
         self._on_download = on_download
-        self._latency = latency or CdpLatency()
-        self._to_sample = SAMPLED
-        self._from_sample = SAMPLED
+        self._latency = latency
         self._mux = Mux(self._on_event)
         self._waiting: set[asyncio.Future[cdp.Incoming]] = set()
         self._unflushed: list[Client] = []
@@ -118,15 +114,16 @@ class Browser:
             self._on_pipe_end,
             self._on_pressure,
             on_pause=self._flush_read,
-            adopted=adopted,
+            adopted=earlier is not None,
         )
         self._gone = "The session's Chrome is gone."
-        self._former_base = ""
+        self.base = ""
+        """The CDP session below which everything is attached, or was under the earlier gateway."""
         self.clients: list[Client] = []
         self._full: set[Client] = set()
         self._sent = 0
         self._sent_bytes = 0
-        self._before = traffic or Traffic()
+        self._earlier = earlier or Traffic()
         self.crashes: list[Crash] = []
         self.pages: list[str] = []
         """Target ids of the pages, the newest last."""
@@ -143,32 +140,21 @@ class Browser:
         session: str | None = None,
         timeout_s: float = _ANSWER_S,
     ) -> dict[str, Any]:
-        """Send a command and return its result; ``session`` is a CDP session of the daemon.
+        """Send a command and return its result; ``session`` is a CDP session of the daemon. Raises
+        :class:`CommandFailed`, :class:`BrowserGone`, and after ``timeout_s`` :class:`NoAnswer`:
+        Chrome hangs, or waits for its only client to read."""
 
-        Raises :class:`CommandFailed`, :class:`BrowserGone`, and after ``timeout_s``
-        :class:`NoAnswer`: Chrome hangs, or waits for its only client to read.
-        """
-        answer = self._answer()
-        self._pipe.write(self._mux.command(method, params or {}, _settle(answer), session))
-        return self._result(method, await self._wait(method, answer, timeout_s))
+        def command(on_answer: OnAnswer) -> bytes:
+            return self._mux.command(method, params or {}, on_answer, session)
+
+        return await self._ask(method, command, timeout_s)
 
     @property
     def traffic(self) -> Traffic:
         """Messages and bytes so far, earlier gateways included."""
-        before = self._before
         pipe = self._pipe
-        return Traffic(
-            before.messages_in + self._sent,
-            before.messages_out + pipe.read_messages,
-            before.bytes_in + self._sent_bytes,
-            before.bytes_out + pipe.read_bytes,
-        )
-
-    @property
-    def base(self) -> str:
-        """The CDP session below which everything is attached; before :meth:`begin` that of the
-        earlier gateway, or an empty string."""
-        return self._mux.base or self._former_base
+        counted = Traffic(self._sent, pipe.read_messages, self._sent_bytes, pipe.read_bytes)
+        return self._earlier + counted
 
     @property
     def paused_targets(self) -> PausedTargets:
@@ -183,12 +169,12 @@ class Browser:
     async def begin(self, timeout_s: float = _ANSWER_S) -> None:
         """Attach the session that all clients are below. Raises like :meth:`call`."""
         answer = await self.call("Target.attachToBrowserTarget", timeout_s=timeout_s)
-        self._mux.base = str(answer["sessionId"])
+        self._mux.base = self.base = str(answer["sessionId"])
 
     async def take_over(self, base: str) -> None:
         """Detach everything that an earlier gateway attached below ``base``, with its settings
         there (interceptions, emulation), and resume paused targets. Raises like :meth:`call`."""
-        self._former_base = base
+        self.base = base
         # The earlier gateway may have died in the middle of a message. One NUL ends it, and Chrome
         # answers at least with an error without an id, so that there is always one to drop.
         self._pipe.write(b"\0")
@@ -217,11 +203,8 @@ class Browser:
         try:
             yield session
         finally:
-            with contextlib.suppress(
-                CommandFailed, BrowserGone, NoAnswer
-            ):  # the page is gone already
-                detach = {"sessionId": session}
-                await self.call("Target.detachFromTarget", detach, session=base)
+            with contextlib.suppress(CommandFailed, BrowserGone, NoAnswer):  # the page is gone
+                await self.call("Target.detachFromTarget", {"sessionId": session}, session=base)
 
     @property
     def paused(self) -> bool:
@@ -244,19 +227,9 @@ class Browser:
 
     async def join(self, port: Port, target: str | None) -> None:
         """Attach a port without counting it among the clients."""
-        answer, given_up = self._answer(), False
-
-        def on_answer(incoming: cdp.Incoming) -> None:
-            _settle(answer)(incoming)
-            if given_up:  # the client hung up while Chrome was attaching it
-                self._leave(port)
-
-        try:
-            self._pipe.write(self._mux.attach(port, target, on_answer))
-            self._result("Target.attachToTarget", await self._wait("attaching", answer, _ANSWER_S))
-        except BaseException:
-            given_up = True
-            raise
+        command = partial(self._mux.attach, port, target)
+        late = partial(self._leave, port)  # the client hung up while Chrome was attaching it
+        await self._ask("Target.attachToTarget", command, _ANSWER_S, late)
 
     def detach(self, client: Client) -> None:
         """End everything that a client had in Chrome. May be called twice."""
@@ -289,10 +262,7 @@ class Browser:
             self._pipe.write(data)
         self._sent += len(messages)
         self._sent_bytes += len(data)
-        self._to_sample -= 1
-        if not self._to_sample:
-            self._to_sample = SAMPLED
-            self._latency.to_chrome.add(time.perf_counter() - began)
+        self._latency.to_chrome.sample(began)
         self.flush()
 
     def flush_later(self, client: Client) -> None:
@@ -306,13 +276,10 @@ class Browser:
 
     def _flush_read(self) -> None:
         self.flush()
-        self._from_sample -= 1
-        if not self._from_sample:
-            self._from_sample = SAMPLED
-            self._latency.to_client.add(time.perf_counter() - self._pipe.read_at)
+        self._latency.to_client.sample(self._pipe.read_at)
 
     def throttle(self, client: Client, *, full: bool) -> None:
-        """Notes that a client reads too slowly (``full``) or has caught up."""
+        """Note that a client reads too slowly (``full``) or has caught up."""
         if full:
             self._full.add(client)
         else:
@@ -320,11 +287,8 @@ class Browser:
         self._balance()
 
     def _balance(self) -> None:
-        """Make Chrome wait for a slow client while no other client is attached.
-
-        Others must not wait for a slow one: its messages are buffered then, and its connection is
-        closed when the buffer overflows.
-        """
+        """Make Chrome wait for a slow client while no other client is attached. Beside others, its
+        messages are buffered, and its connection is closed when the buffer overflows."""
         if self._full and len(self.clients) == 1:
             self._pipe.pause()
         else:
@@ -343,25 +307,33 @@ class Browser:
         self._mux = Mux()
         self._pipe.drop_callbacks()
 
-    def _answer(self) -> asyncio.Future[cdp.Incoming]:
+    async def _ask(
+        self,
+        method: str,
+        command: Callable[[OnAnswer], bytes],
+        timeout_s: float,
+        late: Callable[[], None] = lambda: None,
+    ) -> dict[str, Any]:
+        """Write a command and return its result; ``late`` gets the answer after the caller left."""
         if self._pipe.closed:
             raise BrowserGone(self._gone)
-        return asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[cdp.Incoming] = asyncio.get_running_loop().create_future()
 
-    async def _wait(
-        self, what: str, answer: asyncio.Future[cdp.Incoming], timeout_s: float
-    ) -> cdp.Incoming:
+        def on_answer(incoming: cdp.Incoming) -> None:
+            if answer.done():
+                late()
+            else:
+                answer.set_result(incoming)
+
+        self._pipe.write(command(on_answer))
         self._waiting.add(answer)
         try:
             async with asyncio.timeout(timeout_s):
-                return await answer
+                incoming = await answer
         except TimeoutError:
-            raise NoAnswer(f"Chrome did not answer {what} within {timeout_s:g} s.") from None
+            raise NoAnswer(f"Chrome did not answer {method} within {timeout_s:g} s.") from None
         finally:
             self._waiting.discard(answer)
-
-    @staticmethod
-    def _result(method: str, incoming: cdp.Incoming) -> dict[str, Any]:
         if incoming.error is not None:
             raise CommandFailed(f"{method}: {incoming.error.message}")
         return incoming.result
@@ -379,8 +351,7 @@ class Browser:
         elif event.method == "Target.targetDestroyed" and target_id in self.pages:
             self.pages.remove(target_id)
         elif event.method == "Target.targetCrashed" and len(self.crashes) < _CRASHES:
-            target, status = event.params.get("targetId", ""), event.params.get("status", "")
-            crash = Crash(str(target), str(status))
+            crash = Crash(target_id, str(event.params.get("status", "")))
             self.crashes.append(crash)
             self._on_crash(crash)
         elif event.method in ("Browser.downloadWillBegin", "Browser.downloadProgress"):
@@ -393,11 +364,3 @@ class Browser:
     def _on_pipe_end(self, why: str) -> None:
         self.close(why or self._gone)
         self._on_end(why)
-
-
-def _settle(answer: asyncio.Future[cdp.Incoming]) -> Callable[[cdp.Incoming], None]:
-    def on_answer(incoming: cdp.Incoming) -> None:
-        if not answer.done():
-            answer.set_result(incoming)
-
-    return on_answer

@@ -103,11 +103,8 @@ class WaitingPopups:
 
 
 def release_orphaned(mux: Mux, write: Callable[[bytes], None]) -> None:
-    """Release the popups that a detached client had paused through their tabs.
-
-    Such a popup runs only when a session on its page asks for it, and there is none (measured). A
-    popup that runs already ignores the command.
-    """
+    """Release the popups that a detached client had paused through their tabs. They run only when a
+    session on their page asks for it (measured); one that runs already ignores the command."""
 
     def on_attached(answer: cdp.Incoming) -> None:
         session = answer.result.get("sessionId")

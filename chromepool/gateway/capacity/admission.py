@@ -41,9 +41,6 @@ class Snapshot:
 class Grant:
     """The caller gets a slot."""
 
-    warm: bool = False
-    """True if a warm Chrome will do."""
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Refusal:
@@ -62,7 +59,7 @@ def decide(pool: Snapshot, spec: SessionSpec) -> Decision:
     if pool.occupied >= pool.slots:
         return Refusal(_full(pool))
     if any(spec.suits_warm(limits) for limits in pool.warm):
-        return Grant(warm=True)
+        return Grant()
     if pool.warm:  # one of them makes room
         pool = dataclasses.replace(pool, memory_left_bytes=None)
     return decide_start(pool)

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-
-@dataclasses.dataclass(eq=False, slots=True)
-class Attempt:
-    """A start under way, with all its attempts."""
-
 
 class Breaker:
     """Lets starts through while closed, and refuses them while open.
@@ -19,7 +12,7 @@ class Breaker:
     def __init__(self) -> None:
         self._failures = 0
         self._open_until: float | None = None
-        self._trial: Attempt | None = None
+        self._trial: object = None
         self.words = ""
         """The last failure, in Chrome's words."""
 
@@ -27,23 +20,22 @@ class Breaker:
         """Seconds until a start may be tried; 0.0: now."""
         if self._open_until is None:
             return 0.0
-        if self._trial is not None:  # wait for the outcome of the one that is under way
-            return max(1.0, self._open_until - now)
-        return max(0.0, self._open_until - now)
+        # A start that is under way is waited for.
+        return max(0.0 if self._trial is None else 1.0, self._open_until - now)
 
     @property
     def is_open(self) -> bool:
         """True while starts keep failing."""
         return self._open_until is not None
 
-    def begin(self) -> Attempt:
-        """Begin a start, after :meth:`pause_s` was 0."""
-        attempt = Attempt()
+    def begin(self) -> object:
+        """Begin a start, with all its attempts, after :meth:`pause_s` was 0."""
+        attempt = object()
         if self.is_open:
             self._trial = attempt
         return attempt
 
-    def cancel(self, attempt: Attempt) -> None:
+    def cancel(self, attempt: object) -> None:
         """Forget a start that was given up before its outcome was known."""
         if attempt is self._trial:
             self._trial = None
@@ -56,12 +48,13 @@ class Breaker:
         self.words = ""
 
     def fail(
-        self, attempt: Attempt, now: float, words: str, *, failures: int, pause_s: float
+        self, attempt: object, now: float, words: str, *, failures: int, pause_s: float
     ) -> None:
         """Count a failed start; ``failures`` in a row open the circuit for ``pause_s`` seconds."""
         if self.is_open and attempt is not self._trial:
             return  # begun before the circuit opened: the failure is no news
         self._failures += 1
-        self.words, self._trial = words, None
+        self.words = words
+        self._trial = None
         if self._failures >= failures:
             self._open_until = now + pause_s

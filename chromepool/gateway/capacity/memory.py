@@ -9,20 +9,20 @@ _UNLIMITED = 1 << 60
 """Bytes from which on a cap counts as none: cgroup v1 writes "no limit" as nearly 2^63."""
 
 
-def _number(path: Path) -> int | None:
+def _text(path: Path) -> str:
     try:
-        text = path.read_text().strip()
+        return path.read_text().strip()
     except OSError:
-        return None
+        return ""
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path)
     return int(text) if text.isdigit() else None
 
 
 def _keys(path: Path) -> dict[str, int]:
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return {}
-    pairs = [line.split() for line in lines]
+    pairs = [line.split() for line in _text(path).splitlines()]
     known = [pair for pair in pairs if len(pair) > 1 and pair[1].isdigit()]
     return {pair[0].rstrip(":"): int(pair[1]) for pair in known}
 

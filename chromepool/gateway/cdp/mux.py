@@ -23,12 +23,10 @@ from chromepool.gateway.cdp.paused_targets import PausedTargets
 _FIRST_ID = 1 << 30
 """Lowest id of the daemon's own commands, out of the way of most clients."""
 _FIRST_IDS = 1 << 29
-"""Range of the random first id: an answer for a gateway that died must not match a command of this
-one."""
+"""Range of the random first id: answers for a gateway that died must match no command of this."""
 _NOT_OURS = (cdp.PARSE_ERROR, cdp.INVALID_REQUEST, cdp.SESSION_NOT_FOUND)
-"""Errors that Chrome answers without a ``sessionId`` to a client's message, because its session has
-just ended or its envelope is invalid. The daemon's commands never cause them, so an answer with one
-belongs to none of them, whatever its id."""
+"""Errors that Chrome answers without a ``sessionId`` to a client's message whose session has just
+ended or whose envelope is invalid. The daemon's own commands never cause them."""
 _TARGET_EVENT = b'{"method":"Target.'
 
 OnAnswer = Callable[[cdp.Incoming], None]
@@ -69,11 +67,6 @@ class Mux:
         self.base: str | None = None
         """The session that clients' roots are attached from; None is the pipe's root."""
 
-    @property
-    def ports(self) -> list[Port]:
-        """Clients that are attached."""
-        return list(self._roots)
-
     def sessions_of(self, port: Port) -> set[bytes]:
         """Return the CDP sessions that a client owns, its root included."""
         return {session for session, owner in self._owners.items() if owner is port}
@@ -94,10 +87,8 @@ class Mux:
         return cdp.command(self._last_id, method, params, session)
 
     def attach(self, port: Port, target: str | None, answer: OnAnswer) -> bytes:
-        """Return the command that gives ``port`` a root session on the browser or on a target.
-
-        The port is in the table before ``answer`` is called and before any later message is routed.
-        """
+        """Return the command that gives ``port`` a root session on the browser or on a target. The
+        port is in the table before ``answer`` is called and any later message is routed."""
 
         def on_answer(incoming: cdp.Incoming) -> None:
             session = incoming.result.get("sessionId")
@@ -114,11 +105,8 @@ class Mux:
         return self.command("Target.attachToTarget", params, on_answer, self.base)
 
     def detach(self, port: Port) -> bytes | None:
-        """Return the commands that end a client's sessions, None if it has none.
-
-        Its paused targets are released first: Chrome leaves a popup paused when the client that
-        paused it detaches (measured).
-        """
+        """Return the commands that end a client's sessions, None if it has none. They release its
+        paused targets: Chrome leaves a popup paused when its client detaches (measured)."""
         root = self._roots.get(port)
         if root is None:
             return None
@@ -133,8 +121,7 @@ class Mux:
         return self.command("Target.detachFromTarget", params, lambda incoming: None, self.base)
 
     def release(self, session: str) -> bytes:
-        """Return the command that lets a paused target run. Its answer is ignored: the session may
-        end before it comes."""
+        """Return the command that lets a paused target run; its answer may never come."""
         self._last_id += 1
         return cdp.command(self._last_id, "Runtime.runIfWaitingForDebugger", {}, session)
 
@@ -237,8 +224,7 @@ class Mux:
             port.detached()
 
     def _from_own_session(self, session: bytes, message: bytes) -> None:
-        """Handle a message of a session that is the daemon's or a detached client's. The key
-        (session, id) keeps the latter's answers from the daemon's commands."""
+        """Handle a message of a session that is the daemon's or a detached client's."""
         incoming = cdp.decode(message)
         if incoming.method == "Target.detachedFromTarget" and session.decode() == self.base:
             self._on_detached(incoming)

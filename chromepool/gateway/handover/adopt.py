@@ -7,19 +7,16 @@ import os
 
 import msgspec
 
+from chromepool import wire
 from chromepool.errors import BrowserGone, ChromepoolError, InvalidRequest, NoAnswer
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.handover import snapshot as snapshots
 from chromepool.gateway.handover.snapshot import SessionSnapshot
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.runtime import Runtime
-from chromepool.gateway.sessions import handshake
-from chromepool.gateway.sessions.connection import Connector
+from chromepool.gateway.sessions import connection
 from chromepool.gateway.sessions.events import SessionChanged
-from chromepool.gateway.sessions.registry import SessionRegistry
+from chromepool.gateway.sessions.pool import Pool
 from chromepool.gateway.sessions.session import POOL, Session
-from chromepool.gateway.sessions.termination import Termination
-from chromepool.gateway.sessions.warm_pool import WarmPool
 from chromepool.gateway.supervisor import SessionOffered
 from chromepool.model import Reason, State
 
@@ -32,19 +29,9 @@ _TAB_S = 2.0
 class Adopter:
     """Makes sessions of what the supervisor has kept, and readies their Chromes for clients."""
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        registry: SessionRegistry,
-        connector: Connector,
-        termination: Termination,
-        warm_pool: WarmPool,
-    ) -> None:
-        self._runtime = runtime
-        self._registry = registry
-        self._connector = connector
-        self._termination = termination
-        self._warm_pool = warm_pool
+    def __init__(self, pool: Pool) -> None:
+        self._runtime = pool.runtime
+        self._pool = pool
         self._work: list[asyncio.Task[None]] = []
         self.ids: list[str] = []
         """Ids of the sessions that were adopted."""
@@ -55,16 +42,15 @@ class Adopter:
             snapshot = snapshots.read(offered.snapshot)
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             log.error("session.not_adopted", session=offered.key, error=error)
-            os.close(offered.commands)
-            os.close(offered.events)
+            offered.close()
             term_s = self._runtime.settings.term_timeout_s
-            self._runtime.supervisor.stop(offered.key, term_s)
+            self._runtime.supervisor.send(wire.Stop(offered.key, term_s))
             return
         finally:
             os.close(offered.snapshot)
         session = self._enter(offered, snapshot)
         self.ids.append(session.id)
-        browser = self._connector.connect(
+        browser = self._pool.connector.connect(
             session, offered.commands, offered.events, adopted=snapshot.traffic
         )
         self._work.append(asyncio.create_task(self._resume(session, browser, snapshot)))
@@ -74,7 +60,7 @@ class Adopter:
             offered.key,
             snapshot.spec,
             self._runtime.clock,
-            self._registry.on_move,
+            self._pool.registry.on_move,
             id=snapshot.id,
             guid=snapshot.guid,
             created_at=snapshot.created_at,
@@ -83,7 +69,7 @@ class Adopter:
             oom_kills_seen=snapshot.oom_kills_seen,
             warm=snapshot.warm,
         )
-        self._registry.enter(session)
+        self._pool.registry.enter(session)
         session.resume(snapshot.began, snapshot.last_active, snapshot.left)
         return session
 
@@ -94,7 +80,7 @@ class Adopter:
 
     async def _resume(self, session: Session, browser: Browser, snapshot: SessionSnapshot) -> None:
         if snapshot.reason is not None:  # the session was ending already
-            await self._termination.end(session, snapshot.reason, snapshot.detail)
+            await self._pool.termination.end(session, snapshot.reason, snapshot.detail)
             return
         try:
             await self._take_over(session, browser, snapshot)
@@ -103,21 +89,21 @@ class Adopter:
         except ChromepoolError as error:
             reason = Reason.UNHEALTHY if isinstance(error, NoAnswer) else Reason.CRASHED
             why = f"it did not take to the new gateway: {error.detail}"
-            await self._termination.end(session, reason, why)
+            await self._pool.termination.end(session, reason, why)
 
     async def _take_over(
         self, session: Session, browser: Browser, snapshot: SessionSnapshot
     ) -> None:
         if snapshot.frozen:
-            self._runtime.supervisor.thaw(session.key, session.limits)
+            self._runtime.supervisor.send(wire.Thaw(session.key, session.limits))
         await browser.take_over(snapshot.base)
-        await handshake.initialize(browser, self._runtime.settings)
+        await connection.initialize(browser, self._runtime.settings)
         # The next gateway must know the new base before anything is attached below it.
         self._runtime.bus.publish(SessionChanged(session))
         auto_attacher = session.auto_attacher()
         auto_attacher.patience_s = _TAB_S  # a tab that hangs is no reason to end a session
         try:
-            await handshake.apply_options(session, browser, session.spec)
+            await connection.apply_options(session, browser, session.spec)
         except InvalidRequest as error:  # the option was accepted once: the session is worth more
             log.error("session.options_refused", session=session.key, error=error)
         finally:
@@ -125,4 +111,4 @@ class Adopter:
         if session.state is State.RESUMING:
             session.move(State.READY)
             if session.owner == POOL:
-                self._warm_pool.add(session)
+                self._pool.warm_pool.add(session)

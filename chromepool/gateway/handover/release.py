@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 
 from chromepool.errors import BrowserGone, CommandFailed, NoAnswer, Restarting
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.handover.snapshot import SnapshotWriter
-from chromepool.gateway.runtime import Runtime
-from chromepool.gateway.sessions.gate import Gate
-from chromepool.gateway.sessions.session import Session
+from chromepool.gateway.sessions.pool import Pool
 
 _RESTARTING_S = 1.0
 """Seconds after which a caller may try again."""
@@ -29,16 +26,15 @@ def restarting() -> Restarting:
     )
 
 
-async def disconnect_clients(runtime: Runtime, sessions: Sequence[Session], gate: Gate) -> None:
+async def disconnect_clients(pool: Pool) -> None:
     """Disconnect all clients, which may connect again, and keep their sessions.
 
     Whole messages that a client has sent reach Chrome, and answers that Chrome has at once reach
     the client.
     """
-    gate.leaving = True
-    browsers = [s.browser for s in sessions if s.browser is not None and s.browser.clients]
-    await asyncio.gather(*map(_disconnect, browsers))
-    runtime.events.emit("gateway.leaving")
+    pool.gate.leaving = True
+    await asyncio.gather(*(_disconnect(browser) for browser in _browsers(pool) if browser.clients))
+    pool.runtime.events.emit("gateway.leaving")
 
 
 async def _disconnect(browser: Browser) -> None:
@@ -51,20 +47,23 @@ async def _disconnect(browser: Browser) -> None:
         client.gateway_replaced()
 
 
-async def flush(
-    runtime: Runtime, sessions: Sequence[Session], snapshots: SnapshotWriter, timeout_s: float
-) -> None:
+async def flush(pool: Pool, snapshots: SnapshotWriter, timeout_s: float) -> None:
     """Replace every snapshot, and wait until supervisor and Chromes have taken what was written
     to them, or for ``timeout_s``."""
-    for session in sessions:
+    for session in pool.registry.chromes:
         snapshots.write(session)
     for _ in range(2):
         snapshots.bury()
-    deadline = runtime.clock() + timeout_s
-    while _unwritten(runtime, sessions) and runtime.clock() < deadline:  # noqa: ASYNC110
+    clock = pool.runtime.clock
+    deadline = clock() + timeout_s
+    while _unwritten(pool) and clock() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(_POLL_S)
 
 
-def _unwritten(runtime: Runtime, sessions: Sequence[Session]) -> int:
-    browsers = [s.browser for s in sessions if s.browser is not None]
-    return runtime.supervisor.unsent + sum(browser.backlog_bytes for browser in browsers)
+def _browsers(pool: Pool) -> list[Browser]:
+    return [s.browser for s in pool.registry.chromes if s.browser is not None]
+
+
+def _unwritten(pool: Pool) -> int:
+    backlog = sum(browser.backlog_bytes for browser in _browsers(pool))
+    return pool.runtime.supervisor.unsent + backlog

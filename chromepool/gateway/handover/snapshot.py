@@ -11,21 +11,17 @@ import dataclasses
 import datetime
 import fcntl
 import os
-from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
+from chromepool import wire
 from chromepool.gateway.browser.browser import Traffic
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.sessions.events import (
-    SessionChanged,
-    SessionEnding,
-    SessionGone,
-    SessionReady,
-)
+from chromepool.gateway.sessions.events import SessionEvent, SessionGone
+from chromepool.gateway.sessions.pool import Pool
 from chromepool.gateway.sessions.session import Session
 from chromepool.gateway.spec import SessionSpec
-from chromepool.gateway.supervisor import SupervisorClient
 from chromepool.model import Reason, State
 
 log = get_logger("chromepool.gateway.sessions")
@@ -63,25 +59,17 @@ def snapshot_of(session: Session) -> SessionSnapshot:
     spec = session.spec
     browser = session.browser
     if session.artifacts is not None and session.state is not State.RESUMING:  # none yet
-        scripts = tuple(session.artifacts.scripts())
+        scripts = tuple(session.artifacts.scripts.all())
         options = dataclasses.replace(spec.capture_options, scripts=scripts)
         spec = msgspec.structs.replace(spec, capture_options=options)
-    return SessionSnapshot(
-        id=session.id,
-        guid=session.guid,
-        spec=spec,
-        created_at=session.created_at,
-        began=session.began,
-        last_active=session.last_active,
-        left=session.left,
-        frozen=session.state is State.FROZEN,
-        warm=session.warm,
-        base=browser.base if browser else "",
-        reason=session.reason,
-        detail=session.detail,
-        oom_kills_seen=session.oom_kills_seen,
-        traffic=browser.traffic if browser else session.traffic,
-    )
+    own: dict[str, Any] = {
+        "spec": spec,
+        "frozen": session.state is State.FROZEN,
+        "base": browser.base if browser else "",
+        "traffic": browser.traffic if browser else session.traffic,
+    }
+    names = set(SessionSnapshot.__struct_fields__) - own.keys()
+    return SessionSnapshot(**own, **{name: getattr(session, name) for name in names})
 
 
 def write(snapshot: SessionSnapshot) -> int:
@@ -108,14 +96,15 @@ def read(fd: int) -> SessionSnapshot:
 class SnapshotWriter:
     """Leaves a snapshot of each session with the supervisor whenever something of it changes."""
 
-    def __init__(self, supervisor: SupervisorClient) -> None:
-        self._supervisor = supervisor
+    def __init__(self, pool: Pool) -> None:
+        self._supervisor = pool.runtime.supervisor
+        self._registry = pool.registry
         self._active: dict[int, float] = {}
         """Times when each session was last active, as its snapshot has it."""
         self._gone: list[int] = []
         self._buried: list[int] = []
 
-    def on_change(self, event: SessionReady | SessionEnding | SessionChanged) -> None:
+    def on_change(self, event: SessionEvent) -> None:
         """Replace the snapshot of the event's session."""
         self.write(event.session)
 
@@ -141,29 +130,29 @@ class SnapshotWriter:
             log.error("snapshot.failed", session=session.key, error=error)
             return
         self._active[session.key] = session.last_active
-        self._supervisor.remember(session.key, fd)
+        self._supervisor.send(wire.Remember(session.key), (fd,))
 
     def bury(self) -> None:
-        """Has the supervisor forget the sessions that were gone at the last call: the history has
+        """Have the supervisor forget the sessions that were gone at the last call: the history has
         them by now."""
         for key in self._buried:
-            self._supervisor.buried(key)
+            self._supervisor.send(wire.Buried(key))
         self._buried = self._gone
         self._gone = []
 
-    def write_active(self, sessions: Sequence[Session]) -> None:
+    def _write_active(self) -> None:
         """Replace the snapshots of sessions that were driven since."""
-        for session in sessions:
+        for session in self._registry.chromes:
             known = self._active.get(session.key)
             if session.state is State.READY and known != session.last_active:
                 self.write(session)
 
-    async def run(self, sessions: Callable[[], Sequence[Session]]) -> None:
-        """Does both every two seconds, until the gateway ends."""
+    async def run(self) -> None:
+        """Write and bury every two seconds, until the gateway ends."""
         while True:
             await asyncio.sleep(EVERY_S)
             try:
-                self.write_active(sessions())
+                self._write_active()
                 self.bury()
             except Exception:  # or no deadline would be right any more after the next handover
                 log.exception("snapshots.failed")

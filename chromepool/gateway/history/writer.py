@@ -22,6 +22,7 @@ from chromepool.gateway.event_stream import Event
 from chromepool.gateway.history.database import Database, is_damage
 from chromepool.gateway.history.queries import AlertState, alert_state, connect
 from chromepool.gateway.log import get_logger
+from chromepool.gateway.runtime import is_set
 from chromepool.schema.admin import AlertView
 from chromepool.schema.history import PastSession
 
@@ -66,12 +67,6 @@ async def _in_thread(function: Callable[[*Ts], T], *values: *Ts) -> T:
     return await asyncio.wrap_future(future)
 
 
-async def _wait(event: asyncio.Event, timeout_s: float) -> bool:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), timeout_s)
-    return event.is_set()
-
-
 def _remove(batch: dict[Any, T], rows: dict[Any, T]) -> int:
     """Remove a batch, except for rows that were replaced; return how many were dropped before."""
     missing = batch.keys() - rows.keys()
@@ -106,7 +101,7 @@ class HistoryWriter:
         ``running`` has the ids of adopted sessions, which are not marked as lost.
         """
         self._task = asyncio.create_task(self._run(running))
-        if not await _wait(self._tried, _OPEN_S):
+        if not await is_set(self._tried, _OPEN_S):
             log.error("journal.late")
         return self._database.last
 
@@ -158,10 +153,10 @@ class HistoryWriter:
                 break
             if written:
                 retry_s = _FIRST_RETRY_S
-                await _wait(self._wake, _TRIM_S)
-                await _wait(self._closing, _LINGER_S)
+                await is_set(self._wake, _TRIM_S)
+                await is_set(self._closing, _LINGER_S)
             else:
-                await _wait(self._closing, retry_s)
+                await is_set(self._closing, retry_s)
                 retry_s = min(_LAST_RETRY_S, 2 * retry_s)
         await _in_thread(self._database.close)
 
@@ -218,7 +213,7 @@ class HistoryWriter:
             reason = self.error if self._off else "The gateway is stopping."
             raise HistoryUnavailable(f"The journal is closed. {reason}")
         try:
-            return await _in_thread(lambda: self._query(query, *values))
+            return await _in_thread(self._query, query, *values)
         except (sqlite3.Error, OSError, ValueError) as error:
             if is_damage(error):
                 self._database.is_suspect = True

@@ -49,12 +49,12 @@ class ArtifactHandlers(Handlers):
 
     async def list_scripts(self, request: web.Request) -> web.Response:
         """List the scripts in the order in which they run."""
-        found = [view(schema.ScriptView, script) for script in self._artifacts(request).scripts()]
-        return json_response(schema.ScriptList(found))
+        scripts = self._artifacts(request).scripts.all()
+        return json_response(schema.ScriptList([view(schema.ScriptView, s) for s in scripts]))
 
     async def show_script(self, request: web.Request) -> web.Response:
         """Show a script."""
-        script = self._artifacts(request).script(request.match_info["name"])
+        script = self._artifacts(request).scripts.get(request.match_info["name"])
         return json_response(view(schema.ScriptView, script))
 
     async def add_script(self, request: web.Request) -> web.Response:

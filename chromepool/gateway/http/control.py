@@ -13,8 +13,7 @@ from chromepool.gateway.http.identity import Identify
 from chromepool.gateway.http.requests import preferred_wait, read_json, read_query, seconds
 from chromepool.gateway.http.services import Handlers, Services, json_response, view
 from chromepool.gateway.http.session_requests import make_spec
-from chromepool.gateway.sessions.session import POOL, Session
-from chromepool.gateway.sessions.usage import measure
+from chromepool.gateway.sessions.session import POOL, Session, measure
 from chromepool.model import Exit, Reason, State, Usage
 from chromepool.schema import session as schema
 from chromepool.schema.routes import SHOW_SESSION

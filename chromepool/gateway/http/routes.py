@@ -9,7 +9,8 @@ from chromepool.gateway.http.admin import AdminHandlers
 from chromepool.gateway.http.artifacts import ArtifactHandlers
 from chromepool.gateway.http.control import Control
 from chromepool.gateway.http.devtools import DevTools
-from chromepool.gateway.http.history import EventHandlers, HistoryHandlers
+from chromepool.gateway.http.events import EventHandlers
+from chromepool.gateway.http.history import HistoryHandlers
 from chromepool.gateway.http.identity import Identify, by_token
 from chromepool.gateway.http.origin_check import gatekeeper
 from chromepool.gateway.http.problems import PROBLEM, Handler, problems

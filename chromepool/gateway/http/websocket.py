@@ -21,8 +21,7 @@ from chromepool.model import Reason
 
 _TEXT = int(Opcode.TEXT)
 _HIGH_WATER_BYTES = 4 << 20
-"""Unread bytes from which on a client is too slow, and Chrome waits for it if it is the only
-one."""
+"""Unread bytes from which on a client is too slow; Chrome waits for it if it is the only one."""
 _LOW_WATER_BYTES = 1 << 20
 _LINGER_S = 5.0
 """Time for a client to read the close frame with the reason, and to answer it."""
@@ -35,8 +34,8 @@ _WRITELINES_BYTES = 65536
 class ClientConnection(asyncio.Protocol):
     """The connection of one client. Implements ``browser.Client``.
 
-    It takes the transport over from aiohttp after the handshake. Messages then pass from Chrome's
-    pipe to the socket, and back, in one step: no task has to be woken for them.
+    After the handshake it takes the transport over from aiohttp. Messages then pass between pipe
+    and socket in one step, and no task has to be woken for them.
     """
 
     def __init__(
@@ -70,11 +69,15 @@ class ClientConnection(asyncio.Protocol):
         self._ping_timer: asyncio.TimerHandle | None = None
 
     @property
+    def _open(self) -> asyncio.Transport | None:
+        """The transport while it can be used."""
+        transport = self._transport
+        return None if transport is None or transport.is_closing() else transport
+
+    @property
     def buffered_bytes(self) -> int:
         """Bytes that wait in the gateway for the client to read them."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
-
-    # -- called by the mux --
 
     def deliver(self, head: bytes | memoryview, tail: bytes = b"") -> None:
         """Accept one message; :meth:`flush` sends it."""
@@ -94,16 +97,13 @@ class ClientConnection(asyncio.Protocol):
         # The backlog decides, without these messages: the client cannot help one of 100 MB.
         if transport.get_write_buffer_size() > self._buffer_bytes:
             self._dropped["slow"] += 1
-            self.end(
-                CloseCode.POLICY, f"the client is too slow: {self.buffered_bytes} bytes unread"
-            )
+            why = f"the client is too slow: {self.buffered_bytes} bytes unread"
+            self.end(CloseCode.POLICY, why)
         elif len(unsent) == 3 and len(unsent[1]) >= _WRITELINES_BYTES:
             self._written += sum(map(len, unsent))
             transport.writelines(unsent)
         else:
-            data = b"".join(unsent)
-            self._written += len(data)
-            transport.write(data)
+            self._send(b"".join(unsent))
 
     def detached(self) -> None:
         """Close the connection, because its page is gone."""
@@ -114,16 +114,13 @@ class ClientConnection(asyncio.Protocol):
         self._browser.asked_to_close = True
         self._on_close_request(self._session)
 
-    # -- flow control --
-
     def hold(self, held: bool) -> None:
         """Stop reading from the client while Chrome is behind; TCP then makes the client wait."""
-        if self._transport is None or self._transport.is_closing():
-            return
-        if held:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
+        transport = self._open
+        if transport is not None and held:
+            transport.pause_reading()
+        elif transport is not None:
+            transport.resume_reading()
 
     def pause_writing(self) -> None:
         """Note that the client reads too slowly. Called by the transport."""
@@ -132,8 +129,6 @@ class ClientConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Note that the client has caught up. Called by the transport."""
         self._browser.throttle(self, full=False)
-
-    # -- connection --
 
     async def serve(self, request: web.Request, socket: web.WebSocketResponse) -> None:
         """Do the handshake, then forward messages until either side closes."""
@@ -160,23 +155,23 @@ class ClientConnection(asyncio.Protocol):
     def _ping(self) -> None:
         """Ping the client, or disconnect it if it did not answer two pings: a cable was pulled, or
         a firewall dropped the connection. A client that only reads slowly has not got them yet."""
-        if self._transport is None or self._transport.is_closing() or self._end is not None:
+        transport = self._open
+        if transport is None or self._end is not None:
             return
         unread = self._unread()
         if self._missed >= _MAX_MISSED and (not unread or self._stuck >= _MAX_MISSED):
             self._dropped["dead"] += 1
             self.end(CloseCode.GOING_AWAY, "no answer to pings")
-            self._transport.abort()
+            transport.abort()
             return
         # While reading is paused, pongs are not read either.
-        self._missed = self._missed + 1 if self._transport.is_reading() else 0
+        self._missed = self._missed + 1 if transport.is_reading() else 0
         if self.buffered_bytes < _HIGH_WATER_BYTES:  # pings must not pile up
             self._send(frames.control(Opcode.PING, b""))
         self._ping_later()
 
     def _unread(self) -> int:
-        """Return the bytes that the client's machine has not received yet, and update
-        ``_stuck``."""
+        """Return the bytes that the client's machine has not received; update ``_stuck``."""
         unread = self.buffered_bytes + self._in_kernel()
         taken = self._written - unread
         self._stuck = self._stuck + 1 if unread and taken == self._taken else 0
@@ -184,8 +179,8 @@ class ClientConnection(asyncio.Protocol):
         return unread
 
     def _in_kernel(self) -> int:
-        """Return the bytes in the kernel that are not acknowledged yet (SIOCOUTQ, tcp(7)). There
-        may be megabytes, and a slow client reads from them long before the kernel takes more."""
+        """Return the bytes in the kernel that are not acknowledged yet (SIOCOUTQ, tcp(7)): perhaps
+        megabytes, from which a slow client reads long before the kernel takes more."""
         assert self._transport is not None
         size = bytearray(4)
         try:
@@ -213,48 +208,39 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Handle bytes from the client. Called by the transport."""
-        if self._transport is None or self._transport.is_closing():
+        if self._open is None:
             return
         self._missed = 0
+        batch: list[bytes] = []
         try:
-            messages = self._reader.feed(data)
+            for opcode, payload in self._reader.feed(data):
+                if opcode != _TEXT:
+                    self._on_other(opcode, payload)
+                elif frames.is_text(payload):
+                    batch.append(payload)
+                else:
+                    raise FrameError(CloseCode.NOT_UTF8, "text messages must be UTF-8")
         except FrameError as error:
             self.end(error.code, error.reason)
-            return
-        batch: list[bytes] = []
-        for opcode, payload in messages:
-            if opcode == _TEXT:
-                if not frames.is_text(payload):
-                    self.end(CloseCode.NOT_UTF8, "text messages must be UTF-8")
-                    return
-                batch.append(payload)
-            else:
-                self._on_other(opcode, payload)
         if batch and self._end is None:
             self._session.touch()
             self._browser.forward(self, batch)
 
     def _on_other(self, opcode: int, payload: bytes) -> None:
-        assert self._transport is not None
         if opcode == Opcode.PING:
             # The pongs of a client that does not read would pile up without bound.
             if self._end is None and self.buffered_bytes < _HIGH_WATER_BYTES:
                 self._send(frames.control(Opcode.PONG, payload))
         elif opcode == Opcode.BINARY:
-            self.end(CloseCode.UNSUPPORTED, "CDP messages must be text")
+            raise FrameError(CloseCode.UNSUPPORTED, "CDP messages must be text")
         elif opcode == Opcode.CLOSE:
             self._on_close(payload)
 
     def _on_close(self, payload: bytes) -> None:
         assert self._transport is not None
         if self._end is None:
-            try:
-                code = frames.parse_close(payload)
-            except FrameError as error:
-                self.end(error.code, error.reason)
-                return
-            self._end = (code, "")
-            self._transport.write(frames.control(Opcode.CLOSE, payload[:2]))
+            self._end = (frames.parse_close(payload), "")
+            self._send(frames.control(Opcode.CLOSE, payload[:2]))
         self._transport.close()
         self._abort_later()
 
@@ -277,14 +263,11 @@ class ClientConnection(asyncio.Protocol):
 
     def _send_close(self) -> None:
         """Send the close frame, after which nothing is sent, and wait for the answer to it."""
-        assert self._transport is not None
-        assert self._end is not None
         self._browser.detach(self)
-        if self._transport.is_closing():
-            return
-        self._transport.write(frames.close(*self._end))
-        self._transport.resume_reading()
-        self._abort_later()
+        if self._open is not None and self._end is not None:
+            self._send(frames.close(*self._end))
+            self._open.resume_reading()
+            self._abort_later()
 
     def _abort_later(self) -> None:
         assert self._transport is not None

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import datetime
 import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
+import msgspec
 
 from chromepool.gateway.capacity import memory, pressure
 from chromepool.gateway.capacity.autoscale import Load
 from chromepool.gateway.history.queries import AlertState
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.monitor.alerts import (
-    Alerts,
-    Cleared,
-    Raised,
-    Recent,
-    Snapshot,
-    rules,
-)
+from chromepool.gateway.monitor.alerts import Alerts, Change, Recent, Snapshot, rules
 from chromepool.gateway.monitor.metric_table import LABELS, MetricsPage
 from chromepool.gateway.runtime import Runtime
 from chromepool.gateway.sessions.admission import Admission
@@ -64,9 +56,9 @@ class AlertLoop:
         remember: Callable[[list[AlertView]], None],
         failures: int = 0,
     ) -> None:
-        """``canary_failure`` tells how the last canary ended; ``send`` takes the body for the
-        webhook and must not block; ``remember`` keeps the raised alerts for the next gateway.
-        ``failures`` is the number of gateways that died within the last five minutes."""
+        """``canary_failure`` returns the last canary's error, ``send`` takes the webhook's body at
+        once, ``remember`` keeps the raised alerts for the next gateway, and ``failures`` is the
+        number of gateways that died within the last five minutes."""
         self._runtime = runtime
         self._settings = runtime.settings
         self._admission = admission
@@ -84,18 +76,15 @@ class AlertLoop:
         """Alerts that are raised now, by name."""
 
     def resume(self, past: AlertState, now: float) -> None:
-        """Continues where the gateway before ended: its alerts are not raised again, and are
-        cleared once they are over.
-
-        ``now`` is in seconds since 1970; to be called before :meth:`run`.
-        """
+        """Take over the alerts of the gateway before: they are not raised again, and are cleared
+        once they are over. ``now`` is in seconds since 1970; to be called before :meth:`run`."""
         clock = self._runtime.clock()
         known = {rule.name: rule.severity for rule in rules(self._settings)}
         for alert in past.alerts:
             if alert.name not in known:  # of another version
                 log.warning("alert.unknown", alert=alert.name)
                 continue
-            self.raised[alert.name] = replace(alert, severity=known[alert.name])
+            self.raised[alert.name] = msgspec.structs.replace(alert, severity=known[alert.name])
             since = clock - (now - alert.since.timestamp())
             self._alerts.resume(alert.name, since, alert.text)
         for event in past.endings:
@@ -127,9 +116,7 @@ class AlertLoop:
         for change in self._alerts.step(self.snapshot(now), now):
             self._report(change)
         for name, text in self._alerts.texts.items():
-            shown = self.raised[name]
-            if shown.text != text:
-                self.raised[name] = AlertView(name, shown.severity, shown.since, text)
+            self.raised[name] = msgspec.structs.replace(self.raised[name], text=text)
         self._scale(now)
 
     def snapshot(self, now: float) -> Snapshot:
@@ -150,17 +137,17 @@ class AlertLoop:
             disk_size=size,
         )
 
-    def _report(self, change: Raised | Cleared) -> None:
-        """Logs, emits and sends that an alert was raised or cleared."""
+    def _report(self, change: Change) -> None:
+        """Log, emit and send that an alert was raised or cleared."""
         rule = change.rule
-        at = utc_now()
-        if isinstance(change, Raised):
-            since, event = at, "alert.raised"
+        at = since = utc_now()
+        if change.lasted_s is None:
+            event = "alert.raised"
             self.raised[rule.name] = AlertView(rule.name, rule.severity, at, change.text)
             log.warning("alert.raised", alert=rule.name, severity=rule.severity, text=change.text)
         else:
-            event, gone = "alert.cleared", self.raised.pop(rule.name, None)
-            since = gone.since if gone else at - datetime.timedelta(seconds=change.lasted_s)
+            event = "alert.cleared"
+            since = self.raised.pop(rule.name).since
             self._cleared_total[rule.name] += 1
             log.info("alert.cleared", alert=rule.name, lasted_s=round(change.lasted_s, 1))
         self._remember(list(self.raised.values()))
@@ -173,10 +160,8 @@ class AlertLoop:
         """Write the alerts' part of the metrics."""
         for name in LABELS["alert"]:
             page.put("alert_raised", name in self._alerts.texts, name)
-            page.put("alerts_raised_total", self._alerts.raised_total[name], name)
-            page.put("alerts_cleared_total", self._cleared_total[name], name)
-
-    # -- limits that follow the load --
+        page.put_each("alerts_raised_total", self._alerts.raised_total, LABELS["alert"])
+        page.put_each("alerts_cleared_total", self._cleared_total, LABELS["alert"])
 
     def _scale(self, now: float) -> None:
         admission = self._admission
@@ -185,7 +170,7 @@ class AlertLoop:
         if admission.autoscale.observe(load, self._settings, now):
             log.info("slots.changed", slots=admission.slots, why=admission.autoscale.why)
         after = admission.slots, admission.warm_wanted
-        if after != before or admission.warm_waiting > admission.warm_wanted:
+        if after != before or len(admission.warm) > admission.warm_wanted:
             self._runtime.bus.publish(SweepDue())  # a caller may enter, or a warm Chrome must go
 
     def _load(self) -> Load:

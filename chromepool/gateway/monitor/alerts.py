@@ -1,22 +1,16 @@
-"""Alerts for the operator: rules as data, and the changes that follow from a snapshot of the
-daemon.
-
-This module reads neither the daemon nor a clock.
-"""
+"""Alerts for the operator: rules as data, and the changes that follow from a snapshot."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from chromepool.config import Settings
-from chromepool.schema.admin import Severity
 
 WINDOW_S = 300.0
 """Time for which ended sessions and gateways count."""
-WARNING: Severity = "warning"
-CRITICAL: Severity = "critical"
 _HYSTERESIS = 10.0
 """Difference in percent between the value that raises an alert and the one that clears it."""
 _DISK_SHARE = 0.10
@@ -71,44 +65,44 @@ class Rule:
     """An alert, raised while ``reads`` is above ``raise_above``, cleared below ``clear_below``."""
 
     name: str
-    severity: Severity
     reads: Callable[[Snapshot], float | None]
-    raise_above: float
-    clear_below: float
     text: str
     """Text for people; ``{value}`` is the value that was read, ``{at}`` the snapshot."""
+    raise_above: float = 0
+    clear_below: float = 1
     for_s: float = 0.0
     """Time for which the value has to be above before the alert is raised."""
+    severity: Literal["warning", "critical"] = "critical"
 
 
-def _deaths(settings: Settings) -> tuple[Rule, ...]:
-    return (
-        Rule(
-            "unhealthy",
-            CRITICAL,
-            lambda at: at.unhealthy,
-            raise_above=0,
-            clear_below=1,
-            text="{at.unhealthy} Chromes stopped answering and were ended within five minutes.",
-        ),
-        Rule(
-            "crash_loop",
-            CRITICAL,
-            lambda at: at.crashed,
-            raise_above=settings.alert_crashes - 1,
-            clear_below=max(1, settings.alert_crashes / 2),
-            text="{at.crashed} sessions crashed or ran out of memory within five minutes.",
-        ),
-        Rule(
-            "gateway_crash_loop",
-            CRITICAL,
-            lambda at: at.failed,
-            raise_above=_MAX_GATEWAY_DEATHS,
-            clear_below=1,
-            text="{at.failed} gateways died within five minutes. Sessions continue. "
-            "The log says why the gateways died.",
-        ),
-    )
+_FIXED = (
+    Rule(
+        "unhealthy",
+        lambda at: at.unhealthy,
+        "{at.unhealthy} Chromes stopped answering and were ended within five minutes.",
+    ),
+    Rule(
+        "gateway_crash_loop",
+        lambda at: at.failed,
+        "{at.failed} gateways died within five minutes. Sessions continue. "
+        "The log says why the gateways died.",
+        raise_above=_MAX_GATEWAY_DEATHS,
+    ),
+    Rule(
+        "canary_failed",
+        lambda at: None if at.canary is None else bool(at.canary),
+        "The last canary failed: {at.canary}",
+    ),
+    Rule("breaker_open", lambda at: at.breaker_open, "Chrome keeps failing to start: {at.failure}"),
+    Rule(
+        "disk_low",
+        lambda at: at.disk,
+        "Only {at.disk_text} of the disk with the profiles is free.",
+        raise_above=1,
+        clear_below=2 / 3,  # 15 %, or 750 MB
+    ),
+)
+"""Rules that no setting changes."""
 
 
 def rules(settings: Settings) -> tuple[Rule, ...]:
@@ -116,65 +110,41 @@ def rules(settings: Settings) -> tuple[Rule, ...]:
     return (
         Rule(
             "pool_memory",
-            WARNING,
             lambda at: None if at.memory is None else at.memory * 100,
+            "{value:.0f} % of the pool's memory is in use.",
             raise_above=settings.alert_memory_percent,
             clear_below=settings.alert_memory_percent - _HYSTERESIS,
-            text="{value:.0f} % of the pool's memory is in use.",
             for_s=_MEMORY_S,
+            severity="warning",
         ),
         Rule(
             "sessions",
-            WARNING,
             lambda at: at.sessions / at.max_sessions * 100,
+            "{at.sessions} of {at.max_sessions} sessions are in use.",
             raise_above=settings.alert_sessions_percent,
             clear_below=settings.alert_sessions_percent - _HYSTERESIS,
-            text="{at.sessions} of {at.max_sessions} sessions are in use.",
-        ),
-        *_deaths(settings),
-        Rule(
-            "canary_failed",
-            CRITICAL,
-            lambda at: None if at.canary is None else bool(at.canary),
-            raise_above=0,
-            clear_below=1,
-            text="The last canary failed: {at.canary}",
+            severity="warning",
         ),
         Rule(
-            "breaker_open",
-            CRITICAL,
-            lambda at: at.breaker_open,
-            raise_above=0,
-            clear_below=1,
-            text="Chrome keeps failing to start: {at.failure}",
+            "crash_loop",
+            lambda at: at.crashed,
+            "{at.crashed} sessions crashed or ran out of memory within five minutes.",
+            raise_above=settings.alert_crashes - 1,
+            clear_below=max(1, settings.alert_crashes / 2),
         ),
-        Rule(
-            "disk_low",
-            CRITICAL,
-            lambda at: at.disk,
-            raise_above=1,
-            clear_below=2 / 3,  # 15 %, or 750 MB
-            text="Only {at.disk_text} of the disk with the profiles is free.",
-        ),
+        *_FIXED,
     )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Raised:
-    """Beginning of an alert."""
+class Change:
+    """Beginning or end of an alert."""
 
     rule: Rule
     text: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Cleared:
-    """End of an alert."""
-
-    rule: Rule
-    text: str
-    """Last text of the alert."""
-    lasted_s: float
+    """Current text of the alert, or its last one."""
+    lasted_s: float | None = None
+    """Duration of an alert that has ended, None for one that begins."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -202,44 +172,37 @@ class Alerts:
         return {name: one.text for name, one in self._active.items() if one.raised}
 
     def resume(self, name: str, since: float, text: str) -> None:
-        """Take over an alert that an earlier gateway raised. ``since`` is in monotonic seconds and
-        may be negative."""
+        """Take over an alert of an earlier gateway; ``since`` is in monotonic seconds."""
         self._active[name] = _Active(since, raised=True, text=text)
 
-    def step(self, snapshot: Snapshot, now: float) -> list[Raised | Cleared]:
+    def step(self, snapshot: Snapshot, now: float) -> list[Change]:
         """Return the alerts that a snapshot raises and clears; ``now`` is in monotonic seconds."""
         found = [self._apply(rule, snapshot, now) for rule in self._rules]
         return [change for change in found if change is not None]
 
-    def _apply(self, rule: Rule, snapshot: Snapshot, now: float) -> Raised | Cleared | None:
+    def _apply(self, rule: Rule, snapshot: Snapshot, now: float) -> Change | None:
         value = rule.reads(snapshot)
         one = self._active.get(rule.name)
         if value is None:  # unknown: a raised alert stays, one that was about to be raised does not
             if one is not None and not one.raised:
                 del self._active[rule.name]
             return None
+        text = rule.text.format(value=value, at=snapshot)
         if one is not None and one.raised:
-            return self._update(rule, one, value, snapshot, now)
+            if value < rule.clear_below:
+                del self._active[rule.name]
+                return Change(rule, one.text, now - one.since)
+            one.text = text
+            return None
         if value <= rule.raise_above:
             self._active.pop(rule.name, None)
             return None
         one = self._active.setdefault(rule.name, _Active(now))
         if now - one.since < rule.for_s:
             return None
-        one.raised = True
-        one.since = now
-        one.text = rule.text.format(value=value, at=snapshot)
+        self._active[rule.name] = _Active(now, raised=True, text=text)
         self.raised_total[rule.name] += 1
-        return Raised(rule, one.text)
-
-    def _update(
-        self, rule: Rule, one: _Active, value: float, snapshot: Snapshot, now: float
-    ) -> Cleared | None:
-        if value < rule.clear_below:
-            del self._active[rule.name]
-            return Cleared(rule, one.text, now - one.since)
-        one.text = rule.text.format(value=value, at=snapshot)
-        return None
+        return Change(rule, text)
 
 
 class Recent:

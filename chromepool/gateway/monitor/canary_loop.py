@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import secrets
 
 from chromepool import tokens
@@ -41,8 +42,7 @@ class CanaryLoop:
                 self._report(await Canary(client).fly())
 
     def _new_token(self) -> str:
-        """A token for where ``require_token`` asks for one, known in this process only; the one
-        before is no longer valid."""
+        """Return a token in case ``require_token`` asks for one; it replaces the one before."""
         token = secrets.token_hex()
         self._digests[_NAME] = tokens.digest(token)
         return token
@@ -56,15 +56,8 @@ class CanaryLoop:
             log.warning("canary.failed", step=result.step, error=result.error)
         outcome = "passed" if result.ok else "failed"
         self.outcomes[outcome] += 1
-        self._runtime.events.emit(
-            f"canary.{outcome}",
-            ok=result.ok,
-            step=result.step,
-            error=result.error,
-            steps_s=result.steps_s,
-        )
+        self._runtime.events.emit(f"canary.{outcome}", **dataclasses.asdict(result))
 
     def write_metrics(self, page: MetricsPage) -> None:
         """Write the canaries' part of the metrics."""
-        for result in LABELS["result"]:
-            page.put("canaries_total", self.outcomes[result], result)
+        page.put_each("canaries_total", self.outcomes, LABELS["result"])

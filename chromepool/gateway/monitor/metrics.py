@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -14,27 +15,117 @@ from prometheus_client.registry import Collector
 from chromepool import __version__, wire
 from chromepool.gateway.browser.browser import Traffic
 from chromepool.gateway.capacity import memory
+from chromepool.gateway.histogram import Histogram
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.monitor.health import HealthChecker
-from chromepool.gateway.monitor.lag import Lag
 from chromepool.gateway.monitor.metric_table import LABELS, REFUSALS, MetricsPage
-from chromepool.gateway.monitor.slots import Slots
 from chromepool.gateway.sessions.events import SessionGone, SessionReady, TabCrashed
 from chromepool.gateway.sessions.pool import Pool
-from chromepool.gateway.sessions.session import POOL, Session
-from chromepool.gateway.sessions.usage import measure
-from chromepool.model import Reason, State
+from chromepool.gateway.sessions.session import POOL, Session, measure
+from chromepool.model import Reason, State, Usage
 from chromepool.psi import read_stall_s
 
 log = get_logger("chromepool.gateway.monitor")
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _FRESH_S = 1.0
-"""Seconds before the supervisor is asked about a session again: the page may be scraped as often as
-anybody likes."""
+"""Time for which a session is not measured again: the page may be scraped at any rate."""
 _ANSWERS_S = 5.0
-"""Time that the supervisor has to measure the sessions; after it the page goes without."""
+"""Time that the supervisor has to measure the sessions; after it, the last measurements stay."""
 _PSI = Path("/proc/pressure")
+_LAG_EVERY_S = 0.5
+_LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_COUNTED = ("cpu_s", "oom_kills", "cpu_stall_s", "memory_stall_s", "io_stall_s")
+"""Fields of the usage that only grow."""
+
+
+class Lag:
+    """Measures how much later than asked the event loop wakes a task."""
+
+    def __init__(self) -> None:
+        self.durations = Histogram(_LAG_BOUNDS)
+
+    async def watch(self) -> None:
+        """Measure until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LAG_EVERY_S
+            await asyncio.sleep(_LAG_EVERY_S)
+            self.durations.add(max(0.0, loop.time() - due))
+
+
+class Slot:
+    """A slot, whose counters continue from one session to the next."""
+
+    def __init__(self) -> None:
+        self.key: int | None = None
+        """Key of the session in the slot."""
+        self.usage = Usage()
+        """Usage of that session when it was last measured."""
+        self.asked_at = -math.inf
+        """Time of that measurement, in the clock's seconds."""
+        self._before: dict[str, float] = {}
+        self._now: dict[str, float] = {}
+
+    def note(self, usage: Usage) -> None:
+        """Record the usage of the slot's session."""
+        self.usage = usage
+        for name in _COUNTED:
+            value = getattr(usage, name)
+            if value is not None:  # without v2, CPU time of processes that ended is not counted
+                self._now[name] = max(value, self._now.get(name, 0.0))
+
+    def clear(self, usage: Usage) -> None:
+        """Record the last usage of a session that has ended, and free the slot."""
+        self.note(usage)
+        for name, value in self._now.items():
+            self._before[name] = self._before.get(name, 0.0) + value
+        self._now = {}
+        self.usage = Usage()
+        self.key = None
+        self.asked_at = -math.inf
+
+    def counted(self, name: str) -> float | None:
+        """Return the sum over all sessions of the slot, None if it was never measured."""
+        if name not in self._before | self._now:
+            return None
+        return self._before.get(name, 0.0) + self._now.get(name, 0.0)
+
+
+class Slots:
+    """Assigns the lowest free slot to each session: a bounded label that does not show its id."""
+
+    def __init__(self, max_slots: int) -> None:
+        self._max_slots = max_slots
+        self._slots: list[Slot] = []
+        self._by_key: dict[int, Slot] = {}
+
+    def assign(self, key: int) -> None:
+        """Give a session a slot, unless it has one, or all are taken: for a moment there may be one
+        Chrome more than slots, which is assigned one later."""
+        if key in self._by_key:
+            return
+        free = next((slot for slot in self._slots if slot.key is None), None)
+        if free is None and len(self._slots) < self._max_slots:
+            free = Slot()
+            self._slots.append(free)
+        if free is not None:
+            free.key = key
+            self._by_key[key] = free
+
+    def get(self, key: int) -> Slot | None:
+        """Return the slot of a session, if it has one."""
+        return self._by_key.get(key)
+
+    def release(self, key: int, usage: Usage) -> None:
+        """Free the slot of a session that has ended, if it had one."""
+        slot = self._by_key.pop(key, None)
+        if slot is not None:
+            slot.clear(usage)
+
+    def __iter__(self) -> Iterator[tuple[str, Slot]]:
+        """Iterate over labels and slots, those that are free again included."""
+        return ((str(number), slot) for number, slot in enumerate(self._slots))
 
 
 class Metrics(Collector):
@@ -51,7 +142,7 @@ class Metrics(Collector):
         self._pool = pool
         self._health = health
         self._welcome = welcome
-        self._slots = Slots()
+        self._slots = Slots(pool.runtime.settings.max_sessions)
         self._created: collections.Counter[str] = collections.Counter()
         self._ended: collections.Counter[str] = collections.Counter()
         self._tab_crashes: collections.Counter[str] = collections.Counter()
@@ -73,13 +164,13 @@ class Metrics(Collector):
         ProcessCollector(registry=self._registry)
 
     async def scrape(self) -> bytes:
-        """The whole page."""
+        """Return the whole page."""
         async with self._asking:
             await self._ask()
         return generate_latest(self._registry)
 
     def collect(self) -> Iterable[Metric]:
-        """The metrics as they are known now, for the registry of prometheus_client."""
+        """Return the metrics as they are known now. Called by prometheus_client."""
         page = MetricsPage()
         for write in self._writers:
             write(page)
@@ -95,7 +186,7 @@ class Metrics(Collector):
         due: list[Session] = []
         for session in self._pool.registry.chromes:
             if session.state in (State.READY, State.FROZEN):
-                self._seat(session)
+                self._slots.assign(session.key)
                 slot = self._slots.get(session.key)
                 if slot is not None and now - slot.asked_at >= _FRESH_S:
                     slot.asked_at = now
@@ -112,15 +203,10 @@ class Metrics(Collector):
         if slot is not None:
             slot.note(usage)
 
-    def _seat(self, session: Session) -> None:
-        self._slots.assign(session.key, self._pool.runtime.settings.max_sessions)
-
-    # -- counters that cannot be read later --
-
     def on_ready(self, event: SessionReady) -> None:
         """Count a session that was created, and give it a slot's label."""
         session = event.session
-        self._seat(session)
+        self._slots.assign(session.key)
         if session.owner != POOL and event.before is not State.RESUMING:
             self._created["warm" if session.warm else "cold"] += 1
 
@@ -130,29 +216,25 @@ class Metrics(Collector):
         self._ended[session.reason or ""] += 1
         self._slots.release(session.key, session.usage)
         if session.browser is not None:
-            _add(self._past, session.browser.traffic)
+            self._past += session.browser.traffic
 
     def on_tab_crashed(self, event: TabCrashed) -> None:
         """Count a crashed tab by its reason."""
         self._tab_crashes[event.crash.reason] += 1
 
-    # -- the page --
-
     def _write_sessions(self, page: MetricsPage) -> None:
         pool = self._pool
         stats = pool.stats
-        states = collections.Counter(session.state for session in pool.registry.chromes)
-        for state in LABELS["state"]:
-            page.put("sessions", states[State(state)], state)
+        states = collections.Counter(str(session.state) for session in pool.registry.chromes)
+        page.put_each("sessions", states, LABELS["state"])
         page.put("sessions_occupied", pool.admission.occupied)
         page.put("sessions_max", pool.runtime.settings.max_sessions)
         for start, seconds in (("cold", stats.cold), ("warm", stats.warm)):
             page.put("sessions_created_total", self._created[start], start)
             page.put_durations("session_creation_seconds", seconds, start)
-        for reason in LABELS["reason"]:
-            page.put("sessions_ended_total", self._ended[reason], reason)
-        for reason in dict.fromkeys((Reason.CRASHED, Reason.OUT_OF_MEMORY, *self._tab_crashes)):
-            page.put("tab_crashes_total", self._tab_crashes[reason], reason)
+        page.put_each("sessions_ended_total", self._ended, LABELS["reason"])
+        crashes = {Reason.CRASHED, Reason.OUT_OF_MEMORY, *self._tab_crashes}
+        page.put_each("tab_crashes_total", self._tab_crashes, sorted(crashes))
         page.put("health_checks_total", self._health.checks)
         page.put("health_failures_total", self._health.failures)
 
@@ -162,10 +244,10 @@ class Metrics(Collector):
         page.put("queue_length", admission.queue.waiting)
         page.put("queue_max", pool.runtime.settings.queue_length)
         page.put_durations("queue_wait_seconds", pool.stats.waited)
-        for code in dict.fromkeys((*REFUSALS, *pool.stats.refused)):
-            page.put("creations_refused_total", pool.stats.refused[code], code)
-        for code in dict.fromkeys((*REFUSALS, *self._problems)):
-            page.put("problems_total", self._problems[code], code)
+        refused = pool.stats.refused
+        page.put_each("creations_refused_total", refused, dict.fromkeys((*REFUSALS, *refused)))
+        codes = dict.fromkeys((*REFUSALS, *self._problems))
+        page.put_each("problems_total", self._problems, codes)
         page.put("warm_waiting", len(pool.warm))
         page.put("warm_wanted", admission.warm_wanted)
         page.put("warm_taken_total", pool.warm.taken)
@@ -174,9 +256,7 @@ class Metrics(Collector):
 
     def _write_cdp(self, page: MetricsPage) -> None:
         browsers = [s.browser for s in self._pool.registry.chromes if s.browser is not None]
-        traffic = Traffic()
-        for counted in (self._past, *(browser.traffic for browser in browsers)):
-            _add(traffic, counted)
+        traffic = sum((browser.traffic for browser in browsers), start=self._past)
         clients = [client for browser in browsers for client in browser.clients]
         page.put("clients", len(clients))
         page.put("client_buffered_bytes", sum(client.buffered_bytes for client in clients))
@@ -227,10 +307,3 @@ class Metrics(Collector):
         page.put("gateway_deaths_total", self._welcome.deaths)
         page.put("gateway_tasks", len(asyncio.all_tasks()))
         page.put_durations("event_loop_lag_seconds", self.lag.durations)
-
-
-def _add(traffic: Traffic, more: Traffic) -> None:
-    traffic.messages_in += more.messages_in
-    traffic.messages_out += more.messages_out
-    traffic.bytes_in += more.bytes_in
-    traffic.bytes_out += more.bytes_out

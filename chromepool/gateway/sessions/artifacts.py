@@ -36,7 +36,8 @@ class Artifacts:
         """``on_change`` is called when the scripts have changed."""
         self._auto_attacher = auto_attacher
         self._on_change = on_change
-        self._scripts = Scripts(settings.max_scripts, settings.max_script_bytes)
+        self.scripts = Scripts(settings.max_scripts, settings.max_script_bytes)
+        """The persistent scripts, to be read; they are changed by the methods below."""
         self._scripting: ScriptsHook | None = None
         self._lock = asyncio.Lock()
         self._body_bytes = settings.response_body_bytes
@@ -52,7 +53,7 @@ class Artifacts:
         """Add the scripts and begin to capture; raise what :meth:`AutoAttacher.add_hook` raises,
         and :class:`StoreFull`, :class:`InvalidRequest`."""
         for script in options.scripts:
-            self._scripts.add(script)
+            self.scripts.add(script)
         if options.scripts:
             await self._tell("")
             self._on_change()
@@ -75,14 +76,6 @@ class Artifacts:
 
     # -- scripts --
 
-    def scripts(self) -> list[Script]:
-        """The persistent scripts, in the order in which they run."""
-        return self._scripts.all()
-
-    def script(self, name: str) -> Script:
-        """The script of this name; raises :class:`ScriptNotFound`."""
-        return self._scripts.get(name)
-
     async def add_script(self, script: Script, *, run_now: bool) -> None:
         """Add a script, last in the order.
 
@@ -91,17 +84,17 @@ class Artifacts:
         :class:`InvalidRequest`, and :class:`NoAnswer` where a page hangs.
         """
         async with self._lock:
-            self._scripts.add(script)
+            self.scripts.add(script)
             await self._tell_or_undo(script, None, run_now)
 
     async def put_script(self, script: Script, *, run_now: bool) -> bool:
         """Replace the script of this name, or add a new one (True); raise like
         :meth:`add_script`."""
         async with self._lock:
-            before = next((s for s in self._scripts.all() if s.name == script.name), None)
-            new = self._scripts.put(script)
+            before = next((s for s in self.scripts.all() if s.name == script.name), None)
+            self.scripts.put(script)
             await self._tell_or_undo(script, before, run_now)
-            return new
+            return before is None
 
     async def remove_script(self, name: str) -> None:
         """Remove a script everywhere; raise :class:`ScriptNotFound`.
@@ -110,39 +103,35 @@ class Artifacts:
         that page as soon as it answers.
         """
         async with self._lock:
-            self._scripts.remove(name)
+            self.scripts.remove(name)
             self._on_change()
             await self._tell("")
 
     async def _tell_or_undo(self, script: Script, before: Script | None, run_now: bool) -> None:
         try:
             await self._tell(script.name if run_now else "")
-        except NoAnswer:
+        except (CommandFailed, NoAnswer) as error:
             self._undo(script, before)
-            raise
-        except CommandFailed as error:
-            self._undo(script, before)
+            if isinstance(error, NoAnswer):
+                raise
             raise InvalidRequest(f"Chrome does not take the script: {error.detail}.") from error
         self._on_change()
 
     def _undo(self, script: Script, before: Script | None) -> None:
-        """Restores the scripts as they were, without waiting: a page hangs or Chrome refuses."""
+        """Restore the scripts as they were, without waiting: a page hangs or Chrome refuses."""
         if before is None:
-            self._scripts.remove(script.name)
+            self.scripts.remove(script.name)
         else:
-            self._scripts.put(before)
-        auto_attacher = self._auto_attacher()
+            self.scripts.put(before)
         if self._scripting is not None:
-            for target in auto_attacher.targets:
-                auto_attacher.resend_to(self._scripting, target)
+            self._auto_attacher().send_to_all(self._scripting)
 
     async def _tell(self, run_now: str) -> None:
-        auto_attacher, hook = self._auto_attacher(), self._scripting
-        new = hook is None
-        if hook is None:
-            hook = self._scripting = ScriptsHook(auto_attacher, self._scripts)
+        auto_attacher = self._auto_attacher()
+        tell = auto_attacher.resend if self._scripting else auto_attacher.add_hook
+        hook = self._scripting = self._scripting or ScriptsHook(auto_attacher, self.scripts)
         hook.run_now = run_now
         try:
-            await (auto_attacher.add_hook(hook) if new else auto_attacher.resend(hook))
+            await tell(hook)
         finally:
             hook.run_now = ""

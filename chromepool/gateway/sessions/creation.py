@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import dataclasses
 
+from chromepool.errors import ChromepoolError
+from chromepool.gateway.histogram import Histogram
 from chromepool.gateway.runtime import Runtime
 from chromepool.gateway.sessions.admission import Admission
-from chromepool.gateway.sessions.creation_stats import CreationStats
 from chromepool.gateway.sessions.events import SweepDue
 from chromepool.gateway.sessions.session import Session
 from chromepool.gateway.sessions.starter import Starter
 from chromepool.gateway.sessions.warm_pool import WarmPool
 from chromepool.gateway.spec import SessionSpec
 
+_CREATION_S = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_WAIT_S = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 _POLL_S = 0.01
 
 
+class CreationStats:
+    """Durations and refusals, read by the metrics and never reset."""
+
+    def __init__(self) -> None:
+        self.cold, self.warm = Histogram(_CREATION_S), Histogram(_CREATION_S)
+        """Seconds from the slot until the session was ready."""
+        self.waited = Histogram(_WAIT_S)
+        """Seconds in the queue, of callers who had to wait, whether they got a slot or not."""
+        self.refused: collections.Counter[str] = collections.Counter()
+        """Refusals by the code of the problem."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Creation:
     """Creates sessions for callers, with a warm Chrome where one suits."""
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        admission: Admission,
-        warm_pool: WarmPool,
-        starter: Starter,
-        stats: CreationStats,
-    ) -> None:
-        self._runtime = runtime
-        self._admission = admission
-        self._warm_pool = warm_pool
-        self._starter = starter
-        self._stats = stats
+    runtime: Runtime
+    admission: Admission
+    warm_pool: WarmPool
+    starter: Starter
+    stats: CreationStats
 
     async def create(self, spec: SessionSpec, wait_s: float = 0.0) -> Session:
         """A session that is ready to be driven.
@@ -42,32 +52,34 @@ class Creation:
         :class:`ProfileInUse` or :class:`InvalidRequest` where no Chrome comes up; nothing is left
         of the session then.
         """
-        clock = self._runtime.clock
-        with self._stats.refusals():
-            await self._admission.queue.enter(spec, wait_s)
-            began = clock()
-            self._admission.autoscale.note_creation(began)
-            try:
-                session = await self._get_chrome(spec)
-                session.held = False
-            finally:
-                self._admission.queue.leave()
-                self._runtime.bus.publish(SweepDue())
-                self._warm_pool.refill()
-        self._stats.created(clock() - began, warm=session.warm)
-        return session
+        try:
+            await self.admission.queue.enter(spec, wait_s)
+            return await self._create(spec)
+        except ChromepoolError as error:
+            self.stats.refused[error.code] += 1
+            raise
 
-    async def _get_chrome(self, spec: SessionSpec) -> Session:
+    async def _create(self, spec: SessionSpec) -> Session:
         """A warm Chrome that suits, or a new one after warm ones have made room."""
-        session = await self._warm_pool.claim(spec)
-        if session is not None:
-            return session
-        await self._warm_pool.make_room()
-        self._admission.check_start()
-        return await self._starter.start(spec)
+        began = self.runtime.clock()
+        self.admission.autoscale.note_creation(began)
+        try:
+            session = await self.warm_pool.claim(spec)
+            if session is None:
+                await self.warm_pool.make_room()
+                self.admission.check_start()
+                session = await self.starter.start(spec)
+            session.held = False
+        finally:
+            self.admission.queue.leave()
+            self.runtime.bus.publish(SweepDue())
+            self.warm_pool.refill()
+        durations = self.stats.warm if session.warm else self.stats.cold
+        durations.add(self.runtime.clock() - began)
+        return session
 
     async def settle(self, timeout_s: float) -> None:
         """Wait until no creation is under way, or for ``timeout_s``."""
-        deadline = self._runtime.clock() + timeout_s
-        while self._admission.queue.held and self._runtime.clock() < deadline:  # noqa: ASYNC110
+        deadline = self.runtime.clock() + timeout_s
+        while self.admission.queue.held and self.runtime.clock() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_S)

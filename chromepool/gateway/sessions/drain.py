@@ -8,12 +8,10 @@ import contextlib
 from chromepool import wire
 from chromepool.errors import Draining
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.runtime import Runtime
+from chromepool.gateway.runtime import is_set
 from chromepool.gateway.sessions.events import SweepDue
-from chromepool.gateway.sessions.gate import Gate
-from chromepool.gateway.sessions.registry import SessionRegistry
+from chromepool.gateway.sessions.pool import Pool
 from chromepool.gateway.sessions.session import POOL, Session
-from chromepool.gateway.sessions.termination import Termination
 from chromepool.model import Reason, State
 
 log = get_logger("chromepool.gateway.sessions")
@@ -25,19 +23,10 @@ _LOOK_S = 60.0
 class Drainer:
     """Begins a drain, sees to its end, and takes it back; the next gateway continues it."""
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        registry: SessionRegistry,
-        gate: Gate,
-        termination: Termination,
-        drain: wire.Drain | None,
-    ) -> None:
+    def __init__(self, pool: Pool, drain: wire.Drain | None) -> None:
         """``drain`` is the drain that an earlier gateway has begun."""
-        self._runtime = runtime
-        self._registry = registry
-        self._gate = gate
-        self._termination = termination
+        self._runtime = pool.runtime
+        self._pool = pool
         self.now: wire.Drain | None = None
         """The drain under way."""
         self._changed = asyncio.Event()
@@ -53,14 +42,14 @@ class Drainer:
         deadline = None if deadline_s is None else self._runtime.clock() + deadline_s
         drain = wire.Drain(True, deadline, leave)
         self._enter(drain)
-        self._runtime.supervisor.drain(drain)
+        self._runtime.supervisor.send(drain)
         log.info("daemon.draining", deadline_s=deadline_s, leave=leave)
         self._runtime.events.emit("daemon.draining", deadline_s=deadline_s, leave=leave)
 
     def _enter(self, drain: wire.Drain) -> None:
         self.now = drain
         then = ", and exits after the last one" if drain.leave else ""
-        self._gate.close(
+        self._pool.gate.close(
             Draining(
                 f"The daemon drains and takes no new sessions{then}.",
                 remedy="Use another daemon, or have this one go on: `chromepool drain --cancel`.",
@@ -75,8 +64,8 @@ class Drainer:
         if self.now is None:
             return
         self.now = None
-        self._gate.reopen()
-        self._runtime.supervisor.drain(wire.Drain(on=False))
+        self._pool.gate.reopen()
+        self._runtime.supervisor.send(wire.Drain(on=False))
         self.wake()
         self._runtime.bus.publish(SweepDue())
         log.info("daemon.not_draining")
@@ -84,7 +73,7 @@ class Drainer:
 
     def left(self) -> list[Session]:
         """The sessions with an owner of which something is left."""
-        return [session for session in self._registry.chromes if session.owner != POOL]
+        return [session for session in self._pool.registry.chromes if session.owner != POOL]
 
     def wake(self, _: object = None) -> None:
         """Wake everybody who waits; a change from here on is for those who wait then."""
@@ -100,34 +89,30 @@ class Drainer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self.now is not None and self.left():
-                    closed = self._gate.closed
+                    closed = self._pool.gate.closed
                     if closed is not None and not isinstance(closed, Draining):
                         raise closed
                     await self._changed.wait()
 
     async def run(self) -> None:
-        """Sees to the drain until the gateway ends."""
+        """See to the drain until the gateway ends."""
         while True:
             changed = self._changed
             pause_s = _LOOK_S if self.now is None else self._step(self.now)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await changed.wait()
+            await is_set(changed, pause_s)
 
     def _step(self, drain: wire.Drain) -> float:
-        """Does what is due; seconds until there may be more."""
+        """Do what is due; return the seconds until there may be more."""
         left = self.left()
-        now = self._runtime.clock()
-        if not left:
-            if drain.leave:
-                self._runtime.supervisor.leave()
+        if not left and drain.leave:
+            self._runtime.supervisor.send(wire.Leave())
+        if not left or drain.deadline is None:
             return _LOOK_S
-        if drain.deadline is None:
-            return _LOOK_S
-        if now < drain.deadline:
-            return min(_LOOK_S, drain.deadline - now)
+        pause_s = drain.deadline - self._runtime.clock()
+        if pause_s > 0:
+            return min(_LOOK_S, pause_s)
         for session in left:
             if session.state not in (State.CLOSING, State.CLOSED):
                 why = "the daemon drained, and its time was up"
-                self._termination.end_later(session, Reason.DRAINED, why)
+                self._pool.termination.end_later(session, Reason.DRAINED, why)
         return _LOOK_S

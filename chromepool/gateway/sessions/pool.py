@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from chromepool.gateway.histogram import CdpLatency
 from chromepool.gateway.runtime import Runtime
-from chromepool.gateway.sessions.admission import Admission
+from chromepool.gateway.sessions.admission import Admission, Gate
 from chromepool.gateway.sessions.connection import Connector
-from chromepool.gateway.sessions.creation import Creation
-from chromepool.gateway.sessions.creation_stats import CreationStats
-from chromepool.gateway.sessions.gate import Gate
+from chromepool.gateway.sessions.creation import Creation, CreationStats
 from chromepool.gateway.sessions.registry import SessionRegistry
 from chromepool.gateway.sessions.starter import Starter
 from chromepool.gateway.sessions.termination import Termination
-from chromepool.gateway.sessions.warm_chromes import WarmChromes
 from chromepool.gateway.sessions.warm_pool import WarmPool
 
 
@@ -28,17 +25,13 @@ class Pool:
         self.registry = SessionRegistry(runtime.clock, runtime.bus.publish, next_key)
         self.gate = Gate(runtime.bus.publish)
         self.stats = CreationStats()
-        self.warm = WarmChromes()
         self.latency = CdpLatency()
         self.connector = Connector(runtime, self.latency)
         self.termination = Termination(runtime, self.registry, self.gate)
-        self.admission = Admission(
-            runtime, self.registry, self.gate, self.warm, self.stats.waited.add
-        )
+        self.admission = Admission(runtime, self.registry, self.gate, self.stats.waited.add)
+        self.warm = self.admission.warm
         self.starter = Starter(
             runtime, self.registry, self.admission, self.connector, self.termination
         )
-        self.warm_pool = WarmPool(
-            runtime, self.warm, self.admission, self.starter, self.termination
-        )
+        self.warm_pool = WarmPool(runtime, self.admission, self.starter, self.termination)
         self.creation = Creation(runtime, self.admission, self.warm_pool, self.starter, self.stats)

@@ -7,69 +7,59 @@ session is started with a port, asked, and ended; its answer is kept until the g
 from __future__ import annotations
 
 import asyncio
-import os
+import dataclasses
 import re
 from collections.abc import Callable
 
 import aiohttp
-import tenacity
 
+from chromepool import wire
 from chromepool.errors import BrowserGone, StartFailed
 from chromepool.gateway.runtime import Runtime
 from chromepool.model import ChromeOptions
 
 _LISTENING = re.compile(r"DevTools listening on ws://127\.0\.0\.1:(\d+)/")
 _TIMEOUT_S = 20.0
+_POLL_S = 0.05
 
 
+@dataclasses.dataclass(eq=False)
 class ProtocolReader:
     """Reads the description once, and answers from memory afterwards."""
 
-    def __init__(self, runtime: Runtime, next_key: Callable[[], int]) -> None:
-        """``next_key`` gives a number on the wire that no session has."""
-        self._runtime = runtime
-        self._next_key = next_key
-        self._reading: asyncio.Task[bytes] | None = None
+    runtime: Runtime
+    next_key: Callable[[], int]
+    """Returns a number on the wire that no session has."""
+    _reading: asyncio.Task[bytes] | None = None
 
     async def get(self) -> bytes:
         """The description as JSON. Raises :class:`StartFailed`."""
-        if self._reading is None or self._failed(self._reading):
-            self._reading = asyncio.create_task(self._read())
-        return await asyncio.shield(self._reading)  # others wait for it too
-
-    @staticmethod
-    def _failed(task: asyncio.Task[bytes]) -> bool:
-        return task.done() and (task.cancelled() or task.exception() is not None)
+        task = self._reading
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
+            task = self._reading = asyncio.create_task(self._read())
+        return await asyncio.shield(task)  # others wait for it too
 
     async def _read(self) -> bytes:
-        supervisor = self._runtime.supervisor
-        settings = self._runtime.settings
-        key = self._next_key()
+        supervisor = self.runtime.supervisor
+        settings = self.runtime.settings
+        key = self.next_key()
         spawned = await supervisor.spawn(
             key, settings.session_limits, ChromeOptions(), protocol_port=True
         )
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                return await self._fetch(await self._port(key))
+                url = f"http://127.0.0.1:{await self._port(key)}/json/protocol"
+                async with aiohttp.ClientSession() as http, http.get(url) as answer:
+                    return await answer.read()
         except (TimeoutError, aiohttp.ClientError, BrowserGone) as error:
             raise StartFailed(f"Chrome did not give out its protocol: {error!r}.") from error
         finally:
-            os.close(spawned.commands)
-            os.close(spawned.events)
-            supervisor.stop(key, settings.term_timeout_s)
+            spawned.close()
+            supervisor.send(wire.Stop(key, settings.term_timeout_s))
 
-    async def _port(self, key: int) -> int:
-        async for attempt in tenacity.AsyncRetrying(wait=tenacity.wait_fixed(0.05)):
-            with attempt:
-                words = (await self._runtime.supervisor.inspect(key)).stderr
-                match = _LISTENING.search(words)
-                if match is None:
-                    raise tenacity.TryAgain
-        assert match is not None
-        return int(match[1])
-
-    @staticmethod
-    async def _fetch(port: int) -> bytes:
-        url = f"http://127.0.0.1:{port}/json/protocol"
-        async with aiohttp.ClientSession() as http, http.get(url) as answer:
-            return await answer.read()
+    async def _port(self, key: int) -> str:
+        while True:
+            words = (await self.runtime.supervisor.inspect(key)).stderr
+            if match := _LISTENING.search(words):
+                return match[1]
+            await asyncio.sleep(_POLL_S)

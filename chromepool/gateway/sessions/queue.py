@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator
 
 from chromepool.config import Settings
@@ -19,12 +18,12 @@ from chromepool.gateway.spec import SessionSpec
 class Waiter:
     """A caller in the queue."""
 
-    number: int
     spec: SessionSpec
     since: float
     granted: asyncio.Future[None]
 
 
+@dataclasses.dataclass(eq=False)
 class SlotQueue:
     """Grants slots to callers, refuses them, or lets them wait.
 
@@ -32,38 +31,31 @@ class SlotQueue:
     slip in between, and no slot is lost when a caller hangs up.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        clock: Callable[[], float],
-        decide: Callable[[SessionSpec], Decision],
-        on_waited: Callable[[float], None] = lambda seconds: None,
-    ) -> None:
-        """``decide`` is asked about each caller; ``on_waited`` is given the seconds that each
-        caller was in the queue."""
-        self._settings = settings
-        self._clock = clock
-        self._decide = decide
-        self._on_waited = on_waited
-        self._rate = RateLimiter()
-        self._queue: collections.deque[Waiter] = collections.deque()
-        self._numbers = itertools.count(1)
-        self.held = 0
-        """Slots held for creations under way."""
+    settings: Settings
+    clock: Callable[[], float]
+    decide: Callable[[SessionSpec], Decision]
+    """Called about each caller, and again when a slot may have become free."""
+    on_waited: Callable[[float], None] = lambda seconds: None
+    """Called with the seconds that each caller was in the queue."""
+    held: int = 0
+    """Slots held for creations under way."""
+    _rate: RateLimiter = dataclasses.field(default_factory=RateLimiter)
+    _queue: collections.deque[Waiter] = dataclasses.field(default_factory=collections.deque)
 
     @property
     def waiting(self) -> int:
-        """Number of callers are in the queue."""
+        """Number of callers in the queue."""
         return len(self._queue)
 
     def waiters(self) -> Iterator[tuple[int, Waiter]]:
         """The queue with each caller's position; 1 is the next."""
         return enumerate(self._queue, 1)
 
-    def behind_others(self) -> PoolFull | None:
-        """The refusal of a caller who does not wait while others do; None while nobody waits."""
-        if not self._queue:
-            return None
+    def refusal(self, spec: SessionSpec) -> ChromepoolError | None:
+        """The refusal that a caller would get who does not wait; None: there is a slot."""
+        refusal = self._refusal(spec)
+        if refusal is not None or not self._queue:
+            return refusal
         said = "Others wait for a slot already."
         return PoolFull(said, remedy="Wait as well: ?wait=30.", retry_after_s=RETRY_S)
 
@@ -75,26 +67,24 @@ class SlotQueue:
         """
         self._take_token(spec.owner)
         try:
-            refusal = self._refusal(spec)
-            if refusal is None and not self._queue:
+            refusal = self.refusal(spec)
+            if refusal is None:
                 self.held += 1
                 return
-            if refusal is not None and not isinstance(refusal, PoolFull | NoMemory):
+            if wait_s <= 0 or not isinstance(refusal, PoolFull | NoMemory):
                 raise refusal
-            if wait_s <= 0:
-                raise refusal or self.behind_others() or PoolFull("")
-            await self._line_up(spec, min(wait_s, self._settings.queue_wait_s))
+            await self._line_up(spec, min(wait_s, self.settings.queue_wait_s))
         except BaseException:
             self._rate.give_back(spec.owner)
             raise
 
     def _refusal(self, spec: SessionSpec) -> ChromepoolError | None:
-        decision = self._decide(spec)
+        decision = self.decide(spec)
         return None if isinstance(decision, Grant) else decision.error
 
     def _take_token(self, owner: str) -> None:
-        per_minute = self._settings.creations_per_minute
-        pause_s = self._rate.take(owner, self._clock(), per_minute)
+        per_minute = self.settings.creations_per_minute
+        pause_s = self._rate.take(owner, self.clock(), per_minute)
         if pause_s:
             raise RateLimited(
                 f"A client may create {per_minute:g} sessions a minute.",
@@ -103,14 +93,14 @@ class SlotQueue:
             )
 
     async def _line_up(self, spec: SessionSpec, wait_s: float) -> None:
-        if len(self._queue) >= self._settings.queue_length:
+        if len(self._queue) >= self.settings.queue_length:
             raise QueueFull(
                 f"{len(self._queue)} callers wait already.",
                 remedy="Try again later, or have queue_length raised.",
                 retry_after_s=RETRY_S,
             )
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(next(self._numbers), spec, self._clock(), granted)
+        waiter = Waiter(spec, self.clock(), granted)
         self._queue.append(waiter)
         try:
             async with asyncio.timeout(wait_s):
@@ -123,7 +113,7 @@ class SlotQueue:
                 self.leave()
             raise
         finally:
-            self._on_waited(self._clock() - waiter.since)
+            self.on_waited(self.clock() - waiter.since)
             if waiter in self._queue:
                 self._queue.remove(waiter)
                 self.pump()  # the caller behind may need less than this one did
@@ -157,8 +147,8 @@ class SlotQueue:
                 waiter.granted.set_exception(refusal)
 
     def sweep(self) -> None:
-        """Forget idle clients' rates, and pumps: memory may be free without a session's end."""
-        self._rate.forget(self._clock(), self._settings.creations_per_minute)
+        """Forget idle clients' rates, and pump: memory may be free without a session's end."""
+        self._rate.forget(self.clock(), self.settings.creations_per_minute)
         self.pump()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from chromepool.errors import SessionNotFound, SessionNotReady
 from chromepool.gateway.browser.browser import Browser
-from chromepool.gateway.sessions.events import state_event
+from chromepool.gateway.sessions.events import SessionEnding, state_event
 from chromepool.gateway.sessions.session import POOL, Session
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import State
@@ -66,10 +66,9 @@ class SessionRegistry:
 
     def get(self, session_id: str) -> Session:
         """The session of this id; raises :class:`SessionNotFound`."""
-        session = self._sessions.get(session_id)
-        if session is None:
+        if session_id not in self._sessions:
             raise SessionNotFound("There is no session of this id.")
-        return session
+        return self._sessions[session_id]
 
     def live(self, session_id: str) -> tuple[Session, Browser]:
         """A session that can be driven, and its browser.
@@ -112,10 +111,30 @@ class SessionRegistry:
     def keep_ended(self, session: Session) -> None:
         """Keep an ended session visible for a while; the oldest make way."""
         self._ended.append(session)
-        if len(self._ended) > _ENDED:
-            self._sessions.pop(self._ended.popleft().id, None)
+        self.forget_ended()
 
     def forget_ended(self) -> None:
-        """Forget sessions that ended long ago."""
-        while self._ended and self._clock() - self._ended[0].ended > _ENDED_S:
+        """Forget sessions that ended long ago, and the first of too many."""
+        oldest = self._clock() - _ENDED_S
+        while self._ended and (len(self._ended) > _ENDED or self._ended[0].ended < oldest):
             self._sessions.pop(self._ended.popleft().id, None)
+
+
+class WarmChromes(collections.deque[Session]):
+    """Sessions that wait for an owner, the oldest first; each is handed out once, or ended."""
+
+    taken = 0
+    """Number of sessions handed out to owners."""
+
+    def take(self, spec: SessionSpec) -> Session | None:
+        """Take out the oldest that suits ``spec``; None where none does."""
+        session = next((s for s in self if spec.suits_warm(s.limits)), None)
+        if session is not None:
+            self.remove(session)
+            self.taken += 1
+        return session
+
+    def on_ending(self, event: SessionEnding) -> None:
+        """Forget a session that ended while it waited."""
+        if event.session in self:
+            self.remove(event.session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 import secrets
@@ -18,6 +19,7 @@ from chromepool.gateway.log import get_logger
 from chromepool.gateway.sessions.artifacts import Artifacts
 from chromepool.gateway.sessions.downloads import Downloads
 from chromepool.gateway.spec import SessionSpec
+from chromepool.gateway.supervisor import SupervisorClient
 from chromepool.model import Exit, Limits, Reason, State, Usage
 
 log = get_logger("chromepool.gateway.sessions")
@@ -45,10 +47,6 @@ def utc_now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def _nobody(session: Session, before: State) -> None:
-    """Ignore a move: the session is in no registry."""
-
-
 @dataclasses.dataclass(eq=False)
 class Session:
     """A Chrome with an owner, or a warm one that waits for an owner."""
@@ -58,7 +56,7 @@ class Session:
     spec: SessionSpec
     clock: Callable[[], float]
     """Monotonic seconds."""
-    on_move: Callable[[Session, State], None] = _nobody
+    on_move: Callable[[Session, State], None] = lambda session, before: None
     """Called after each change of state, with the state before it."""
     id: str = dataclasses.field(default_factory=lambda: secrets.token_hex(16))
     """128 random bits: whoever knows them may drive the session. Never logged, never in a path."""
@@ -117,7 +115,10 @@ class Session:
     @property
     def last_active_at(self) -> datetime.datetime:
         """Time when a client last sent a command."""
-        return utc_now() - datetime.timedelta(seconds=self.clock() - self.last_active)
+        return self._wall_time(self.last_active)
+
+    def _wall_time(self, at: float) -> datetime.datetime:
+        return utc_now() + datetime.timedelta(seconds=at - self.clock())
 
     def claim(self, spec: SessionSpec) -> None:
         """Give a warm Chrome to an owner; the session's life begins now."""
@@ -140,7 +141,7 @@ class Session:
         return self._auto_attacher
 
     def release_browser(self) -> None:
-        """Frees what was kept for the browser, and keeps its counters.
+        """Free what was kept for the browser, and keep its counters.
 
         Captured responses can be megabytes, and the next search for cycles may be far away.
         """
@@ -159,7 +160,7 @@ class Session:
         self._auto_attacher = None
 
     def resume(self, began: float, last_active: float, left: float | None) -> None:
-        """Continues a session of an earlier gateway, with that gateway's times (monotonic seconds).
+        """Continue a session of an earlier gateway, with that gateway's times (monotonic seconds).
 
         Clients have :data:`RECONNECT_S` to reconnect.
         """
@@ -192,8 +193,7 @@ class Session:
     def _log_move(self, after: State) -> None:
         fields = {"owner": self.owner, "before": self.state, "after": after}
         if self.reason:  # Chrome's last words may quote its pages, which are not for the log
-            detail = self.detail.partition(LAST_WORDS)[0]
-            fields |= {"reason": self.reason, "detail": detail}
+            fields |= {"reason": self.reason, "detail": self.detail.partition(LAST_WORDS)[0]}
         log.info("session.moved", session=self.key, **fields)
 
     def begin_end(self, reason: Reason, detail: str) -> bool:
@@ -223,26 +223,31 @@ class Session:
         """The times at which it ends if nobody does anything (monotonic seconds), and why."""
         if self.state is not State.READY or self.owner == POOL:
             return []
-        spec = self.spec
+        idle_s, age_s, grace_s = self.spec.idle_timeout_s, self.spec.max_age_s, self.spec.grace_s
         found: list[tuple[float, Reason, str]] = []
-        if spec.idle_timeout_s:
-            why = f"no CDP command for {spec.idle_timeout_s:g} s"
-            found.append((self.last_active + spec.idle_timeout_s, Reason.IDLE_TIMEOUT, why))
-        if spec.max_age_s:
-            why = f"it was {spec.max_age_s:g} s old"
-            found.append((self.began + spec.max_age_s, Reason.MAX_AGE, why))
-        if spec.grace_s is not None and self.left is not None:
-            why = f"its client did not come back within {spec.grace_s:g} s"
-            found.append((self.left + spec.grace_s, Reason.CLIENT_CLOSED, why))
+        if idle_s:
+            why = f"no CDP command for {idle_s:g} s"
+            found.append((self.last_active + idle_s, Reason.IDLE_TIMEOUT, why))
+        if age_s:
+            found.append((self.began + age_s, Reason.MAX_AGE, f"it was {age_s:g} s old"))
+        if grace_s is not None and self.left is not None:
+            why = f"its client did not come back within {grace_s:g} s"
+            found.append((self.left + grace_s, Reason.CLIENT_CLOSED, why))
         return found
 
     @property
     def expires_at(self) -> datetime.datetime | None:
         """The first of its deadlines, for people."""
-        dues = [due for due, _, _ in self.deadlines()]
-        if not dues:
-            return None
-        return utc_now() + datetime.timedelta(seconds=min(dues) - self.clock())
+        due = min((due for due, _, _ in self.deadlines()), default=None)
+        return None if due is None else self._wall_time(due)
+
+
+async def measure(session: Session, supervisor: SupervisorClient) -> Usage:
+    """The usage now, as the supervisor reads it; of an ended session, that of its end."""
+    if not session.is_gone.is_set() and session.pid:
+        with contextlib.suppress(BrowserGone):
+            return (await supervisor.inspect(session.key)).usage
+    return session.usage
 
 
 def explain_exit(exit: Exit, *, asked_to_close: bool) -> tuple[Reason, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import tenacity
 
 from chromepool.errors import (
@@ -13,9 +15,8 @@ from chromepool.errors import (
 )
 from chromepool.gateway.capacity.admission import RETRY_S
 from chromepool.gateway.runtime import Runtime
-from chromepool.gateway.sessions import handshake
+from chromepool.gateway.sessions import connection
 from chromepool.gateway.sessions.admission import Admission
-from chromepool.gateway.sessions.connection import Connector
 from chromepool.gateway.sessions.registry import SessionRegistry
 from chromepool.gateway.sessions.session import POOL, Session
 from chromepool.gateway.sessions.termination import Termination
@@ -26,36 +27,35 @@ _LAST_WORDS = 1000
 """Characters of Chrome's stderr that a caller is shown."""
 
 
+@dataclasses.dataclass(eq=False)
 class Starter:
     """Starts Chromes, more than once where a start fails by chance, and counts the failures."""
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        registry: SessionRegistry,
-        admission: Admission,
-        connector: Connector,
-        termination: Termination,
-    ) -> None:
-        self._runtime = runtime
-        self._registry = registry
-        self._admission = admission
-        self._connector = connector
-        self._termination = termination
+    runtime: Runtime
+    registry: SessionRegistry
+    admission: Admission
+    connector: connection.Connector
+    termination: Termination
 
     async def start(self, spec: SessionSpec) -> Session:
         """A session that is ready; tries ``start_attempts`` times.
 
         Raises like :meth:`start_once`, and opens the circuit after ``breaker_failures``.
         """
-        settings = self._runtime.settings
-        breaker = self._admission.breaker
+        settings = self.runtime.settings
+        breaker = self.admission.breaker
         attempt = breaker.begin()
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(StartFailed),
+            stop=tenacity.stop_after_attempt(settings.start_attempts),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
+            reraise=True,
+        )
         try:
-            session = await self._retry(spec)
+            session: Session = await retrying(self.start_once, spec)
         except StartFailed as error:
             limit, pause_s = settings.breaker_failures, settings.breaker_pause_s
-            now = self._runtime.clock()
+            now = self.runtime.clock()
             breaker.fail(attempt, now, error.detail, failures=limit, pause_s=pause_s)
             raise
         except BaseException:
@@ -64,53 +64,42 @@ class Starter:
         breaker.succeed()
         return session
 
-    async def _retry(self, spec: SessionSpec) -> Session:
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(StartFailed),
-            stop=tenacity.stop_after_attempt(self._runtime.settings.start_attempts),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
-            reraise=True,
-        ):
-            with attempt:
-                session = await self.start_once(spec)
-        return session
-
     async def start_once(self, spec: SessionSpec) -> Session:
         """A session that is ready, by one try; nothing is left of a try that fails.
 
         Raises :class:`StartFailed`, :class:`ProfileInUse`, :class:`InvalidRequest`.
         """
-        session = self._registry.add(spec, held=spec.owner != POOL)
-        began = self._runtime.clock()
+        session = self.registry.add(spec, held=spec.owner != POOL)
+        began = self.runtime.clock()
         failure: ChromepoolError | None = None
         try:
             await self._bring_up(session)
         except ChromepoolError as error:
             failure = error
         except BaseException:  # the caller hung up, and never learns of this session
-            self._termination.abandon(session)
+            self.termination.abandon(session)
             raise
         if failure is None and session.state is State.READY:
-            self._admission.autoscale.note_start(self._runtime.clock() - began)
+            self.admission.autoscale.note_start(self.runtime.clock() - began)
             return session
         raise await self._clean_up(session, failure) from failure
 
     async def _bring_up(self, session: Session) -> None:
-        """Spawns a Chrome, connects to it, and applies the session's options."""
+        """Spawn a Chrome, connect to it, and apply the session's options."""
         spec = session.spec
         try:
-            spawned = await self._runtime.supervisor.spawn(
+            spawned = await self.runtime.supervisor.spawn(
                 session.key, spec.limits, spec.chrome_options
             )
         except (StartFailed, ProfileInUse, InvalidRequest):
-            self._registry.remove(session.key)  # the supervisor cleans up by itself
+            self.registry.remove(session.key)  # the supervisor cleans up by itself
             session.is_gone.set()
             raise
         session.pid = spawned.pid
         session.profile = spawned.profile
-        browser = self._connector.connect(session, spawned.commands, spawned.events)
-        await handshake.initialize(browser, self._runtime.settings)
-        await handshake.apply_options(session, browser, spec)
+        browser = self.connector.connect(session, spawned.commands, spawned.events)
+        await connection.initialize(browser, self.runtime.settings)
+        await connection.apply_options(session, browser, spec)
         if session.state is State.STARTING:
             session.move(State.READY)
 
@@ -118,7 +107,7 @@ class Starter:
         """End a session whose start failed; the error for its caller."""
         if isinstance(failure, BrowserGone):  # Chrome is dying, and ``Exited`` gives the reason
             await session.is_gone.wait()
-        await self._termination.discard(session, failure.detail if failure else session.detail)
+        await self.termination.discard(session, failure.detail if failure else session.detail)
         if isinstance(failure, InvalidRequest | ProfileInUse):
             return failure
         words = session.exit.stderr.strip()[-_LAST_WORDS:] if session.exit else ""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 from chromepool import wire
 from chromepool.errors import BrowserGone, CommandFailed, NoAnswer, ShuttingDown
-from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.runtime import Runtime
+from chromepool.gateway.runtime import Runtime, is_set
+from chromepool.gateway.sessions.admission import Gate
 from chromepool.gateway.sessions.events import PipeClosed, SlotFreed
-from chromepool.gateway.sessions.gate import Gate
 from chromepool.gateway.sessions.registry import SessionRegistry
 from chromepool.gateway.sessions.session import Session, explain_exit
 from chromepool.model import Reason, State, Usage
@@ -21,6 +21,7 @@ _STOPPING_S = 30.0
 """Seconds after which a caller may try again while the daemon stops."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class Termination:
     """Ends sessions, and follows those that end by themselves.
 
@@ -34,10 +35,9 @@ class Termination:
         Gone               control group, profile and mounts are removed: state CLOSED
     """
 
-    def __init__(self, runtime: Runtime, registry: SessionRegistry, gate: Gate) -> None:
-        self._runtime = runtime
-        self._registry = registry
-        self._gate = gate
+    runtime: Runtime
+    registry: SessionRegistry
+    gate: Gate
 
     async def end(self, session: Session, reason: Reason, detail: str) -> None:
         """End a session. When it returns, every process, control group and file of it is gone.
@@ -47,33 +47,34 @@ class Termination:
         frozen = session.state is State.FROZEN
         if self._begin(session, reason, detail):
             if frozen:  # a frozen Chrome could not read that it is asked to close
-                self._runtime.supervisor.thaw(session.key, session.limits)
-            self._runtime.tasks.start(self._escalate(session))  # also if the caller is cancelled
+                self.runtime.supervisor.send(wire.Thaw(session.key, session.limits))
+            self.runtime.tasks.start(self._escalate(session))  # also if the caller is cancelled
         await session.is_gone.wait()
 
     def end_later(self, session: Session, reason: Reason, detail: str) -> None:
         """End a session in the background."""
-        self._runtime.tasks.start(self.end(session, reason, detail))
+        self.runtime.tasks.start(self.end(session, reason, detail))
 
     async def end_all(self, timeout_s: float) -> None:
         """End every session because the daemon stops; raise TimeoutError after ``timeout_s``."""
-        self._gate.stopping = True
+        self.gate.stopping = True
         remedy = "Use another daemon, or this one once it has been started again."
-        self._gate.close(
+        self.gate.close(
             ShuttingDown("The daemon is stopping.", remedy=remedy, retry_after_s=_STOPPING_S)
         )
-        self._runtime.events.emit("daemon.stopping")
+        self.runtime.events.emit("daemon.stopping")
         why = "the daemon is stopping"
         async with asyncio.timeout(timeout_s):
-            ending = [self.end(s, Reason.SHUTDOWN, why) for s in self._registry.chromes]
-            await asyncio.gather(*ending)
+            await asyncio.gather(
+                *(self.end(s, Reason.SHUTDOWN, why) for s in self.registry.chromes)
+            )
 
     # -- sessions that never came to be --
 
     async def discard(self, session: Session, why: str) -> None:
         """End a session whose start failed."""
         session.held = False
-        if self._registry.by_key(session.key) is not None:
+        if self.registry.by_key(session.key) is not None:
             await self.end(session, Reason.START_FAILED, why)
         elif session.begin_end(Reason.START_FAILED, why):
             self._finish(session, Usage())
@@ -87,29 +88,26 @@ class Termination:
 
     def end_by_client(self, session: Session) -> None:
         """End a session whose client sent ``Browser.close``, even if Chrome ignores that."""
-        self._runtime.tasks.start(self._end_after_answer(session))
+        self.runtime.tasks.start(self._end_after_answer(session))
 
     async def _end_after_answer(self, session: Session) -> None:
         """Wait first: Chrome answers the command before it exits, and the client is owed that."""
-        try:
-            async with asyncio.timeout(self._runtime.settings.close_timeout_s):
-                await session.is_gone.wait()
-        except TimeoutError:
+        if not await is_set(session.is_gone, self.runtime.settings.close_timeout_s):
             await self.end(session, Reason.CLIENT_CLOSED, "a client closed the browser")
 
     def on_pipe_closed(self, event: PipeClosed) -> None:
         """Stop a Chrome without a pipe; ``Exited`` gives the reason, unless Chrome sent what no
         Chrome sends."""
         session = event.session
-        if self._registry.by_key(session.key) is None:
+        if self.registry.by_key(session.key) is None:
             return
         if event.why:
             self._begin(session, Reason.UNHEALTHY, event.why.rstrip("."))
-        self._runtime.supervisor.stop(session.key, self._runtime.settings.term_timeout_s)
+        self._stop(session)
 
     def on_exited(self, message: wire.Exited) -> None:
-        """Notes the exit of a Chrome, with its reason unless one was given before."""
-        session = self._registry.by_key(message.key)
+        """Note the exit of a Chrome, with its reason unless one was given before."""
+        session = self.registry.by_key(message.key)
         if session is None:
             return
         session.exit = message.exit
@@ -123,13 +121,17 @@ class Termination:
 
     def on_gone(self, message: wire.Gone) -> None:
         """Close a session of which nothing is left."""
-        session = self._registry.remove(message.key)
+        session = self.registry.remove(message.key)
         if session is not None:
             session.begin_end(Reason.START_FAILED, "it never started")
             self._finish(session, message.usage)
-            self._runtime.bus.publish(SlotFreed())
+            self.runtime.bus.publish(SlotFreed())
 
     # -- steps of the ladder --
+
+    def _stop(self, session: Session) -> None:
+        runtime = self.runtime
+        runtime.supervisor.send(wire.Stop(session.key, runtime.settings.term_timeout_s))
 
     def _begin(self, session: Session, reason: Reason, detail: str) -> bool:
         """Move to CLOSING and close the clients; False where the session was ending already."""
@@ -141,24 +143,22 @@ class Termination:
         return True
 
     async def _escalate(self, session: Session) -> None:
-        if session.browser is None or not await self._close_politely(session, session.browser):
-            self._runtime.supervisor.stop(session.key, self._runtime.settings.term_timeout_s)
-
-    async def _close_politely(self, session: Session, browser: Browser) -> bool:
-        """Send ``Browser.close``; whether nothing was left in time."""
-        try:
-            async with asyncio.timeout(self._runtime.settings.close_timeout_s):
-                try:
-                    await browser.call("Browser.close")
-                except (BrowserGone, CommandFailed, NoAnswer) as error:
-                    log.debug("session.close_refused", session=session.key, error=error)
-                await session.is_gone.wait()
-        except TimeoutError:
-            log.warning("session.close_late", session=session.key)
-            return False
-        return True
+        """Send ``Browser.close``, and SIGTERM where something is left after a while."""
+        browser = session.browser
+        if browser is not None:
+            try:
+                async with asyncio.timeout(self.runtime.settings.close_timeout_s):
+                    try:
+                        await browser.call("Browser.close")
+                    except (BrowserGone, CommandFailed, NoAnswer) as error:
+                        log.debug("session.close_refused", session=session.key, error=error)
+                    await session.is_gone.wait()
+                    return
+            except TimeoutError:
+                log.warning("session.close_late", session=session.key)
+        self._stop(session)
 
     def _finish(self, session: Session, usage: Usage) -> None:
         session.finish(usage)
         session.release_browser()
-        self._registry.keep_ended(session)
+        self.registry.keep_ended(session)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
+from chromepool import wire
 from chromepool.errors import ChromepoolError, InvalidRequest
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.runtime import Runtime
-from chromepool.gateway.sessions import handshake
+from chromepool.gateway.sessions import connection
 from chromepool.gateway.sessions.admission import Admission
 from chromepool.gateway.sessions.session import POOL, Session
 from chromepool.gateway.sessions.starter import Starter
 from chromepool.gateway.sessions.termination import Termination
-from chromepool.gateway.sessions.warm_chromes import WarmChromes
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason, State
 
@@ -26,23 +27,15 @@ REFILL_S = 0.5
 that has just begun."""
 
 
+@dataclasses.dataclass(eq=False)
 class WarmPool:
     """Fills up the warm Chromes, freezes them, and hands them out."""
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        warm: WarmChromes,
-        admission: Admission,
-        starter: Starter,
-        termination: Termination,
-    ) -> None:
-        self._runtime = runtime
-        self._warm = warm
-        self._admission = admission
-        self._starter = starter
-        self._termination = termination
-        self._filling = False
+    runtime: Runtime
+    admission: Admission
+    starter: Starter
+    termination: Termination
+    _filling: bool = False
 
     # -- handing out --
 
@@ -51,55 +44,52 @@ class WarmPool:
 
         Raises :class:`InvalidRequest` where Chrome refuses an option.
         """
-        while session := self._warm.take(spec):
+        while session := self.admission.warm.take(spec):
             session.held = True
             try:
                 if await self._wake(session, spec):
                     return session
             except InvalidRequest as error:
-                await self._termination.discard(session, error.detail)
+                await self.termination.discard(session, error.detail)
                 raise
             except ChromepoolError as error:
                 log.warning("session.not_woken", session=session.key, error=error)
             except BaseException:  # the caller hung up
-                self._termination.abandon(session)
+                self.termination.abandon(session)
                 raise
             session.held = False
             why = "it did not answer when it was woken"
-            self._termination.end_later(session, Reason.UNHEALTHY, why)
+            self.termination.end_later(session, Reason.UNHEALTHY, why)
         return None
 
     async def _wake(self, session: Session, spec: SessionSpec) -> bool:
         """Thaw a Chrome and give it to its owner; False when it does not answer."""
         if session.state is State.FROZEN:
             session.move(State.READY)
-        self._runtime.supervisor.thaw(session.key, spec.limits)
+        self.runtime.supervisor.send(wire.Thaw(session.key, spec.limits))
         browser = session.browser
-        if browser is None or not await handshake.ping(session, browser):
+        if browser is None or not await connection.ping(session, browser):
             return False
         if session.state is not State.READY:
             return False
         session.claim(spec)
-        await handshake.apply_options(session, browser, spec)
+        await connection.apply_options(session, browser, spec)
         return True
 
     # -- filling up --
 
     def refill(self, pause_s: float = REFILL_S) -> None:
         """Start missing Chromes in the background, one after the other, after a pause."""
-        if not self._filling and self._lacks():
+        if not self._filling and self.admission.may_start_ahead():
             self._filling = True
-            self._runtime.tasks.start(self._fill(pause_s))
-
-    def _lacks(self) -> bool:
-        return len(self._warm) < self._admission.warm_wanted and self._admission.may_start_ahead()
+            self.runtime.tasks.start(self._fill(pause_s))
 
     async def _fill(self, pause_s: float) -> None:
-        standard = SessionSpec(POOL, self._runtime.settings.session_limits)
+        standard = SessionSpec(POOL, self.runtime.settings.session_limits)
         try:
             await asyncio.sleep(pause_s)
-            while self._lacks():
-                self.add(await self._starter.start_once(standard))
+            while self.admission.may_start_ahead():
+                self.add(await self.starter.start_once(standard))
         except ChromepoolError as error:  # the next sweep tries again
             log.warning("warm.not_started", error=error)
         finally:
@@ -107,36 +97,34 @@ class WarmPool:
 
     def add(self, session: Session) -> None:
         """Keep a session without an owner, frozen soon, unless its slot was taken meanwhile."""
-        if self._admission.is_crowded():
-            self._termination.end_later(session, Reason.DRAINED, "its place was needed")
+        if self.admission.is_crowded():
+            self.termination.end_later(session, Reason.DRAINED, "its place was needed")
             return
-        self._warm.add(session)
-        if self._runtime.host.freezer:
-            self._runtime.tasks.start(self._freeze(session))
+        self.admission.warm.append(session)
+        if self.runtime.host.freezer:
+            self.runtime.tasks.start(self._freeze(session))
 
     async def _freeze(self, session: Session) -> None:
         await asyncio.sleep(SETTLE_S)
-        if session in self._warm and session.state is State.READY:
+        if session in self.admission.warm and session.state is State.READY:
             session.move(State.FROZEN)
-            self._runtime.supervisor.freeze(session.key)
+            self.runtime.supervisor.send(wire.Freeze(session.key))
 
     # -- making room --
 
     async def make_room(self) -> None:
         """End warm Chromes while their slots or their memory are needed for a session."""
-        while self._admission.needs_room():
-            session = self._warm.take_any()
-            if session is None:
-                return
-            await self._termination.end(session, Reason.DRAINED, "its place was needed")
+        while self.admission.needs_room() and self.admission.warm:
+            session = self.admission.warm.popleft()
+            await self.termination.end(session, Reason.DRAINED, "its place was needed")
 
     def end_surplus(self) -> None:
         """End warm Chromes beyond the number wanted, and those with limits of other settings."""
-        standard = self._runtime.settings.session_limits
+        standard = self.runtime.settings.session_limits
         why = "the pool wants fewer in reserve, or others"
-        stale = [session for session in self._warm if session.limits != standard]
-        others = [session for session in self._warm if session.limits == standard]
-        beyond = max(0, len(others) - self._admission.warm_wanted)
+        stale = [session for session in self.admission.warm if session.limits != standard]
+        others = [session for session in self.admission.warm if session.limits == standard]
+        beyond = max(0, len(others) - self.admission.warm_wanted)
         for session in stale + others[:beyond]:
-            self._warm.remove(session)
-            self._termination.end_later(session, Reason.DRAINED, why)
+            self.admission.warm.remove(session)
+            self.termination.end_later(session, Reason.DRAINED, why)

@@ -1,94 +1,82 @@
-"""A store of the newest items, bounded in number, in bytes and in time."""
+"""Stores of the newest items, bounded in number, in bytes and in time."""
 
 from __future__ import annotations
 
-import collections
 import dataclasses
+import time
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
 @dataclasses.dataclass(slots=True)
 class _Entry(Generic[T]):
-    number: int
     item: T
     size: int
     at: float
 
 
-class Ring(Generic[T]):
-    """Items by number. Numbers start at 1 and are never used again.
-
-    The oldest items are dropped first: when there are too many, when they are too large together,
-    and when they are too old, which needs no new item.
-    """
+class BoundedStore(Generic[K, T]):
+    """Items by key. The oldest are dropped when there are too many, when they are too large
+    together, and when they are too old, which needs no new item."""
 
     def __init__(
         self,
         max_items: int,
         max_bytes: int,
-        clock: Callable[[], float],
-        ttl_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        ttl_s: float = float("inf"),
     ) -> None:
         """``clock`` returns monotonic seconds; without ``ttl_s`` items do not age."""
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._ttl_s = ttl_s
         self._clock = clock
-        self._entries: collections.deque[_Entry[T]] = collections.deque()
-        self._last = 0
+        self._entries: dict[K, _Entry[T]] = {}
         self.bytes = 0
         """Size of all items."""
         self.dropped = 0
         """Number of items that a bound has dropped."""
 
-    def add(self, item: T, size: int) -> int:
-        """Store an item of this size; return its number."""
-        self._last += 1
-        self._entries.append(_Entry(self._last, item, size, self._clock()))
+    def put(self, key: K, item: T, size: int) -> None:
+        """Store an item of this size as the newest, and replace one with the same key."""
+        self.remove(key)
+        self._entries[key] = _Entry(item, size, self._clock())
         self.bytes += size
         self.trim()
-        return self._last
 
-    def grow(self, number: int, size: int) -> None:
+    def grow(self, key: K, size: int) -> None:
         """Note that an item takes ``size`` more bytes, or fewer."""
-        entry = self._find(number)
-        if entry is not None:
-            entry.size += size
+        if key in self._entries:
+            self._entries[key].size += size
             self.bytes += size
             self.trim()
 
     def trim(self) -> None:
         """Drop the items that exceed a bound."""
-        while self._entries and self._is_over(self._entries[0]):
-            self.bytes -= self._entries.popleft().size
+        while self._entries:
+            key, oldest = next(iter(self._entries.items()))
+            full = len(self._entries) > self._max_items or self.bytes > self._max_bytes
+            if not full and self._clock() - oldest.at < self._ttl_s:
+                break
+            self.remove(key)
             self.dropped += 1
 
-    def _is_over(self, oldest: _Entry[T]) -> bool:
-        if len(self._entries) > self._max_items or self.bytes > self._max_bytes:
-            return True
-        return self._ttl_s is not None and self._clock() - oldest.at >= self._ttl_s
-
-    def get(self, number: int) -> T | None:
-        """Return the item of this number, if it is still stored."""
+    def get(self, key: K) -> T | None:
+        """Return the item of this key, if it is still stored."""
         self.trim()
-        entry = self._find(number)
+        entry = self._entries.get(key)
         return None if entry is None else entry.item
 
-    def _find(self, number: int) -> _Entry[T] | None:
-        # From the end: mostly one of the newest is wanted.
-        return next((e for e in reversed(self._entries) if e.number == number), None)
-
-    def remove(self, number: int) -> bool:
-        """Remove an item; return whether it was stored."""
-        entry = self._find(number)
+    def remove(self, key: K) -> T | None:
+        """Remove and return the item of this key, if it is still stored."""
+        entry = self._entries.pop(key, None)
         if entry is None:
-            return False
-        self._entries.remove(entry)
+            return None
         self.bytes -= entry.size
-        return True
+        return entry.item
 
     def clear(self) -> None:
         """Remove all items."""
@@ -99,7 +87,19 @@ class Ring(Generic[T]):
         self.trim()
         return len(self._entries)
 
-    def __iter__(self) -> Iterator[tuple[int, T]]:
-        """Iterate over numbers and items, from the oldest."""
+    def __iter__(self) -> Iterator[tuple[K, T]]:
+        """Iterate over keys and items, from the oldest."""
         self.trim()
-        return iter([(entry.number, entry.item) for entry in self._entries])
+        return iter([(key, entry.item) for key, entry in self._entries.items()])
+
+
+class Ring(BoundedStore[int, T]):
+    """Items by number. Numbers start at 1 and are never used again."""
+
+    _last = 0
+
+    def add(self, item: T, size: int) -> int:
+        """Store an item of this size; return its number."""
+        self._last += 1
+        self.put(self._last, item, size)
+        return self._last

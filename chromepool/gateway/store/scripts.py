@@ -45,9 +45,7 @@ class Scripts:
 
     def put(self, script: Script) -> bool:
         """Replace the script of the same name, or add one at the end; return whether it is new.
-
-        Raises :class:`StoreFull`, :class:`InvalidRequest`.
-        """
+        Raises :class:`StoreFull`, :class:`InvalidRequest`."""
         size = len(script.source.encode(errors="surrogatepass"))
         if size > self._max_bytes:
             raise InvalidRequest(

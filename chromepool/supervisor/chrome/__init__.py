@@ -1,1 +1,1 @@
-"""One Chrome: its command line, its folders, its process."""
+"""A Chrome: its command line, its folders, its process."""

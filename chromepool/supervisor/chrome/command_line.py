@@ -1,4 +1,4 @@
-"""Which Chrome, and its command line. The gateway has no say in either beyond checked limits."""
+"""The Chrome to run, and its command line, in which the gateway chooses checked options only."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from chromepool import chrome_options as launches
+from chromepool import chrome_options
 from chromepool.errors import HostError
 from chromepool.model import ChromeOptions, Limits
 
 # Debian's and Ubuntu's /usr/bin entries are shell scripts that start the real program as a child
-# or rewrite its flags; pid, exit status and descriptors must be Chrome's own.
+# or rewrite its flags; pid, exit status and descriptors must be those of Chrome itself.
 CANDIDATES = (
     "/usr/lib/chromium/chromium-headless-shell",
     "chrome-headless-shell",
@@ -21,7 +21,9 @@ CANDIDATES = (
     "/usr/lib/chromium/chromium",
     "/usr/lib/chromium-browser/chromium-browser",
 )
-INSTALL = "Install it (Debian: apt-get install chromium-headless-shell), or name it: --chrome PATH."
+INSTALL = (
+    "Install one (Debian: apt-get install chromium-headless-shell), or name one with --chrome PATH."
+)
 
 # Sources: Chrome's own list for automation, chromium.org "chrome-flags-for-tools".
 FLAGS = (
@@ -45,22 +47,22 @@ FLAGS = (
     "--mute-audio",
     "--hide-scrollbars",
     "--disable-gpu",
-    # A page in the background of a server is still a page that somebody waits for.
+    # A page in the background of a server is still a page that a client waits for.
     "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows",
     "--disable-renderer-backgrounding",
     "--force-color-profile=srgb",
     # On in every desktop Chrome, off in the headless shell: sites must not share a process.
     "--site-per-process",
-    # A renderer in reserve is megabytes in every session, for navigations a little sooner.
+    # A spare renderer takes megabytes in every session, to speed up its navigations a little.
     "--disable-features=SpareRendererForSitePerProcess",
 )
 SMALL_SHM_BYTES = 256 * 1024 * 1024
-"""Below this /dev/shm is left alone: Docker's default of 64 MB crashes pages."""
+"""A /dev/shm smaller than this is not used: Docker's default of 64 MB crashes pages."""
 
 
 def find(configured: str) -> str:
-    """The Chrome to run; raises :class:`HostError` with the remedy."""
+    """Return the path of the Chrome to run; raises :class:`HostError`."""
     for name in (configured,) if configured else CANDIDATES:
         path = shutil.which(name)
         if path is not None:
@@ -70,9 +72,9 @@ def find(configured: str) -> str:
 
 
 def _resolve_wrapper(path: str) -> str:
-    """The program behind a wrapper script of Debian's, any other path as it is.
+    """Return the program behind one of Debian's wrapper scripts, any other path as it is.
 
-    A script of the operator's own must end in ``exec``.
+    A script that the operator wrote must end in ``exec``.
     """
     behind = Path("/usr/lib/chromium") / Path(path).name
     if Path(path).parent == Path("/usr/bin") and behind.exists():
@@ -81,7 +83,7 @@ def _resolve_wrapper(path: str) -> str:
 
 
 def is_headless_shell(path: str) -> bool:
-    """Whether this is the small Chrome without a window system."""
+    """Return whether this is the small Chrome without a window system."""
     return "headless" in Path(path).name
 
 
@@ -89,13 +91,13 @@ def command_line(
     chrome: str,
     profile: Path,
     limits: Limits,
-    launch: ChromeOptions,
+    options: ChromeOptions,
     *,
     sandbox: bool,
     shm_bytes: int,
     protocol_port: bool = False,
 ) -> list[str]:
-    """The one command line of a session's Chrome."""
+    """Return the command line of a session's Chrome."""
     argv = [chrome, *FLAGS, f"--user-data-dir={profile}"]
     argv.append(f"--js-flags=--max-old-space-size={max(1, limits.heap_bytes // (1024 * 1024))}")
     if not is_headless_shell(chrome):
@@ -106,18 +108,18 @@ def command_line(
         argv.append("--disable-dev-shm-usage")
     if protocol_port:
         argv.append("--remote-debugging-port=0")
-    return [*argv, *launches.command_line(launch), "about:blank"]
+    return [*argv, *chrome_options.command_line(options), "about:blank"]
 
 
 NAME_VARIABLE = "CHROMEPOOL_NAME"
-"""In the environment of every process of a session: the name of its control group."""
+"""Environment variable of every process of a session: the name of its control group."""
 
 
 def environment(profile: Path, name: str, daemon: Mapping[str, str]) -> dict[str, str]:
-    """Chrome's whole environment.
+    """Return Chrome's whole environment.
 
-    Nothing else of the daemon's goes in: over a D-Bus address Chrome would ask systemd for a
-    scope of its own and leave its cgroup, and the rest is nobody's business but the daemon's.
+    The daemon's is not passed on: with a D-Bus address Chrome would ask systemd for a scope and
+    leave its control group, and other variables may be secrets.
     """
     kept = {name: daemon[name] for name in ("LANG", "TZ", "LC_ALL") if name in daemon}
     home = str(profile)
@@ -134,7 +136,7 @@ def environment(profile: Path, name: str, daemon: Mapping[str, str]) -> dict[str
 
 
 def shm_size() -> int:
-    """Bytes of /dev/shm; 0 where there is none."""
+    """Return the size of /dev/shm in bytes; 0 where there is none."""
     try:
         stat = os.statvfs("/dev/shm")
     except OSError:

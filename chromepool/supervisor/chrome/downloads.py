@@ -1,7 +1,7 @@
-"""What a session has downloaded, opened for the gateway, which may not read it itself.
+"""The files a session has downloaded, opened for the gateway, which may not read them itself.
 
-The folder is the session's, so nothing in it is trusted: every step is taken from a descriptor of
-the folder before, no link is followed, and only regular files of the session's own uid are given.
+The folder is the session's, so nothing in it is trusted: every step starts at a descriptor of the
+folder before, no link is followed, and only regular files of the session's own uid are passed.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from chromepool.supervisor.chrome.process import ChromeProcess
 
 FOLDER = "Downloads"
 _MOST_BYTES = 100_000
-"""Of a list on the wire: it has to fit into one packet."""
+"""Longest list on the wire: it has to fit into one packet."""
 _FILE_BYTES = 100
-"""What a file takes of it besides its name."""
+"""Share of a file in that, besides its name."""
 _PARTIAL = ".crdownload"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def check_name(name: str) -> None:
-    """Raises FileNotFoundError for what can be no file's name in the folder."""
-    if not name or name in (".", "..") or "/" in name or "\0" in name or not _is_whole(name):
+    """Raise FileNotFoundError for what cannot be the name of a file in the folder."""
+    if not name or name in (".", "..") or "/" in name or "\0" in name or not _is_encodable(name):
         raise FileNotFoundError(name)
 
 
-def _is_whole(name: str) -> bool:
+def _is_encodable(name: str) -> bool:
     try:
         return bool(name.encode())
     except UnicodeEncodeError:  # a lone surrogate: JSON can escape it
@@ -41,7 +41,7 @@ def _is_whole(name: str) -> bool:
 
 @contextlib.contextmanager
 def _opened(profile: Path) -> Iterator[int]:
-    """The folder's descriptor; raises FileNotFoundError, or OSError where it is no folder."""
+    """Open the folder; raises FileNotFoundError, or OSError where it is no folder."""
     above = os.open(profile, _DIRECTORY)
     try:
         folder = os.open(FOLDER, _DIRECTORY, dir_fd=above)
@@ -58,31 +58,31 @@ def _is_own(found: os.stat_result, uid: int | None) -> bool:
 
 
 def list_files(profile: Path, uid: int | None) -> tuple[File, ...]:
-    """The complete ones, the newest first, as many as one message can tell of (at least 60)."""
+    """Return the complete files, newest first, as many as fit into a message (at least 60)."""
     found = []
     with contextlib.suppress(OSError), _opened(profile) as folder:
         for name in os.listdir(folder):
             with contextlib.suppress(OSError):
                 state = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if _is_own(state, uid) and not name.endswith(_PARTIAL) and _is_whole(name):
+                if _is_own(state, uid) and not name.endswith(_PARTIAL) and _is_encodable(name):
                     found.append(File(name, state.st_size, state.st_mtime))
-    return tuple(_that_fit(sorted(found, key=lambda file: -file.modified)))
+    return tuple(_as_many_as_fit(sorted(found, key=lambda file: -file.modified)))
 
 
-def _that_fit(files: list[File]) -> Iterator[File]:
-    left = _MOST_BYTES
+def _as_many_as_fit(files: list[File]) -> Iterator[File]:
+    left_bytes = _MOST_BYTES
     for file in files:
-        left -= len(json.dumps(file.name)) + _FILE_BYTES  # a name of 255 bytes can take 1530
-        if left < 0:
+        left_bytes -= len(json.dumps(file.name)) + _FILE_BYTES  # a name of 255 bytes can take 1530
+        if left_bytes < 0:
             return
         yield file
 
 
 def open_file(profile: Path, uid: int | None, name: str) -> int:
-    """A descriptor to read one; raises FileNotFoundError, OSError."""
+    """Return a descriptor to read a file; raises FileNotFoundError, OSError."""
     check_name(name)
     with _opened(profile) as folder:
-        # O_NONBLOCK: a fifo that somebody put there must not hold the supervisor up.
+        # O_NONBLOCK: opening a fifo that a page put there would block the supervisor.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = os.open(name, flags, dir_fd=folder)
     if not _is_own(os.fstat(fd), uid):
@@ -92,7 +92,7 @@ def open_file(profile: Path, uid: int | None, name: str) -> int:
 
 
 def remove_file(profile: Path, name: str) -> None:
-    """Removes one; raises FileNotFoundError, OSError."""
+    """Remove a file; raises FileNotFoundError, OSError."""
     check_name(name)
     with _opened(profile) as folder:
         os.unlink(name, dir_fd=folder)
@@ -101,7 +101,7 @@ def remove_file(profile: Path, name: str) -> None:
 def answer(
     request: wire.FileRequest, child: ChromeProcess | None
 ) -> tuple[wire.FileAnswer, tuple[int, ...]]:
-    """What the gateway is answered, and a descriptor with it where a file was to be opened."""
+    """Return the answer to a request, and with it the descriptor of a file that was opened."""
     try:
         if child is None:
             raise FileNotFoundError(request.name)

@@ -1,4 +1,4 @@
-"""Starting Chromes: a group, a uid, a profile and pipes for each, all of it or nothing."""
+"""The start of a Chrome: its group, uid, profile and pipes, all of them or none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from chromepool import chrome_options as launches
+from chromepool import chrome_options
 from chromepool.config import Settings
 from chromepool.errors import StartFailed
 from chromepool.model import ChromeOptions, Host, Limits
@@ -24,20 +24,21 @@ from chromepool.supervisor.linux.uids import Uids
 from chromepool.supervisor.systemd.fd_store import StoredSession
 
 _PIPE_BYTES = 1 << 20
-"""fs.pipe-max-size: large answers cross in fewer steps."""
+"""Default of fs.pipe-max-size: an answer of a megabyte crosses in one step, not in sixteen."""
 
 
 def check_limits(limits: Limits, settings: Settings) -> None:
-    """Refuses limits beyond the operator's, whoever asks; raises :class:`StartFailed`."""
+    """Raise :class:`StartFailed` for limits beyond the operator's, which the gateway checks too."""
     name = limits.beyond(settings.session_limits)
     if name:
         value, most = getattr(limits, name), getattr(settings.session_limits, name)
-        raise StartFailed(f"{name} = {value} is not above 0 and up to session_{name} = {most}.")
+        raise StartFailed(f"The limit {name} is {value}, and must be above 0 and at most {most}.")
 
 
 def _pipe() -> tuple[int, int]:
     read, write = os.pipe()
-    with contextlib.suppress(OSError):  # EPERM past the user's share of pipe memory: slower, fine
+    # EPERM past the user's share of pipe memory (pipe(7)): the default size is only slower.
+    with contextlib.suppress(OSError):
         fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     return read, write
 
@@ -47,10 +48,10 @@ def _three_pipes() -> list[tuple[int, int]]:
     try:
         for make in (_pipe, _pipe, os.pipe):
             pipes.append(make())
-    except OSError as error:  # EMFILE: one of so many sessions that there is no descriptor left
+    except OSError as error:  # EMFILE: the other sessions take every descriptor
         for fd in itertools.chain(*pipes):
             os.close(fd)
-        raise StartFailed(f"No pipes could be made for the session: {error}.") from error
+        raise _no_descriptors(error) from error
     return pipes
 
 
@@ -58,7 +59,7 @@ def _pidfd(pid: int) -> int:
     try:
         return os.pidfd_open(pid)
     except OSError as error:
-        raise StartFailed(f"No descriptors are left for the session: {error}.") from error
+        raise _no_descriptors(error) from error
 
 
 def _duplicates(pipe: tuple[int, int]) -> tuple[int, int]:
@@ -69,86 +70,96 @@ def _duplicates(pipe: tuple[int, int]) -> tuple[int, int]:
     except OSError as error:
         if first >= 0:
             os.close(first)
-        raise StartFailed(f"No descriptors are left for the session: {error}.") from error
+        raise _no_descriptors(error) from error
+
+
+def _no_descriptors(error: OSError) -> StartFailed:
+    return StartFailed(
+        f"The session's pipes could not be made: {error}.",
+        remedy="Raise the daemon's limit of open files (LimitNOFILE=), or lower max_sessions.",
+    )
 
 
 class ChromeLauncher:
-    """Makes children."""
+    """The maker of Chromes: prepares, starts and restores them, and releases what they had."""
 
     def __init__(
-        self, settings: Settings, host: Host, tree: Tree, *, outliving: bool = False
+        self, settings: Settings, host: Host, tree: Tree, *, outlives_us: bool = False
     ) -> None:
-        """``outliving``: what it makes may outlive the supervisor."""
-        self.settings, self._host, self._tree = settings, host, tree
-        self._outliving = outliving
+        """``outlives_us``: whether its Chromes may outlive the supervisor."""
+        self.settings = settings
+        self._host = host
+        self._tree = tree
+        self._outlives_us = outlives_us
         uids = Uids(settings.uid_base, settings.uid_count) if host.privileged else None
         self._profiles = Profiles(settings, uids)
         self._numbers = itertools.count(1)
-        self._names: set[str] = set()
+        self._restored_names: set[str] = set()
         self._null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         memory_bytes = settings.session_limits.memory_bytes
         self._shm = memory_bytes if host.private_mounts else chrome.shm_size()
 
-    def prepare(self, key: int, limits: Limits, launch: ChromeOptions) -> ChromeProcess:
-        """A child with its group, uid and profile, not started yet.
+    def prepare(self, key: int, limits: Limits, options: ChromeOptions) -> ChromeProcess:
+        """Return a Chrome with its group, uid and profile that is not started yet.
 
-        Raises :class:`InvalidRequest`, :class:`ProfileInUse` or :class:`StartFailed`, leaving
-        nothing behind.
+        Raises :class:`InvalidRequest`, :class:`ProfileInUse` or :class:`StartFailed`, and leaves
+        nothing behind then.
         """
         check_limits(limits, self.settings)
-        launches.check(launch, self.settings.allowed_flags)
+        chrome_options.check(options, self.settings.allowed_flags)
         name = self._new_name()
         try:
-            profile, uid = self._open_profile(name, launch)
+            profile, uid = self._open_profile(name, options)
         except OSError as error:
-            raise StartFailed(f"No profile could be made for the session: {error}.") from error
+            raise StartFailed(f"The session's profile could not be made: {error}.") from error
         try:
             leaf = self._tree.create(name, limits, uid)
         except OSError as error:
-            self._close_profile(launch.profile, uid)
-            if not launch.profile:
+            self._release_profile(options.profile, uid)
+            if not options.profile:
                 shutil.rmtree(profile, ignore_errors=True)
-            raise StartFailed(f"No room could be made for the session: {error}.") from error
-        return ChromeProcess(key, name, limits, leaf, profile, uid, stderr=-1, kept=launch.profile)
+            raise StartFailed(f"The session's control group could not be made: {error}.") from error
+        kept = options.profile
+        return ChromeProcess(key, name, limits, leaf, profile, uid, stderr=-1, kept_profile=kept)
 
     def _new_name(self) -> str:
-        """One that none of an earlier life has that goes on."""
-        return next(name for n in self._numbers if (name := f"s{n}") not in self._names)
+        """Return a name that no restored session has."""
+        return next(name for n in self._numbers if (name := f"s{n}") not in self._restored_names)
 
-    def _open_profile(self, name: str, launch: ChromeOptions) -> tuple[Path, int | None]:
-        if launch.profile:
-            return self._profiles.keep(launch.profile, self.settings.kept_profiles)
+    def _open_profile(self, name: str, options: ChromeOptions) -> tuple[Path, int | None]:
+        if options.profile:
+            return self._profiles.open_kept(options.profile, self.settings.kept_profiles)
         return self._profiles.make(name)
 
-    def _close_profile(self, kept: str, uid: int | None) -> None:
+    def _release_profile(self, kept: str, uid: int | None) -> None:
         if kept:
             self._profiles.unlock(kept)
         else:
             self._profiles.free_uid(uid)
 
     def launch(
-        self, child: ChromeProcess, launch: ChromeOptions, *, protocol_port: bool
+        self, child: ChromeProcess, options: ChromeOptions, *, protocol_port: bool
     ) -> tuple[int, int]:
-        """Starts a prepared child's Chrome; the gateway's pipe ends (commands in, events out), of
-        which the child keeps duplicates.
+        """Start a prepared Chrome, and return the gateway's pipe ends: commands in, events out.
 
-        Raises :class:`StartFailed`; the child is then to be abandoned.
+        The child keeps duplicates. Raises :class:`StartFailed`; the caller then abandons the child.
         """
         into, out, stderr = _three_pipes()
-        child.stderr, child.pipe = stderr[0], (into[1], out[0])
+        child.stderr = stderr[0]
+        child.pipe = (into[1], out[0])
         os.set_blocking(stderr[0], False)
         try:
-            plan = self._plan(child, launch, protocol_port, {3: into[0], 4: out[1], 2: stderr[1]})
+            plan = self._plan(child, options, protocol_port, {3: into[0], 4: out[1], 2: stderr[1]})
             child.pid = spawn(plan, child.leaf.add)
-            if self._outliving:
-                child.process = _pidfd(child.pid)
+            if self._outlives_us:
+                child.pidfd = _pidfd(child.pid)
         finally:
             for fd in (into[0], out[1], stderr[1]):
                 os.close(fd)
         return _duplicates(child.pipe)
 
     def _plan(
-        self, child: ChromeProcess, launch: ChromeOptions, protocol_port: bool, fds: dict[int, int]
+        self, child: ChromeProcess, options: ChromeOptions, protocol_port: bool, fds: dict[int, int]
     ) -> Plan:
         mounts = None
         if self._host.private_mounts and child.uid is not None:
@@ -157,7 +168,7 @@ class ChromeLauncher:
             self._host.chrome,
             child.profile,
             child.limits,
-            launch,
+            options,
             sandbox=self._host.sandbox,
             shm_bytes=self._shm,
             protocol_port=protocol_port,
@@ -169,15 +180,17 @@ class ChromeLauncher:
             uid=child.uid,
             rlimits=rlimits(child.limits, own_uid=child.uid is not None),
             mounts=mounts,
-            dies_with_us=not self._outliving,
+            dies_with_us=not self._outlives_us,
         )
 
-    def take_back(self, stored: StoredSession) -> ChromeProcess:
-        """A session that an earlier life left, whose descriptors are the child's from here on.
-        Raises OSError where its control group is gone."""
+    def restore(self, stored: StoredSession) -> ChromeProcess:
+        """Return the Chrome of a session that an earlier daemon left; it owns the descriptors.
+
+        Raises OSError where its control group is gone.
+        """
         found = stored.meta
         leaf = self._tree.adopt(found.name, found.limits)
-        self._profiles.take_back(found.kept, found.uid)
+        self._profiles.restore(found.kept, found.uid)
         os.set_blocking(stored.stderr, False)
         child = ChromeProcess(
             found.key,
@@ -187,15 +200,15 @@ class ChromeLauncher:
             Path(found.profile),
             found.uid,
             stored.stderr,
-            kept=found.kept,
+            kept_profile=found.kept,
             pipe=(stored.commands, stored.events),
-            record=stored.record,
+            snapshot_fd=stored.snapshot,
             pid=found.pid,
-            process=stored.process,
+            pidfd=stored.pidfd,
         )
-        self._names.add(found.name)
+        self._restored_names.add(found.name)
         return child
 
-    def free(self, child: ChromeProcess) -> None:
-        """Nothing of the child lives any more: its uid or its kept profile may be used again."""
-        self._close_profile(child.kept, child.uid)
+    def release(self, child: ChromeProcess) -> None:
+        """Allow the uid or the kept profile of a Chrome that is gone to be used again."""
+        self._release_profile(child.kept_profile, child.uid)

@@ -1,4 +1,4 @@
-"""One Chrome and everything that belongs to it, from spawn until nothing of it is left."""
+"""A Chrome and everything that belongs to it, from spawn until nothing of it is left."""
 
 from __future__ import annotations
 
@@ -20,165 +20,185 @@ from chromepool.supervisor.linux.spawn import Plan, spawn
 log = Log("chromepool.supervisor")
 
 _STDERR_BYTES = 8192
+"""Kept of Chrome's stderr: its last errors, small enough for one message on the wire."""
 RETRY_S = 0.2
 _ATTEMPTS = 5
 POLL_S = 0.005
-"""How often a dying group is looked at: nothing tells when the last of v1's processes is gone."""
+"""Pause between two looks at a dying group: cgroup v1 does not report when it becomes empty."""
 
 
 class Phase(enum.Enum):
-    """How far the end of a child has come."""
+    """The steps of a Chrome's end."""
 
     RUNNING = "running"
     TERMINATING = "terminating"
     """SIGTERM is sent; SIGKILL follows at ``deadline``."""
     DYING = "dying"
-    """SIGKILL is sent to all; waiting for the group to be empty."""
-    CLEARING = "clearing"
-    """The group is removed; ``rm`` removes the profile."""
+    """SIGKILL is sent to all of its processes; its group is not empty yet."""
+    REMOVING = "removing"
+    """The group is removed; ``rm`` removes its profile."""
     GONE = "gone"
 
 
 @dataclasses.dataclass(slots=True)
 class ChromeProcess:
-    """A Chrome's process, control group, profile and last words."""
+    """A Chrome with its control group and profile, which can be frozen, terminated and killed."""
 
     key: int
     name: str
-    """Name of its group and profile folder. Not the session's id, which is a secret: other
-    users of the machine can read names in /proc."""
+    """Name of its group and profile folder. The session's id is a secret, and other users of the
+    machine can read names in /proc."""
     limits: Limits
     leaf: Leaf
     profile: Path
     uid: int | None
     stderr: int
-    """Read end of the pipe Chrome's stdout and stderr go to; -1 once closed."""
-    kept: str = ""
-    """Name of the kept profile that this folder is; it stays, and is locked until the end."""
+    """Read end of the pipe that its stdout and stderr go to; -1 once closed."""
+    kept_profile: str = ""
+    """Name of the kept profile in use, which stays, and is locked until the end; empty: none."""
     pipe: tuple[int, int] | None = None
-    """A duplicate of the gateway's ends: commands in, events out. While it is open Chrome lives,
-    whatever becomes of the gateway."""
-    record: int = -1
-    """File with what the next gateway has to know of it; -1: it is nobody's yet."""
+    """Duplicates of the gateway's ends: commands in, events out. Chrome exits when all are closed,
+    so while these are open it survives its gateway."""
+    snapshot_fd: int = -1
+    """File with the gateway's snapshot of the session; -1: it is no session yet."""
     pid: int = 0
-    process: int = -1
-    """A pidfd, where the session may outlive the supervisor; -1: it does not."""
+    pidfd: int = -1
+    """The pidfd, where it may outlive the supervisor; -1: it does not."""
     phase: Phase = Phase.RUNNING
     deadline: float = 0.0
+    """Time of the next step of its end (monotonic)."""
     exit: Exit | None = None
     usage: Usage = dataclasses.field(default_factory=Usage)
-    remover: int = 0
-    """pid of the ``rm`` that removes the profile."""
-    attempts: int = 0
-    """How often its removal was begun."""
-    _words: bytes = b""
+    remover_pid: int = 0
+    """Process id of the ``rm`` that removes the profile; 0: none runs."""
+    removal_attempts: int = 0
+    _stderr_tail: bytes = b""
+
+    # -- stderr --
 
     @property
-    def words(self) -> str:
+    def stderr_tail(self) -> str:
         """The last of what Chrome wrote to stderr."""
-        return self._words.decode(errors="replace")
+        return self._stderr_tail.decode(errors="replace")
 
-    def listen(self) -> bool:
-        """Reads what stderr has for us, so that Chrome never blocks on it; False at its end."""
+    def read_stderr(self) -> bool:
+        """Read what stderr has, so that Chrome never blocks on it; return False at its end."""
         try:
             data = os.read(self.stderr, 65536)
         except BlockingIOError:
             return True
-        self._words = (self._words + data)[-_STDERR_BYTES:]
+        self._stderr_tail = (self._stderr_tail + data)[-_STDERR_BYTES:]
         return bool(data)
 
+    # -- what the next gateway gets --
+
     @property
-    def known(self) -> bool:
-        """Whether it is somebody's, so that it outlives its gateway."""
-        return self.record >= 0
+    def has_snapshot(self) -> bool:
+        """True once it is a session, and outlives its gateway."""
+        return self.snapshot_fd >= 0
 
-    def remember(self, record: int) -> None:
-        """Keeps a file, in the place of the one before."""
-        if self.record >= 0:
-            os.close(self.record)
-        self.record = record
+    def keep_snapshot(self, snapshot_fd: int) -> None:
+        """Keep a snapshot instead of the one before."""
+        if self.snapshot_fd >= 0:
+            os.close(self.snapshot_fd)
+        self.snapshot_fd = snapshot_fd
 
-    def share(self) -> tuple[int, ...]:
-        """Duplicates for another gateway: commands in, events out, the record. Raises OSError."""
-        shared: list[int] = []
+    def duplicate_fds(self) -> tuple[int, ...]:
+        """Return duplicates for another gateway: commands in, events out, the snapshot.
+
+        Raises OSError.
+        """
+        duplicates: list[int] = []
         try:
-            for fd in (*(self.pipe or ()), self.record):
-                shared.append(os.dup(fd))
+            for fd in (*(self.pipe or ()), self.snapshot_fd):
+                duplicates.append(os.dup(fd))
         except OSError:
-            for fd in shared:
+            for fd in duplicates:
                 os.close(fd)
             raise
-        return tuple(shared)
+        return tuple(duplicates)
 
-    def let_go(self) -> None:
-        """Closes what was kept for a gateway. May be called twice."""
-        for fd in (*(self.pipe or ()), self.record, self.process):
+    def release_fds(self) -> None:
+        """Close what was kept for a gateway. May be called twice."""
+        for fd in (*(self.pipe or ()), self.snapshot_fd, self.pidfd):
             if fd >= 0:
                 os.close(fd)
-        self.pipe, self.record, self.process = None, -1, -1
+        self.pipe = None
+        self.snapshot_fd = -1
+        self.pidfd = -1
+
+    # -- running --
 
     def freeze(self) -> None:
-        """Stops it where it is, until :meth:`thaw` or its end."""
+        """Stop all of its processes, until :meth:`thaw` or its end."""
         if self.phase is Phase.RUNNING:
             try:
                 self.leaf.freeze(True)
-            except OSError as error:  # it goes on, and costs a little more
-                log.warning("session.not_frozen", session=self.key, error=error)
+            except OSError as error:  # it runs on, and costs a little CPU time
+                log.warning("session.freeze_failed", session=self.key, error=error)
 
     def thaw(self, limits: Limits) -> None:
-        """Lets it go on, under ``limits``. Raises OSError."""
+        """Let its processes run again, under ``limits``. Raises OSError."""
         if limits != self.limits:
             self.leaf.limit(limits)
             self.limits = limits
         self.leaf.freeze(False)
 
+    # -- ending --
+
     def terminate(self, grace_s: float) -> None:
-        """SIGTERM now, SIGKILL to all of it ``grace_s`` later. May be called again, to hasten."""
+        """Send SIGTERM now, and SIGKILL to all of it ``grace_s`` later.
+
+        May be called again: the earlier deadline counts.
+        """
         deadline = time.monotonic() + grace_s
         if self.phase is Phase.RUNNING:
-            self.phase, self.deadline = Phase.TERMINATING, deadline
-            self.leaf.freeze(False)  # what is frozen takes no signal
+            self.phase = Phase.TERMINATING
+            self.deadline = deadline
+            self.leaf.freeze(False)  # a frozen process takes no signal
             self._send(signal.SIGTERM)
             self._send(signal.SIGCONT)
         elif self.phase is Phase.TERMINATING:
             self.deadline = min(self.deadline, deadline)
 
     def _send(self, number: int) -> None:
-        if self.process >= 0:
+        if self.pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.process, number)
+                signal.pidfd_send_signal(self.pidfd, number)
         else:
             os.kill(self.pid, number)  # not reaped yet, so the pid is still its own
 
     def kill(self) -> None:
-        """SIGKILL to every process of it."""
-        if self.phase not in (Phase.CLEARING, Phase.GONE):
+        """Send SIGKILL to every process of it."""
+        if self.phase not in (Phase.REMOVING, Phase.GONE):
             self.phase = Phase.DYING
             self.deadline = time.monotonic() + POLL_S
             self.leaf.kill()
 
-    def died(self, status: int | None) -> Exit:
-        """Its first process was reaped (with this wait status, None where another parent has that):
-        what is left of it is killed."""
+    def on_exit(self, status: int | None) -> Exit:
+        """Take note that its main process was reaped, and kill the rest.
+
+        ``status`` is the wait status, None where another parent has it.
+        """
         if self.stderr >= 0:
-            self.listen()
+            self.read_stderr()
         self.usage = self.leaf.usage()
         code, name = (None, None) if status is None else split_status(status)
-        self.exit = Exit(code, name, self.usage.oom_kills or 0, self.words)
+        self.exit = Exit(code, name, self.usage.oom_kills or 0, self.stderr_tail)
         self.kill()
         return self.exit
 
     def abandon(self) -> None:
-        """It never came to run: whatever there is of it goes."""
+        """Remove what there is of one that never came to run."""
         self.exit = Exit()
         self.kill()
 
     def tick(self, now: float) -> None:
-        """Moves on what is due."""
-        if self.phase in (Phase.RUNNING, Phase.GONE) or self.remover or now < self.deadline:
+        """Take the next step of its end, if that is due."""
+        if self.phase in (Phase.RUNNING, Phase.GONE) or self.remover_pid or now < self.deadline:
             return
-        if self.phase is Phase.CLEARING:
-            self._clear()
+        if self.phase is Phase.REMOVING:
+            self._remove_profile()
             return
         if self.phase is Phase.TERMINATING or self.exit is None or self.leaf.pids():
             self.kill()
@@ -188,37 +208,37 @@ class ChromeProcess:
     def _remove(self) -> None:
         try:
             self.leaf.remove()
-        except OSError:  # EBUSY: the kernel is still letting go of the last process
+        except OSError:  # EBUSY: the kernel has not quite let go of the last process
             self.deadline = time.monotonic() + POLL_S
             return
         if self.stderr >= 0:
             os.close(self.stderr)
             self.stderr = -1
-        self.phase = Phase.GONE if self.kept else Phase.CLEARING
-        if not self.kept:
-            self._clear()
+        self.phase = Phase.GONE if self.kept_profile else Phase.REMOVING
+        if not self.kept_profile:
+            self._remove_profile()
 
-    def _clear(self) -> None:
-        """Starts removing the profile. Not here: a session can nest folders deeper than Python can
-        recurse, and make more of them than the loop may wait for."""
-        self.attempts += 1
+    def _remove_profile(self) -> None:
+        """Start ``rm``: a session can nest folders deeper than Python can recurse, and make more of
+        them than the loop may wait for."""
+        self.removal_attempts += 1
         try:
-            self.remover = spawn(Plan(remove_argv([self.profile]), {}, {}), lambda pid: None)
+            self.remover_pid = spawn(Plan(remove_argv([self.profile]), {}, {}), lambda pid: None)
         except StartFailed as error:
-            log.error("profile.not_removed", session=self.key, path=self.profile, error=error)
+            log.error("profile.removal_delayed", session=self.key, path=self.profile, error=error)
             self.deadline = time.monotonic() + RETRY_S
 
-    def cleared(self) -> None:
-        """``rm`` is done."""
-        self.remover = 0
-        if self.profile.exists() and self.attempts < _ATTEMPTS:  # it was killed, or had no memory
+    def on_profile_removed(self) -> None:
+        """Take note that ``rm`` has exited, and start it again if it was killed half way."""
+        self.remover_pid = 0
+        if self.profile.exists() and self.removal_attempts < _ATTEMPTS:
             self.deadline = time.monotonic() + RETRY_S
             return
         if self.profile.exists():
-            log.error("profile.left", session=self.key, path=self.profile)
+            log.error("profile.removal_failed", session=self.key, path=self.profile)
         self.phase = Phase.GONE
 
 
 def remove_argv(paths: list[Path]) -> list[str]:
-    """The command that removes folders whatever is in them, but not what is mounted there."""
+    """Return the command that removes folders with all that is in them, but no other mount."""
     return ["/bin/rm", "-rf", "--one-file-system", "--", *map(str, paths)]

@@ -1,4 +1,4 @@
-"""Profile folders: one that goes with its session, or a kept one that waits for the next."""
+"""Profile folders: new ones that end with their session, and kept ones that wait for the next."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from chromepool.errors import InvalidRequest, ProfileInUse, StartFailed
 from chromepool.supervisor.linux.uids import Uids
 
 _SINGLETONS = ("SingletonLock", "SingletonCookie", "SingletonSocket")
-"""Chrome's own lock: a link to host and pid, which outlives a Chrome that was killed."""
+"""Chrome's own lock: links that name host and pid, and stay behind a Chrome that was killed."""
 
 
 class Profiles:
-    """Makes folders, owns the locks of the kept ones, and knows which uid each belongs to.
+    """The profile folders: makes them, gives each a uid, and locks the kept ones in use.
 
-    A kept profile has a uid for good: no other session, now or later, runs as it, so no file has
-    to change hands. The lock is held here, where every Chrome's end is known, and not in a file:
-    whatever ends a session ends its lock.
+    A kept profile has a uid for good: no other session ever runs as it, so no file has to change
+    hands. The lock is in memory, where every Chrome's end is known, and not in a file: whatever
+    ends a session ends its lock.
     """
 
     def __init__(self, settings: Settings, uids: Uids | None) -> None:
-        self._passing, self._kept = settings.profiles_dir, settings.kept_profiles_dir
+        self._folder = settings.profiles_dir
+        self._kept_folder = settings.kept_profiles_dir
         self._uids = uids
         self._in_use: set[str] = set()
         if uids is not None:
             self._reserve_uids(uids)
 
     def _reserve_uids(self, uids: Uids) -> None:
-        """Runs before the loop, so it may wait for chown."""
-        for folder in self._kept.glob("*/*"):
+        """Take the kept profiles' uids out of the range. It runs before the loop, so chown may take
+        its time."""
+        for folder in self._kept_folder.glob("*/*"):
             uid = folder.lstat().st_uid
             if not uids.reserve(uid):  # it was copied here, or the range was moved
                 uid = uids.take()
@@ -41,9 +43,9 @@ class Profiles:
                 subprocess.run(argv, check=True)
 
     def make(self, name: str) -> tuple[Path, int | None]:
-        """A new folder and its uid. Raises OSError, :class:`StartFailed`."""
+        """Return a new folder and its uid. Raises OSError, :class:`StartFailed`."""
         uid = self._uids.take() if self._uids else None
-        folder = self._passing / name
+        folder = self._folder / name
         try:
             self._make(folder, uid)
         except OSError:
@@ -51,10 +53,10 @@ class Profiles:
             raise
         return folder, uid
 
-    def take_back(self, kept: str, uid: int | None) -> None:
-        """A session of an earlier life goes on: its uid and its kept profile stay its own."""
+    def restore(self, kept: str, uid: int | None) -> None:
+        """Reserve the uid and the kept profile of a session of an earlier daemon."""
         if kept:
-            self._in_use.add(kept)  # whose uid is reserved already
+            self._in_use.add(kept)  # its uid is reserved already
         elif self._uids is not None and uid is not None:
             self._uids.reserve(uid)
 
@@ -64,18 +66,18 @@ class Profiles:
         if uid is not None:
             os.chown(folder, uid, uid)
 
-    def keep(self, name: str, most: int) -> tuple[Path, int | None]:
-        """The kept folder ``owner/name``, made if need be, locked until :meth:`unlock`. An owner
-        may have ``most``.
+    def open_kept(self, name: str, most: int) -> tuple[Path, int | None]:
+        """Return the kept folder ``owner/name`` and its uid, locked until :meth:`unlock`.
 
-        Raises :class:`ProfileInUse`, :class:`InvalidRequest`, :class:`StartFailed`, OSError.
+        It is made where there is none and its owner has fewer than ``most``. Raises
+        :class:`ProfileInUse`, :class:`InvalidRequest`, :class:`StartFailed`, OSError.
         """
         if name in self._in_use:
             raise ProfileInUse(
                 f"The profile {name.partition('/')[2]!r} is used by another session.",
-                remedy="End that session first: a profile is one Chrome's at a time.",
+                remedy="End that session first: only one Chrome can use a profile at a time.",
             )
-        folder = self._kept / name
+        folder = self._kept_folder / name
         if not folder.exists():
             self._check_number(folder.parent, most)
             self._make_kept(folder)
@@ -84,7 +86,10 @@ class Profiles:
                 (folder / singleton).unlink()
         owner = folder.stat().st_uid
         if self._uids is None and owner != os.geteuid():
-            raise StartFailed(f"The profile {name!r} belongs to another user (uid {owner}).")
+            raise StartFailed(
+                f"The profile {name!r} belongs to another user (uid {owner}).",
+                remedy="Run the daemon as root, or as that user.",
+            )
         self._in_use.add(name)
         return folder, None if self._uids is None else owner
 
@@ -92,8 +97,8 @@ class Profiles:
     def _check_number(owners: Path, most: int) -> None:
         if owners.exists() and len(list(owners.iterdir())) >= most:
             raise InvalidRequest(
-                f"There are {most} kept profiles of this owner already.",
-                remedy="Use one of those, or have kept_profiles raised.",
+                f"The owner has {most} kept profiles already.",
+                remedy="Use one of those, or have the operator raise kept_profiles.",
             )
 
     def _make_kept(self, folder: Path) -> None:
@@ -109,10 +114,10 @@ class Profiles:
             raise
 
     def unlock(self, name: str) -> None:
-        """The session is gone with every process of it."""
+        """Let another session use a kept profile; its last process is gone."""
         self._in_use.discard(name)
 
     def free_uid(self, uid: int | None) -> None:
-        """The last process of a uid is gone, and no file of it is left."""
+        """Let another session have a uid; its last process and file are gone."""
         if self._uids is not None and uid is not None:
             self._uids.free(uid)

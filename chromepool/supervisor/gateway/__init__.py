@@ -1,1 +1,1 @@
-"""The gateway's process: started, welcomed, watched, replaced."""
+"""The gateway's process: started, welcomed, pinged, replaced."""

@@ -1,4 +1,4 @@
-"""What a new gateway is told of the sessions that were there before it."""
+"""The messages to a new gateway about the sessions of the gateway before."""
 
 from __future__ import annotations
 
@@ -6,35 +6,34 @@ import os
 from collections.abc import Iterable
 
 from chromepool import wire
+from chromepool.channel import Packet
 from chromepool.supervisor.chrome.process import ChromeProcess, Phase
-from chromepool.supervisor.gateway.lifecycle import Packet
 
 
-def introduce_all(children: Iterable[ChromeProcess]) -> tuple[list[Packet], list[ChromeProcess]]:
-    """Each session with what it takes to drive it, and those that are nobody's. Raises OSError
-    where there are not enough descriptors for all: none is given out then."""
-    parcels: list[Packet] = []
-    nobodys: list[ChromeProcess] = []
+def adopt_messages(children: Iterable[ChromeProcess]) -> list[Packet]:
+    """Return an :class:`wire.Adopt` for each session.
+
+    Raises OSError where there are not enough descriptors for all: none is handed out then.
+    """
+    packets: list[Packet] = []
     try:
         for child in children:
-            if child.known and child.pipe is not None:
-                adopt = wire.Adopt(child.key, child.pid, str(child.profile))
-                parcels.append((adopt, child.share()))
-            else:
-                nobodys.append(child)
+            adopt = wire.Adopt(child.key, child.pid, str(child.profile))
+            packets.append((adopt, child.duplicate_fds()))
     except OSError:
-        for _, fds in parcels:
+        for _, fds in packets:
             for fd in fds:
                 os.close(fd)
         raise
-    return parcels, nobodys
+    return packets
 
 
-def told_late(child: ChromeProcess) -> list[Packet]:
-    """What became of it while nobody listened."""
-    told: list[Packet] = []
-    if child.exit is not None:
-        told.append((wire.Exited(child.key, child.exit), ()))
-    if child.phase is Phase.GONE:
-        told.append((wire.Gone(child.key, child.usage), ()))
-    return told
+def missed_events(children: Iterable[ChromeProcess]) -> list[Packet]:
+    """Return what has happened to sessions while no gateway was there to be sent it."""
+    missed: list[Packet] = []
+    for child in children:
+        if child.exit is not None:
+            missed.append((wire.Exited(child.key, child.exit), ()))
+        if child.phase is Phase.GONE:
+            missed.append((wire.Gone(child.key, child.usage), ()))
+    return missed

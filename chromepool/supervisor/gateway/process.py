@@ -1,4 +1,4 @@
-"""One gateway: its process, its wire, and its signs of life."""
+"""A gateway: its process, its end of the wire, and its signs of life."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ from chromepool.inherited_fds import CONTROL_FD, DEVTOOLS_FD, EVIDENCE_FD, EVIDE
 from chromepool.supervisor.linux.reaper import process_state
 from chromepool.supervisor.linux.spawn import Plan, spawn
 
-_EVIDENCE_BYTES = 65536
-_LINES = 80
-BEAT_S = 2.0
-"""How often a gateway is asked for a sign of life."""
+_STACKS_BYTES = 65536
+"""A pipe holds no more (pipe(7))."""
+_MOST_LINES = 80
+PING_S = 2.0
+"""Pause between two pings of a gateway."""
 
 
 class GatewayProcess:
-    """A fresh interpreter, so that it also takes up new code. It loads, is welcomed, and serves."""
+    """A fresh interpreter that loads its code, is welcomed, serves, and can be killed.
+
+    It is not forked from the supervisor's memory, so that each one takes up the code on disk.
+    """
 
     def __init__(self, listeners: Sequence[socket.socket]) -> None:
-        """Starts it. Raises :class:`StartFailed`, OSError.
+        """Start it, to serve these two sockets. Raises :class:`StartFailed`, OSError.
 
-        It drops root itself, once it has imported its code (which may lie where only root can
-        read) and before it reads anything.
+        It drops root itself, once it has imported its code, which may lie where only root can read,
+        and before it reads anything.
         """
         ours, theirs = wire.pair()
-        evidence, written = os.pipe()
-        os.set_blocking(evidence, False)
+        stacks, written = os.pipe()
+        os.set_blocking(stacks, False)
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         fds = {0: null, 1: 1, 2: 2, WIRE_FD: theirs.fileno(), EVIDENCE_FD: written}
         served = [listener.fileno() for listener in listeners]
@@ -43,18 +47,25 @@ class GatewayProcess:
             self.pid = spawn(plan, lambda pid: None)
         except BaseException:
             ours.close()
-            os.close(evidence)
+            os.close(stacks)
             raise
         finally:
             theirs.close()
             os.close(written)
             os.close(null)
-        self.wire = Channel(ours)
-        self._evidence = evidence
-        self.started_at = self.heard_at = self.asked_at = self.looked_at = time.monotonic()
-        self.loaded = self.ready = self.leaving = self.questioned = False
+        self.channel = Channel(ours)
+        self._stacks = stacks
+        now = time.monotonic()
+        self.started_at = now
+        self.last_message_at = now
+        self.pinged_at = now
+        self._checked_at = now
+        self.loaded = False
+        self.ready = False
+        self.leaving = False
+        self.stacks_requested = False
         self.kill_at: float | None = None
-        """When it is killed: it hangs, or was asked to leave and does not."""
+        """Time of its SIGKILL: set once it hangs, or was asked to leave."""
 
     @staticmethod
     def _environment() -> dict[str, str]:
@@ -63,41 +74,41 @@ class GatewayProcess:
 
     @property
     def connected(self) -> bool:
-        """Whether there still are words with it."""
-        return self.wire.sock.fileno() >= 0
+        """True if its wire is open."""
+        return self.channel.sock.fileno() >= 0
 
     def silent_s(self, now: float) -> float:
-        """For how long it has not been heard of, while it was asked to say something.
+        """Return for how long it has sent nothing, although it was pinged.
 
-        A supervisor that was itself held up (stopped, or short of CPU time) has not listened, and
-        counts nothing of that.
+        A supervisor that was held up itself (stopped, or short of CPU time) has read nothing
+        meanwhile, and counts nothing of that.
         """
-        if now - self.looked_at > 2 * BEAT_S:
-            self.heard_at = now
-        self.looked_at = now
-        return now - self.heard_at
+        if now - self._checked_at > 2 * PING_S:
+            self.last_message_at = now
+        self._checked_at = now
+        return now - self.last_message_at
 
-    def question(self) -> None:
-        """Has it say where it hangs; :meth:`evidence` reads that a little later."""
-        self.questioned = True
+    def request_stacks(self) -> None:
+        """Have it write where it hangs; :meth:`evidence` reads that a little later."""
+        self.stacks_requested = True
         os.kill(self.pid, EVIDENCE_SIGNAL)
 
     def evidence(self) -> list[str]:
-        """What there is to see of one that hangs: its state, and where each thread of it is."""
+        """Return what shows why it hangs: its state, and the stack of each thread."""
         found = [f"its main process is in state {process_state(self.pid) or 'gone'}"]
         try:
-            said = os.read(self._evidence, _EVIDENCE_BYTES).decode(errors="replace")
+            stacks = os.read(self._stacks, _STACKS_BYTES).decode(errors="replace")
         except BlockingIOError:
-            said = "it does not say where it is"
-        return (found + said.splitlines())[:_LINES]
+            stacks = "it wrote no stacks"
+        return (found + stacks.splitlines())[:_MOST_LINES]
 
     def kill(self) -> None:
-        """SIGKILL; it is not reaped yet, so the pid is still its own."""
+        """Send SIGKILL. It is not reaped yet, so the pid is still its own."""
         os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Lets go of a dead one. May be called twice."""
-        self.wire.close()
-        if self._evidence >= 0:
-            os.close(self._evidence)
-            self._evidence = -1
+        """Close the descriptors of a dead one. May be called twice."""
+        self.channel.close()
+        if self._stacks >= 0:
+            os.close(self._stacks)
+            self._stacks = -1

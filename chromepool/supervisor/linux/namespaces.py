@@ -1,4 +1,4 @@
-"""Mount, IPC and user namespaces: what one session sees of the machine.
+"""Mount, IPC and user namespaces, which hide other sessions and parts of the machine from one.
 
 Python 3.11 has neither ``unshare`` nor ``mount``, so both are called in libc. The calls in the
 forked child are safe because the supervisor has no threads.
@@ -33,17 +33,17 @@ def _check(result: int, what: str) -> None:
 
 
 def unshare(flags: int) -> None:
-    """unshare(2); raises :class:`OSError`."""
+    """Call unshare(2); raises :class:`OSError`."""
     _check(_libc.unshare(flags), "unshare")
 
 
 def chroot(path: str) -> None:
-    """chroot(2); raises :class:`OSError` that names the call, not the path."""
+    """Call chroot(2); raises :class:`OSError` that names the call, not the path."""
     _check(_libc.chroot(path.encode()), "chroot")
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    """mount(2); raises :class:`OSError` that names the target."""
+    """Call mount(2); raises :class:`OSError` that names the target."""
     result = _libc.mount(
         source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode()
     )
@@ -54,22 +54,22 @@ _PRIVATE = ("/tmp", "/dev/shm")
 
 
 def hides(path: Path) -> bool:
-    """Whether a session with private mounts would not see this path of the machine's."""
+    """Return whether a session with private mounts cannot see this path of the machine."""
     return any(path.is_relative_to(folder) for folder in _PRIVATE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PrivateMounts:
-    """A /tmp, a /dev/shm and a view of /proc of a session's own."""
+    """A private /tmp, /dev/shm and view of /proc, which a process can enter."""
 
     uid: int
     size_bytes: int
     """Cap of each tmpfs; its pages count against the session's memory cap as well."""
     profile: Path
-    """Stays visible, also when it lies below /tmp."""
+    """Folder that stays visible, also below /tmp."""
 
     def enter(self) -> None:
-        """Moves the calling process into namespaces of its own and mounts; raises OSError."""
+        """Move the calling process into new namespaces, and mount these; raises OSError."""
         unshare(CLONE_NEWNS | CLONE_NEWIPC)
         # After unshare: a mount of another namespace cannot be bound here (EINVAL).
         profile = os.open(self.profile, os.O_PATH | os.O_CLOEXEC)
@@ -86,9 +86,9 @@ class PrivateMounts:
 
 
 def succeeds(attempt: Callable[[], None]) -> str:
-    """Runs ``attempt`` in a forked child; "" if it worked, else the error's text.
+    """Run ``attempt`` in a forked child; return "" if it worked, else the error's text.
 
-    The child is the caller's own to wait for, so this is for the time before the loop runs.
+    It waits for the child itself, so it is only for the time before the loop runs, and reaps.
     """
     read, write = os.pipe()
     pid = os.fork()
@@ -97,7 +97,7 @@ def succeeds(attempt: Callable[[], None]) -> str:
             attempt()
         except OSError as error:
             os.write(write, f"{error.filename or ''}: {error.strerror}".encode())
-        except BaseException as error:  # the child must never return into the caller's frames
+        except BaseException as error:  # the child must not return into the caller's frames
             os.write(write, repr(error).encode())
         finally:
             os._exit(0)
@@ -109,12 +109,12 @@ def succeeds(attempt: Callable[[], None]) -> str:
 
 
 def sandbox_attempt(uid: int | None) -> None:
-    """What Chrome's sandbox does first: a user namespace, and in it the rights to unshare more and
-    to let go of the file system.
+    """Do what Chrome's sandbox does first; raises OSError where it could not.
 
-    On Ubuntu 23.10+ AppArmor lets the first call pass and takes the rights away, so the
-    second is the one that tells; in a container without capabilities it is the third. ``uid`` is
-    given up to before, as for a session; None stays.
+    It makes a user namespace, then others and a chroot with the rights it has there. On Ubuntu
+    23.10+ AppArmor allows the first call and takes the rights away, so the second fails; in a
+    container without capabilities it is the third. ``uid`` is taken before, as in a session; None
+    stays the daemon's.
     """
     if uid is not None:
         become(uid)

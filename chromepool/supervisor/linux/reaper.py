@@ -1,4 +1,4 @@
-"""Collecting dead children."""
+"""Dead children and how they died."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import signal
 
 
 def reap() -> list[tuple[int, int]]:
-    """Every child that is dead by now, as (pid, wait status).
+    """Reap every child that is dead by now, as (pid, wait status).
 
     SIGCHLD coalesces: one signal may stand for many deaths (signal(7)), so each call drains
-    ``waitpid`` until it says that nobody else is dead, or that there are no children at all.
+    ``waitpid`` until no other child is dead, or there are no children at all.
     """
     dead: list[tuple[int, int]] = []
     while True:
@@ -24,7 +24,7 @@ def reap() -> list[tuple[int, int]]:
 
 
 def split_status(status: int) -> tuple[int | None, str | None]:
-    """A wait status as (exit code, signal name), one of them None."""
+    """Split a wait status into exit code and signal name, one of them None."""
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return code, None
@@ -35,9 +35,9 @@ def split_status(status: int) -> tuple[int | None, str | None]:
 
 
 def process_state(pid: int) -> str:
-    """The letter for what a process does (proc(5)); "" when it is gone."""
+    """Return the letter of a process's state (proc(5)); "" when it is gone."""
     try:
-        with open(f"/proc/{pid}/stat") as file:  # the name before it may have spaces and brackets
+        with open(f"/proc/{pid}/stat") as file:  # the name before it may have blanks and brackets
             return file.read().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return ""

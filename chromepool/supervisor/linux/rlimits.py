@@ -1,4 +1,4 @@
-"""rlimits of a Chrome, and what prctl adds to them."""
+"""The rlimits of a Chrome."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Rlimit = tuple[int, int]
 
 
 def rlimits(limits: Limits, *, own_uid: bool) -> list[Rlimit]:
-    """(resource, value) pairs for one session.
+    """Return the (resource, value) pairs of one session.
 
-    Never RLIMIT_AS: V8 reserves terabytes of address space. RLIMIT_NPROC counts every process of
-    a uid, so it is set only where the session has a uid of its own; the cgroup's pids cap, which
-    it backs, is the one that is meant to be met first.
+    RLIMIT_AS is never set: V8 reserves terabytes of address space. RLIMIT_NPROC counts every
+    process of a uid, so it is set only where the session has a uid of its own, and above the
+    cgroup's cap of processes, which is meant to be met first.
     """
     pairs = [
         (resource.RLIMIT_NOFILE, limits.files),
@@ -27,8 +27,10 @@ def rlimits(limits: Limits, *, own_uid: bool) -> list[Rlimit]:
 
 
 def apply(pairs: list[Rlimit]) -> None:
-    """Sets soft and hard limits; a hard limit that is lower already stays (raising needs a right
-    that the daemon may lack)."""
+    """Set soft and hard limits of this process.
+
+    A hard limit that is lower already stays: raising it takes a right that the daemon may lack.
+    """
     for kind, value in pairs:
         hard = resource.getrlimit(kind)[1]
         capped = value if hard == resource.RLIM_INFINITY else min(value, hard)

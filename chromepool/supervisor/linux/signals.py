@@ -1,4 +1,4 @@
-"""Signals as events of the loop: the handler does nothing, a descriptor queues, the loop acts."""
+"""Signals as events of the loop: the handler does nothing, a socket queues, the loop acts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import socket
 from collections.abc import Callable
 
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""SIGCHLD only has to wake the loop, which reaps at every turn."""
 
 
 class Signals:
-    """Listens from its making on."""
+    """A socket in the selector that becomes readable at a signal, until it is closed."""
 
     def __init__(self, selector: selectors.BaseSelector, on_signal: Callable[[int], None]) -> None:
         self._on_signal = on_signal
@@ -28,7 +29,7 @@ class Signals:
             self._on_signal(number)
 
     def close(self) -> None:
-        """Lets signals do nothing at all."""
+        """Have signals do nothing at all."""
         signal.set_wakeup_fd(-1)
         self._read.close()
         self._wakeup.close()

@@ -1,8 +1,7 @@
-"""fork, gate, exec: starting one process exactly as planned.
+"""Fork, gate, exec: the start of one process exactly as planned.
 
-The child waits at a gate until its parent has put it into its cgroup and written it down, so that
-nothing of it ever runs unlimited or unknown. What fails between fork and exec comes home over a
-pipe that exec closes.
+The child waits at a gate until its parent has put it into its cgroup, so that nothing of it ever
+runs without limits. What fails between fork and exec is reported over a pipe that exec closes.
 """
 
 from __future__ import annotations
@@ -25,32 +24,32 @@ from chromepool.supervisor.linux.namespaces import PrivateMounts
 
 _EXEC_TIMEOUT_MS = 10_000
 _LIFTED = 64
-"""Sources are copied to descriptors from here on before dup2: a fresh pipe may itself be fd 3."""
+"""Lowest number that sources are copied to before dup2: a fresh pipe may itself be fd 3."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run and as what."""
+    """A program to run, and the user, limits and descriptors it gets."""
 
     argv: Sequence[str]
     env: Mapping[str, str]
     fds: Mapping[int, int]
-    """Descriptor in the child → descriptor here. All others are closed by exec."""
+    """Descriptor in the child → descriptor in this process. All others are closed by exec."""
     uid: int | None = None
-    """uid and gid to become; None stays what the daemon is."""
+    """User id and group id to run as; None: the daemon's."""
     rlimits: Sequence[limits.Rlimit] = ()
     mounts: PrivateMounts | None = None
     umask: int = 0o077
     no_new_privs: bool = True
     dies_with_us: bool = True
-    """Whether it gets SIGKILL when the supervisor dies."""
+    """True if it gets SIGKILL when the supervisor dies."""
 
 
 def _close_inherited_on_exec() -> None:
-    """What Python opens is close-on-exec; what the daemon itself was started with may not be."""
+    """Mark all descriptors close-on-exec, also those that the daemon itself inherited."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
-            with contextlib.suppress(OSError):  # the one that the listing itself was read from
+            with contextlib.suppress(OSError):  # the one that the folder itself was listed through
                 os.set_inheritable(int(name), False)
 
 
@@ -64,25 +63,28 @@ def _place_fds(fds: Mapping[int, int]) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """SIGKILL when the supervisor dies. A change of uid clears it (prctl(2)), hence the place of
-    the call; a parent that died before it is seen by the changed parent pid."""
+    """Have the kernel send SIGKILL when the supervisor dies.
+
+    A change of uid clears that (prctl(2)), so this comes after it. A parent that died before the
+    call shows by a changed parent pid.
+    """
     prctl.set_pdeathsig(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(127)
 
 
 def _default_signals() -> None:
-    """exec resets handlers but keeps SIG_IGN and the mask; Python ignores these two."""
+    """Reset what exec keeps: the mask, and the two signals that Python ignores."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _run_child(plan: Plan, parent: int, gate: int, failure: int) -> None:
-    """Everything between fork and exec. Never returns."""
+    """Do everything between fork and exec. Never returns."""
     stage = "gate"
     try:
-        # Out of the way of the plan's descriptors, or what fails after them would go unheard.
+        # Above the plan's descriptors, or a failure after those are placed could not be reported.
         failure = fcntl.fcntl(failure, fcntl.F_DUPFD_CLOEXEC, _LIFTED)
         if os.read(gate, 1) != b"1":
             return
@@ -108,7 +110,7 @@ def _run_child(plan: Plan, parent: int, gate: int, failure: int) -> None:
         _default_signals()
         stage = "exec"
         os.execve(plan.argv[0], list(plan.argv), dict(plan.env))  # noqa: S606
-    except Exception as error:  # ValueError too: silence would be taken for success
+    except Exception as error:  # ValueError too: silence means success
         with contextlib.suppress(OSError):
             os.write(failure, _describe(stage, error))
     finally:
@@ -122,7 +124,7 @@ def _describe(stage: str, error: Exception) -> bytes:
 
 
 def _read_failure(failure: int) -> str:
-    """What the child wrote before exec, "" when exec went well."""
+    """Return what the child wrote before exec; "" when exec succeeded."""
     poller = select.poll()
     poller.register(failure, select.POLLIN | select.POLLHUP)
     if not poller.poll(_EXEC_TIMEOUT_MS):
@@ -136,7 +138,7 @@ def _explain(text: str, program: str) -> StartFailed:
 
 
 def _fork(plan: Plan, gate: tuple[int, int], failure: tuple[int, int]) -> int:
-    """fork with every signal blocked: a handler must not run in the child's copy of the loop."""
+    """Fork with every signal blocked: a handler must not run in the child's copy of the loop."""
     parent = os.getpid()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -164,10 +166,10 @@ def _pipes() -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def spawn(plan: Plan, admit: Callable[[int], None]) -> int:
-    """Starts the plan's program and returns its pid once exec has succeeded.
+    """Start the plan's program, and return its pid once exec has succeeded.
 
-    ``admit(pid)`` runs while the child waits at the gate; what it raises ends the child. Raises
-    :class:`StartFailed`. A child that failed is left to the reaper like any other.
+    ``admit(pid)`` runs while the child waits at the gate; an OSError that it raises ends the child.
+    Raises :class:`StartFailed`. A child that failed is reaped like any other.
     """
     try:
         gate, failure = _pipes()

@@ -1,4 +1,4 @@
-"""uids for sessions, each with one session at a time."""
+"""The uids of sessions, each given to one session at a time."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from chromepool.errors import StartFailed
 
 
 class Uids:
-    """A range handed out in turn, so that a freed uid rests as long as possible."""
+    """A range of uids that are taken in turn and given back, so that a freed one rests for long."""
 
     def __init__(self, base: int, count: int) -> None:
-        self._base, self._count = base, count
+        self._base = base
+        self._count = count
         self._next = 0
         self._taken: set[int] = set()
 
     def take(self) -> int:
-        """A uid that no session has; raises :class:`StartFailed` when all are taken."""
+        """Return a uid that no session has; raises :class:`StartFailed` when all are taken."""
         for _ in range(self._count):
             uid = self._base + self._next
             self._next = (self._next + 1) % self._count
@@ -26,12 +27,12 @@ class Uids:
         )
 
     def reserve(self, uid: int) -> bool:
-        """Takes this very uid, for good; False where it is outside the range or taken."""
+        """Take this very uid, for good; return False where it is outside the range or taken."""
         if uid in self._taken or not self._base <= uid < self._base + self._count:
             return False
         self._taken.add(uid)
         return True
 
     def free(self, uid: int) -> None:
-        """Gives a uid back; only once no process of it lives."""
+        """Give a uid back, once no process of it is left."""
         self._taken.discard(uid)

@@ -1,1 +1,1 @@
-"""What systemd offers: notifications, the file descriptor store, jobs."""
+"""The services of systemd: notifications, the file descriptor store, jobs."""

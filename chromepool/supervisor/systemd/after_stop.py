@@ -1,12 +1,12 @@
-"""``chromepool after-stop``: what systemd runs once the daemon's own process is gone.
+"""``chromepool after-stop``, which systemd runs once the daemon's own process is gone.
 
-The unit's ``KillMode=process`` leaves the sessions of a crashed daemon alone, so that the next one
-can take them. It leaves them also where no next one comes: then this ends them. Where one comes,
+The unit's ``KillMode=process`` spares the sessions of a crashed daemon, so that the next one can
+take them over. It spares them also where no next one comes: then this ends them. Where one comes,
 this makes room for it. systemd before 254 puts the new daemon into the unit's own group, and the
 kernel refuses that (EBUSY) while the group hands controllers down to others: "no internal
-processes", cgroups(7). So the controllers are taken back, and the next life turns them on again.
-What a leaf had counted is then lost: its memory stays charged to the unit, but not to the leaf's
-new memory.max, and memory.peak and memory.events begin anew.
+processes", cgroups(7). So the controllers are disabled, and the next daemon enables them again.
+What a leaf had counted is lost by that: its memory stays charged to the unit, but not to the leaf's
+new memory.max, and memory.peak and memory.events begin at zero.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pathlib import Path
 from chromepool.config import Settings
 from chromepool.errors import HostError
 from chromepool.logs import Log
-from chromepool.supervisor import sockets
 from chromepool.supervisor.linux.cgroup import tree as cgroup
 from chromepool.supervisor.linux.cgroup.removal import Group, groups_in
+from chromepool.supervisor.locks import lock_folder
 from chromepool.supervisor.reconcile import recorded_pools, remove_leftovers
 from chromepool.supervisor.systemd.jobs import own_unit, pending_job
 
@@ -31,39 +31,43 @@ _RESTARTED = {"signal", "core-dump", "watchdog", "exit-code", "oom-kill"}
 
 
 def after_stop(settings: Settings, environ: Mapping[str, str], *, keep_controllers: bool) -> None:
-    """Ends everything, or makes room for the next life. Does nothing while a daemon lives.
+    """End every session, or make room for the next daemon. Do nothing while a daemon runs.
 
-    ``keep_controllers`` where the new daemon is not put into the unit's own group
+    ``keep_controllers`` where the next daemon is not put into the unit's own group
     (``DelegateSubgroup=``).
     """
     try:
-        lock = sockets.lock(settings.state_dir)
+        lock = lock_folder(settings.state_dir)
     except HostError:  # another daemon has the folder already
         return
-    except OSError:  # no folder: no daemon ever got so far
+    except OSError:  # there is no folder: no daemon ever started
         return
     try:
         pools = recorded_pools(settings)
         result = environ.get("SERVICE_RESULT", "")
         if settings.fd_store and restarts(result, own_unit()):
             for pool in pools if not keep_controllers else ():
-                take_controllers_back(pool, own_unit())
+                disable_controllers(pool, own_unit())
         else:
-            end_all(pools, settings)
+            _end_all(pools, settings)
     finally:
         os.close(lock)
 
 
 def restarts(result: str, unit: Path | None) -> bool:
-    """Whether systemd will start the daemon again: after a crash, unless somebody has asked for a
-    stop meanwhile, and in the middle of a restart. ``result`` is its SERVICE_RESULT."""
+    """Return whether systemd will start the daemon again. ``result`` is its SERVICE_RESULT.
+
+    It does after a crash, unless a stop was requested meanwhile, and in the middle of a restart.
+    """
     job = pending_job(unit)
     return job == "restart" or (result in _RESTARTED and job != "stop")
 
 
-def take_controllers_back(pool: Path, unit: Path | None) -> None:
-    """Turns the controllers off, the pool's first. Only in a unit's own group: the machine's top
-    is not ours."""
+def disable_controllers(pool: Path, unit: Path | None) -> None:
+    """Disable the controllers, the pool's first, where the pool is in the unit's own group.
+
+    A pool elsewhere lies at the top of the machine's hierarchy, which is not ours to change.
+    """
     if pool.parent != unit:
         return
     for folder in (pool, unit):
@@ -71,13 +75,15 @@ def take_controllers_back(pool: Path, unit: Path | None) -> None:
         try:
             for name in enabled:
                 cgroup.write(folder / "cgroup.subtree_control", f"-{name}")
-        except OSError as error:  # the next start fails, and systemd says so
-            log.error("cgroup.not_released", error=error)
+        except OSError as error:  # the next start fails, and systemd reports it
+            log.error("cgroup.release_failed", error=error)
 
 
-def end_all(pools: list[Path], settings: Settings) -> None:
-    """SIGKILL to all that is in the pool's groups and beside them in the unit, then their
-    removal and that of the profiles. Kept profiles stay."""
+def _end_all(pools: list[Path], settings: Settings) -> None:
+    """Kill what is in the pools and in the unit's leaf, then remove groups and profiles.
+
+    Kept profiles stay.
+    """
     unit = own_unit()
     beside = [Group(unit / "daemon") for pool in pools if unit is not None and unit == pool.parent]
     remove_leftovers(settings, [*beside, *(group for pool in pools for group in groups_in(pool))])

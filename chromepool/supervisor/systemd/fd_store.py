@@ -1,16 +1,18 @@
-"""What outlives the supervisor: systemd's file descriptor store (sd_notify(3)) holds for each
-session what keeps its Chrome alive, and the next life takes it from there.
+"""The part of a session that outlives the supervisor, in systemd's file descriptor store.
 
-A session is left there once it is somebody's, under names that begin with its own:
+systemd keeps copies of descriptors while the daemon is started again (sd_notify(3)). For each
+session it has those that keep its Chrome alive, under names that begin with the session's:
 
 =========== =====================================================================
-commands    the pipe's end that commands go into
-events      the one that events come out of; while both are open Chrome lives
-stderr      Chrome's last words
-process     a pidfd: whoever comes next is not its parent, and pids are used again
-ledgerN     what the supervisor knows of it (:class:`SessionMeta`), the N-th version
-recordN     what the gateways know of it, the N-th version
+commands    write end of Chrome's command pipe
+events      read end of its event pipe; Chrome lives while both are open
+stderr      read end of the pipe of its stderr
+process     a pidfd: the next daemon is not its parent, and pids are used again
+ledgerN     the supervisor's metadata (:class:`SessionMeta`), version N
+recordN     the gateway's snapshot, version N
 =========== =====================================================================
+
+Names and content are read by other versions of the daemon, so neither may change.
 """
 
 from __future__ import annotations
@@ -33,39 +35,48 @@ from chromepool.supervisor.systemd.notify import Notifier
 log = Log("chromepool.supervisor")
 
 _FIXED = frozenset({"commands", "events", "stderr", "process"})
-_VERSIONED = ("ledger", "record")
+_META = "ledger"
+_SNAPSHOT = "record"
+_VERSIONED = (_META, _SNAPSHOT)
 _RETRY_S = 0.5
-_MOST_UNSAID = 4096
-"""What waits for a manager that is behind. Past that the oldest is given up."""
+_MOST_UNSENT = 4096
+"""Notifications that wait for a manager that lags. Past that the oldest is dropped."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SessionMeta:
-    """What the supervisor knows of a session."""
+    """The supervisor's knowledge of a session. The fields are keys of the stored JSON."""
 
     key: int
     name: str
     pid: int
     uid: int | None
     kept: str
-    """Name of its kept profile; empty: its profile goes with it."""
+    """Name of its kept profile; empty: its profile is removed with it."""
     profile: str
     limits: Limits
 
     @classmethod
     def of(cls, child: ChromeProcess) -> SessionMeta:
-        """A child's."""
-        profile = str(child.profile)
-        return cls(child.key, child.name, child.pid, child.uid, child.kept, profile, child.limits)
+        """Return a Chrome's as it is now."""
+        return cls(
+            child.key,
+            child.name,
+            child.pid,
+            child.uid,
+            child.kept_profile,
+            str(child.profile),
+            child.limits,
+        )
 
     @classmethod
     def read(cls, fd: int) -> SessionMeta:
-        """One that was left. Raises ValueError, TypeError, KeyError, OSError."""
+        """Return what is in a stored file. Raises ValueError, TypeError, KeyError, OSError."""
         body: dict[str, Any] = json.loads(os.pread(fd, os.fstat(fd).st_size, 0))
         return cls(**body | {"limits": Limits(**body["limits"])})
 
     def write(self) -> int:
-        """A file in memory with it, the caller's to close. Raises OSError."""
+        """Return a new file in memory, the caller's to close. Raises OSError."""
         fd = os.memfd_create("chromepool-ledger", os.MFD_CLOEXEC)
         os.write(fd, json.dumps(dataclasses.asdict(self)).encode())
         return fd
@@ -73,121 +84,123 @@ class SessionMeta:
 
 @dataclasses.dataclass(slots=True)
 class StoredSession:
-    """What an earlier life left of one session; the descriptors are the finder's."""
+    """A session that an earlier daemon left. The owner of this owns its descriptors."""
 
     meta: SessionMeta
     commands: int
     events: int
     stderr: int
-    process: int
-    record: int
+    pidfd: int
+    snapshot: int
     versions: dict[str, int]
-    """Of the record, and of the ledger."""
+    """Versions of its metadata and its snapshot."""
 
 
 class FdStore:
-    """Leaves sessions with systemd. One that is not ``open`` does nothing."""
+    """Puts sessions into systemd's store, updates and removes them; disabled, it does nothing.
 
-    def __init__(self, notifier: Notifier, *, is_open: bool) -> None:
+    No notification may be lost. One that systemd lags too far behind to take is sent again, in
+    order, by :meth:`tick`.
+    """
+
+    def __init__(self, notifier: Notifier, *, enabled: bool) -> None:
         self._notifier = notifier
-        self.is_open = is_open
+        self.enabled = enabled
         self._versions: dict[str, dict[str, int]] = {}
-        """Of what was left in versions, by session."""
-        self._unsaid: collections.deque[tuple[str, int]] = collections.deque()
-        """What the manager was too far behind for: a name, and what to leave under it; -1: it is to
-        be removed."""
+        """Session name → versions of its parts that are stored."""
+        self._unsent: collections.deque[tuple[str, int]] = collections.deque()
+        """Name and descriptor to store; -1: what has the name is to be removed."""
         self._retry_at = math.inf
 
     @property
     def due(self) -> float:
-        """When :meth:`tick` wants to be called (monotonic)."""
+        """Time of the next :meth:`tick` (monotonic)."""
         return self._retry_at
 
-    def keep(self, child: ChromeProcess) -> None:
-        """A session that is somebody's, as it is now. May be called again when its record has
-        changed."""
-        if not self.is_open or not child.known or child.pipe is None:
+    def put(self, child: ChromeProcess) -> None:
+        """Store a session that has a snapshot. Called again, store its new snapshot."""
+        if not self.enabled or not child.has_snapshot or child.pipe is None:
             return
         if child.name not in self._versions:
-            self._leave(child, "commands", child.pipe[0])
-            self._leave(child, "events", child.pipe[1])
-            self._leave(child, "process", child.process)
+            self._store(child, "commands", child.pipe[0])
+            self._store(child, "events", child.pipe[1])
+            self._store(child, "process", child.pidfd)
             if child.stderr >= 0:
-                self._leave(child, "stderr", child.stderr)
-            self.keep_ledger(child)
-        self._leave_next(child, "record", child.record)
+                self._store(child, "stderr", child.stderr)
+            self.put_meta(child)
+        self._store_version(child, _SNAPSHOT, child.snapshot_fd)
 
-    def keep_ledger(self, child: ChromeProcess) -> None:
-        """What the supervisor knows of it, as it is now."""
-        if not self.is_open:
+    def put_meta(self, child: ChromeProcess) -> None:
+        """Store a session's metadata as it is now."""
+        if not self.enabled:
             return
         try:
             fd = SessionMeta.of(child).write()
         except OSError as error:
-            log.error("session.not_kept", session=child.key, error=error)
+            log.error("session.store_failed", session=child.key, error=error)
             return
-        self._leave_next(child, "ledger", fd)
+        self._store_version(child, _META, fd)
         os.close(fd)
 
-    def _leave_next(self, child: ChromeProcess, part: str, fd: int) -> None:
-        """The new version is there before the old one goes: a life may end at any point."""
+    def _store_version(self, child: ChromeProcess, part: str, fd: int) -> None:
+        """Store the new version before the old one is removed: we may be killed in between."""
         versions = self._versions.setdefault(child.name, {})
         before = versions.get(part, 0)
         versions[part] = before + 1
-        self._leave(child, f"{part}{before + 1}", fd)
+        self._store(child, f"{part}{before + 1}", fd)
         if before:
-            self._say(f"{child.name}.{part}{before}")
+            self._send(f"{child.name}.{part}{before}")
 
-    def _leave(self, child: ChromeProcess, part: str, fd: int) -> None:
-        self._say(f"{child.name}.{part}", fd)
+    def _store(self, child: ChromeProcess, part: str, fd: int) -> None:
+        self._send(f"{child.name}.{part}", fd)
 
-    def forget(self, child: ChromeProcess) -> None:
-        """Nothing of it is left."""
+    def remove(self, child: ChromeProcess) -> None:
+        """Remove a session that is gone."""
         versions = self._versions.pop(child.name, None)
         if versions is not None:
-            self.clear([f"{child.name}.{part}" for part in _parts(versions)])
+            self.remove_names([f"{child.name}.{part}" for part in _parts(versions)])
 
-    def adopt(self, stored: StoredSession) -> None:
-        """One that an earlier life left goes on."""
+    def restore(self, stored: StoredSession) -> None:
+        """Continue the versions of a session that an earlier daemon left."""
         self._versions[stored.meta.name] = dict(stored.versions)
 
     def drop(self, stored: StoredSession) -> None:
-        """One that an earlier life left cannot go on."""
-        for fd in (stored.commands, stored.events, stored.stderr, stored.process, stored.record):
+        """Close and remove a session that cannot continue."""
+        for fd in (stored.commands, stored.events, stored.stderr, stored.pidfd, stored.snapshot):
             os.close(fd)
-        self.clear([f"{stored.meta.name}.{part}" for part in _parts(stored.versions)])
+        self.remove_names([f"{stored.meta.name}.{part}" for part in _parts(stored.versions)])
 
-    def clear(self, names: Sequence[str]) -> None:
-        """What cannot be used is not to be given to the next life as well."""
+    def remove_names(self, names: Sequence[str]) -> None:
+        """Remove what cannot be used, so that the next daemon does not get it as well."""
         for name in names:
-            self._say(name)
+            self._send(name)
 
-    # -- words to the manager, none of which may be lost --
+    # -- notifications --
 
-    def _say(self, name: str, fd: int = -1) -> None:
-        if not self._unsaid and self._said(name, fd):
+    def _send(self, name: str, fd: int = -1) -> None:
+        if not self._unsent and self._try_send(name, fd):
             return
         try:
-            self._unsaid.append((name, fd if fd < 0 else os.dup(fd)))
+            self._unsent.append((name, fd if fd < 0 else os.dup(fd)))
         except OSError as error:
-            log.error("session.not_kept", part=name, error=error)
-        if len(self._unsaid) > _MOST_UNSAID:
-            name, fd = self._unsaid.popleft()
-            log.error("session.not_kept", part=name, error="the manager does not listen")
+            log.error("session.store_failed", part=name, error=error)
+        if len(self._unsent) > _MOST_UNSENT:
+            name, fd = self._unsent.popleft()
+            log.error("session.store_failed", part=name, error="systemd does not read")
             self._close(fd)
         if self._retry_at == math.inf:
             self._retry_at = time.monotonic() + _RETRY_S
 
     def tick(self, now: float) -> None:
-        """Says what is to be said again, in the order in which it was to be said."""
+        """Send what could not be sent before, in order."""
         if now < self._retry_at:
             return
-        while self._unsaid and self._said(*self._unsaid[0]):
-            self._close(self._unsaid.popleft()[1])
-        self._retry_at = now + _RETRY_S if self._unsaid else math.inf
+        while self._unsent and self._try_send(*self._unsent[0]):
+            self._close(self._unsent.popleft()[1])
+        self._retry_at = now + _RETRY_S if self._unsent else math.inf
 
-    def _said(self, name: str, fd: int) -> bool:
-        if not self._notifier.listened_to:  # outside systemd there is nothing to lose
+    def _try_send(self, name: str, fd: int) -> bool:
+        if not self._notifier.connected:  # outside systemd there is nothing to lose
             return True
         if fd < 0:
             return self._notifier.remove(name)
@@ -206,8 +219,10 @@ def _parts(versions: dict[str, int]) -> list[str]:
 def find(
     passed: MutableMapping[str, list[int]], *, wanted: bool
 ) -> tuple[list[StoredSession], list[str]]:
-    """The sessions among what systemd passed, taken out there, and the names of what makes none.
-    What makes none, or is not ``wanted``, is closed; a Chrome ends by that."""
+    """Take the sessions out of what systemd passed; return them, and names that make no session.
+
+    What makes none, or is not ``wanted``, is closed; a Chrome exits by that.
+    """
     sessions: dict[str, dict[str, int]] = {}
     for name in list(passed):
         session, dot, part = name.rpartition(".")
@@ -231,21 +246,27 @@ def find(
 
 
 def _open(parts: dict[str, int]) -> StoredSession | None:
-    """What is in them, with older versions closed; None where something is missing."""
+    """Return the session in these parts, older versions closed; None where a part is missing."""
     versions = {part: _newest(parts, part) for part in _VERSIONED}
     if not parts.keys() >= _FIXED or 0 in versions.values():
         return None
     try:
-        meta = SessionMeta.read(parts[f"ledger{versions['ledger']}"])
+        meta = SessionMeta.read(parts[f"{_META}{versions[_META]}"])
     except (ValueError, TypeError, KeyError, OSError) as error:
-        log.error("session.not_found_again", error=error)
+        log.error("session.restore_failed", error=error)
         return None
-    record = parts[f"record{versions['record']}"]
+    snapshot = parts[f"{_SNAPSHOT}{versions[_SNAPSHOT]}"]
     for part, fd in parts.items():
-        if part not in _FIXED and fd != record:
+        if part not in _FIXED and fd != snapshot:
             os.close(fd)
     return StoredSession(
-        meta, **{part: parts[part] for part in _FIXED}, record=record, versions=versions
+        meta,
+        commands=parts["commands"],
+        events=parts["events"],
+        stderr=parts["stderr"],
+        pidfd=parts["process"],
+        snapshot=snapshot,
+        versions=versions,
     )
 
 

@@ -1,13 +1,13 @@
-"""The guardian: ends what a killed supervisor leaves frozen.
+"""The guardian: a process that ends what a killed supervisor leaves frozen.
 
-When the supervisor is killed, the kernel kills every Chrome (``PR_SET_PDEATHSIG``), and a Chrome's
-other processes end when they see it gone. Frozen ones see nothing; and what cgroup v1's freezer
-holds takes no signal, not even SIGKILL, until somebody thaws it (kernel documentation,
+When the supervisor is killed, the kernel kills every Chrome (``PR_SET_PDEATHSIG``), and Chrome's
+other processes exit when they notice. Frozen ones notice nothing; and what cgroup v1's freezer
+holds takes no signal, not even SIGKILL, until it is thawed (kernel documentation,
 cgroup-v1/freezer-subsystem). So a small process waits for the supervisor's end, and then kills what
 is left in its groups.
 
-Where sessions are to outlive the supervisor it is patient: only when nobody has taken the state
-folder's lock for some time does it end them. So no Chrome runs on for ever after a supervisor that
+Where sessions may outlive the supervisor the guardian is patient: it ends them only when no daemon
+has taken the state folder's lock for some time. So no Chrome runs for ever after a supervisor that
 systemd has given up.
 """
 
@@ -25,34 +25,39 @@ import prctl
 from chromepool.logs import Log
 from chromepool.supervisor.linux.cgroup.removal import kill_and_remove
 from chromepool.supervisor.linux.cgroup.tree import Tree
-from chromepool.supervisor.sockets import try_lock
+from chromepool.supervisor.locks import try_lock
 
 NAME = "chromepool-guard"
 _TIMEOUT_S = 10.0
-_LOOK_S = 0.2
+_POLL_S = 0.2
 _SHORTAGE_S = 1.0
-"""Pause where none could be started: what was missing may be there again at any moment."""
+"""Pause where the kernel had no process or descriptor for one: it may have some at any moment."""
 
 log = Log("chromepool.supervisor")
 
 
 class Guardian:
-    """A forked process that reads from a pipe; the pipe's end is the supervisor's."""
+    """A forked process that waits for the supervisor's end, and can be started and stopped.
+
+    It reads from a pipe whose other end only the supervisor has.
+    """
 
     def __init__(self, tree: Tree, *, lock: Path | None = None, patience_s: float = 0.0) -> None:
-        """Waits ``patience_s`` after the supervisor's end for another one to take ``lock``."""
-        self._tree, self._lock, self._patience_s = tree, lock, patience_s
+        """Start none yet. It waits ``patience_s`` for another supervisor to take ``lock``."""
+        self._tree = tree
+        self._lock = lock
+        self._patience_s = patience_s
         self._pipe = -1
         self._start_at = 0.0
         self.pid = 0
 
     @property
     def needed(self) -> bool:
-        """Whether processes could outlive the supervisor here: frozen ones, or all."""
+        """True if processes could outlive the supervisor here: frozen ones, or all."""
         return self._tree.freezer or self._patience_s > 0
 
     def start(self) -> None:
-        """Forks it. Safe, since the supervisor has no threads. Raises OSError."""
+        """Fork it, which is safe because the supervisor has no threads. Raises OSError."""
         self.stop()
         read, write = os.pipe()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -66,54 +71,60 @@ class Guardian:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             os.close(read)
-        self.pid, self._pipe = pid, write
+        self.pid = pid
+        self._pipe = write
 
     def start_if_due(self, now: float) -> None:
-        """Starts one where it is needed and there is none (any more)."""
+        """Start one where it is needed, there is none, and the pause is over."""
         if not self.needed or self.pid or now < self._start_at:
             return
         try:
             self.start()
         except OSError as error:
             self._start_at = now + _SHORTAGE_S
-            log.error("guardian.not_started", error=error, pause_s=_SHORTAGE_S)
+            log.error("guardian.start_failed", error=error, pause_s=_SHORTAGE_S)
 
     def reaped(self, pid: int) -> bool:
-        """Whether a dead process was it; then another is due."""
+        """Take note of a dead process; return whether it was the guardian."""
         if pid != self.pid:
             return False
         log.error("guardian.died")
         os.close(self._pipe)
-        self.pid, self._pipe = 0, -1
+        self.pid = 0
+        self._pipe = -1
         return True
 
     def stop(self) -> None:
-        """Lets it go: it sees the pipe's end, finds nothing to kill, and exits. May be called
-        twice, and when it is dead."""
+        """Close the pipe, and wait until the guardian has found nothing to kill, and exited.
+
+        May be called twice, and when it is dead.
+        """
         if self._pipe >= 0:
             os.close(self._pipe)
-            with contextlib.suppress(ChildProcessError):  # the reaper had it
+            with contextlib.suppress(ChildProcessError):  # it was reaped already
                 os.waitpid(self.pid, 0)
-        self.pid, self._pipe = 0, -1
+        self.pid = 0
+        self._pipe = -1
 
     def _run(self, read: int) -> None:
-        """The guardian's life, with every signal but SIGKILL blocked. Never returns."""
+        """Do the guardian's work, with every signal but SIGKILL blocked. Never returns."""
         try:
             os.setsid()
             prctl.set_name(NAME)
             os.dup2(read, 0)
-            os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # no listener, no lock, no pipe of Chrome's
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # no listener, no lock, no pipe to a Chrome
             while os.read(0, 1):
                 pass
-            if not self._succeeded():
-                deadline = time.monotonic() + _TIMEOUT_S
-                kill_and_remove(self._tree.leftovers(), deadline)
+            if not self._is_succeeded():
+                kill_and_remove(self._tree.leftovers(), time.monotonic() + _TIMEOUT_S)
         finally:
             os._exit(0)
 
-    def _succeeded(self) -> bool:
-        """Whether another supervisor has taken the lock in time. If not, it is ours until we exit,
-        so that none begins while its sessions are being killed."""
+    def _is_succeeded(self) -> bool:
+        """Return whether another supervisor takes the lock in time.
+
+        If not, the lock is ours until we exit, so that none starts while its sessions are killed.
+        """
         if self._lock is None or self._patience_s <= 0:
             return False
         deadline = time.monotonic() + self._patience_s
@@ -122,5 +133,5 @@ class Guardian:
             if time.monotonic() > deadline:
                 return False
             fcntl.flock(fd, fcntl.LOCK_UN)
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
         return True

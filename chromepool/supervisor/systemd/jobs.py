@@ -1,4 +1,4 @@
-"""What systemd is about to do with the unit that this process belongs to."""
+"""The systemd unit this process belongs to, and the job that systemd runs for it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from chromepool.supervisor.linux.cgroup import v2 as cgroup_v2
 log = Log("chromepool.supervisor")
 
 _BELOW = (".control", "daemon")
-"""Groups of a unit's own processes: systemd's for control commands, and the daemon's leaf."""
+"""Groups below a unit's: systemd's for control commands, and the daemon's own leaf."""
 _SYSTEMCTL_S = 5.0
 
 
 def own_unit() -> Path | None:
-    """The unit's group (cgroup v2); None without one."""
+    """Return the unit's control group (v2); None where there is none."""
     point = cgroup_v2.mount_point(Path("/proc/self/mountinfo").read_text())
     if point is None:
         return None
@@ -25,9 +25,11 @@ def own_unit() -> Path | None:
 
 
 def pending_job(unit: Path | None) -> str:
-    """The type of the job that runs or waits for the unit, such as ``stop`` or ``restart``; ""
-    where there is none, or nobody can tell: that is said in the log, since sessions that a restart
-    would have kept are ended then."""
+    """Return the type of the unit's job that runs or waits, such as ``stop`` or ``restart``.
+
+    "" where there is none, or systemctl fails. The log reports the latter: sessions that a restart
+    would have kept end then.
+    """
     if unit is None:
         return ""
     user = ["--user"] if "/user@" in str(unit) else []
@@ -40,8 +42,8 @@ def pending_job(unit: Path | None) -> str:
         log.warning("systemctl.failed", error=error)
         return ""
     if done.returncode:
-        said = (done.stderr or done.stdout).strip()
-        log.warning("systemctl.failed", error=said or f"it exited with {done.returncode}")
+        output = (done.stderr or done.stdout).strip()
+        log.warning("systemctl.failed", error=output or f"it exited with {done.returncode}")
         return ""
     rows = [line.split() for line in done.stdout.splitlines()]
     return next((row[2] for row in rows if row[1:2] == [unit.name] and len(row) > 2), "")

@@ -12,7 +12,7 @@ import pytest
 
 from bench.chaos.pool import ChaoticDaemon
 from bench.chaos.runner import play
-from bench.chaos.schedule import ENDS_GATEWAY, GATEWAY_ENDS, ON_A_SESSION, TOGETHER, Kind, plan
+from bench.chaos.schedule import TOGETHER, Kind, plan
 
 _SEED = int(os.environ.get("CHROMEPOOL_CHAOS_SEED") or 20)
 _PLACES = 4
@@ -22,40 +22,6 @@ as_root = pytest.mark.skipif(
     os.geteuid() != 0 or not all(map(shutil.which, ("cc", "mount", "prlimit"))),
     reason="needs root, for control groups and a disk of its own, cc, mount and prlimit",
 )
-
-
-def _kinds(seed: int, rounds: int) -> list[Kind]:
-    lives = plan(seed, rounds, _PLACES)
-    return [fault.kind for life in lives for page in life for fault in page.faults]
-
-
-def test_a_seed_decides_everything() -> None:
-    assert plan(7, 30, 4) == plan(7, 30, 4)
-    assert plan(7, 30, 4) != plan(8, 30, 4)
-
-
-@pytest.mark.parametrize("seed", range(50))
-def test_every_kind_comes_before_any_comes_again(seed: int) -> None:
-    kinds = _kinds(seed, 200)
-    assert set(kinds[: len(Kind)]) == set(Kind)
-    most, least = (choose(kinds.count(kind) for kind in Kind) for choose in (max, min))
-    assert most - least <= TOGETHER
-
-
-@pytest.mark.parametrize("seed", range(50))
-def test_no_session_has_two_faults_and_no_daemon_too_many_gateways(seed: int) -> None:
-    for life in plan(seed, 100, _PLACES):
-        faults = [fault for page in life for fault in page.faults]
-        assert sum(fault.kind in ENDS_GATEWAY for fault in faults) <= GATEWAY_ENDS
-        for page in life:
-            victims = [fault.victim for fault in page.faults if fault.victim >= 0]
-            assert len(set(victims)) == len(victims)
-            assert all((f.victim >= 0) == (f.kind in ON_A_SESSION) for f in page.faults)
-            assert len({fault.kind for fault in page.faults}) == len(page.faults)
-
-
-def test_every_kind_fits_into_the_short_form() -> None:
-    assert set(_kinds(_SEED, _ROUNDS)) == set(Kind)
 
 
 @as_root

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import configparser
 import json
 import os
-import re
 import runpy
 import signal
 from collections.abc import Iterator
@@ -14,18 +12,19 @@ from typing import Any
 
 import psutil
 import pytest
-import yaml
-from packaging.requirements import Requirement
 
 import chromepool
-from chromepool import config
 from testing import ROOT, container
+from testing.clients import assert_driven, run
 from testing.container import MARK, Container, Engine
 from testing.daemon import wait_for
 from testing.site import Site
-from tests.daemon.test_clients import assert_driven, run
 
-pytestmark = [pytest.mark.chrome, pytest.mark.root, pytest.mark.timeout(1500)]
+pytestmark = [
+    pytest.mark.chrome,
+    pytest.mark.root,
+    pytest.mark.timeout(1500),
+]
 
 MIB = 1024 * 1024
 PROFILE = ROOT / "deploy/seccomp.json"
@@ -75,45 +74,6 @@ def session(running: Container) -> Iterator[dict[str, Any]]:
 # -- the seccomp profile --
 
 
-def _allowed(profile: dict[str, Any], capabilities: frozenset[str]) -> dict[str, list[Any]]:
-    """Calls that some rule allows with these capabilities, and on which arguments."""
-    found: dict[str, list[Any]] = {}
-    for rule in profile["syscalls"]:
-        needs, without = rule["includes"].get("caps", []), rule["excludes"].get("caps", [])
-        applies = capabilities.issuperset(needs) and not capabilities & set(without)
-        if applies and rule["action"] == "SCMP_ACT_ALLOW":
-            for name in rule["names"]:
-                found.setdefault(name, []).append(rule["args"])
-    return found
-
-
-def test_the_profile_is_the_default_and_three_calls() -> None:
-    default, ours = json.loads(DEFAULT.read_text()), json.loads(PROFILE.read_text())
-    assert SECCOMP["with_sandbox"](default) == ours, "run: scripts/seccomp > deploy/seccomp.json"
-    before, after = _allowed(default, frozenset()), _allowed(ours, frozenset())
-    changed = {name for name in after if after[name] != before.get(name)}
-    assert changed == {"chroot", "clone", "unshare"}
-    assert {name for name in changed if name not in before} == {"chroot", "unshare"}
-    assert ours | {"syscalls": []} == default | {"syscalls": []}
-
-
-def test_the_default_opens_nothing_to_a_container_without_capabilities() -> None:
-    default = _allowed(json.loads(DEFAULT.read_text()), frozenset())
-    assert not {"mount", "setns", "bpf", "io_uring_setup", "keyctl", "kexec_load"} & set(default)
-
-
-def test_what_compose_is_told_is_what_there_is() -> None:
-    path = ROOT / "deploy/compose.yaml"
-    service = yaml.safe_load(path.read_text())["services"]["chromepool"]
-    names = {config.env_of(name) for name in config.FIELDS}
-    names |= {field.metadata["alias"] for field in config.FIELDS.values()}
-    assert set(service["environment"]) <= names
-    options = dict(option.split(":", 1) for option in service["security_opt"])
-    assert (path.parent / options["seccomp"]).resolve() == PROFILE
-    stop_s = int(service["stop_grace_period"].removesuffix("s"))
-    assert stop_s > config.Settings().shutdown_timeout_s
-
-
 @pytest.mark.parametrize("call", ["chroot", "clone", "unshare", ""])
 def test_the_sandbox_needs_each_of_them(
     engine: Engine, image: str, tmp_path: Path, call: str
@@ -144,21 +104,6 @@ def test_under_the_engines_default_it_says_what_is_missing(engine: Engine, image
 
 
 # -- what is in the image --
-
-
-def test_the_lock_has_every_dependency_as_setup_cfg_wants_it() -> None:
-    locked = re.findall(
-        r"^([\w-]+)==(\S+)(?: ;.*)? \\\n    --hash=sha256:",
-        (ROOT / "deploy/requirements.lock").read_text(),
-        re.MULTILINE,
-    )
-    versions = {name.lower(): version for name, version in locked}
-    parser = configparser.ConfigParser()
-    parser.read(ROOT / "setup.cfg")
-    wanted = parser["options"]["install_requires"].split("\n")
-    for requirement in map(Requirement, filter(None, wanted)):
-        version = versions[requirement.name.lower()]
-        assert requirement.specifier.contains(version), f"{requirement}: run make lock"
 
 
 def test_nothing_of_the_build_machine_is_in_the_image(engine: Engine, image: str) -> None:

@@ -12,34 +12,15 @@ import pytest
 
 from testing.cdp import connect, run
 from testing.daemon import Daemon, is_alive, wait_for
+from testing.unit import MIB, lacks, leaf_of
 
-MIB = 1024 * 1024
-_CONTROLLERS = Path("/sys/fs/cgroup/cgroup.controllers")
-
-
-def _lacks() -> str:
-    if os.geteuid() != 0:
-        return "needs root"
-    if Path("/proc/1/comm").read_text().strip() != "systemd":
-        return "systemd is not PID 1"
-    if not _CONTROLLERS.exists() or "memory" not in _CONTROLLERS.read_text().split():
-        return "/sys/fs/cgroup is not cgroup v2 with the memory controller"
-    return ""
-
-
-pytestmark = pytest.mark.skipif(bool(_lacks()), reason=_lacks())
+pytestmark = pytest.mark.skipif(bool(lacks()), reason=lacks())
 
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     with Daemon(tmp_path_factory.mktemp("daemon"), start_timeout_s=120) as daemon:
         yield daemon
-
-
-def _leaf_of(session: dict[str, Any]) -> Path:
-    line = Path(f"/proc/{session['pid']}/cgroup").read_text().strip().splitlines()[-1]
-    assert line.startswith("0::")
-    return Path("/sys/fs/cgroup") / line[3:].lstrip("/")
 
 
 def test_v2_is_found_and_every_limit_enforced(machine: Daemon) -> None:
@@ -50,7 +31,7 @@ def test_v2_is_found_and_every_limit_enforced(machine: Daemon) -> None:
 def test_the_limits_are_on_the_leaf(machine: Daemon) -> None:
     wanted = {"memory_bytes": 200 * MIB, "pids": 300, "cpu_cores": 0.5}
     session = machine.new(limits=wanted)
-    leaf = _leaf_of(session)
+    leaf = leaf_of(session)
     assert (leaf / "memory.max").read_text().strip() == str(200 * MIB)
     assert (leaf / "memory.swap.max").read_text().strip() in ("0", "")
     assert (leaf / "pids.max").read_text().strip() == "300"
@@ -72,7 +53,7 @@ def _warm(daemon: Daemon) -> list[dict[str, Any]]:
 def test_one_that_waits_is_frozen_and_thawed_under_its_owners_limits(tmp_path: Path) -> None:
     with Daemon(tmp_path, start_timeout_s=120, warm_sessions=1) as daemon:
         waiting = wait_for(lambda: _warm(daemon), "one waits")[0]
-        leaf = _leaf_of(waiting)
+        leaf = leaf_of(waiting)
         freeze = leaf / "cgroup.freeze"
         wait_for(lambda: freeze.read_text().strip() == "1", "the kernel holds it")
         limits = {"memory_bytes": 200 * MIB, "cpu_weight": 50, "cpu_cores": 0.5}
@@ -167,7 +148,7 @@ def test_a_delegated_unit_is_used_from_within(tmp_path: Path) -> None:
     try:
         wait_for(lambda: log.exists() and "is ready" in log.read_text(), "the unit serves")
         session = daemon.new()
-        leaf = _leaf_of(session)
+        leaf = leaf_of(session)
         assert f"{unit}.service/" in str(leaf)
         assert (leaf / "memory.max").read_text().strip() == str(512 * MIB)
         assert daemon.delete(session["id"]) == 204

@@ -16,10 +16,9 @@ import pytest
 
 from chromepool.supervisor.linux.cgroup import tree as cgroup
 from testing.daemon import wait_for
-from testing.unit import DEADLINE_S, run
-from tests.slow.systemd.test_cgroup_v2 import MIB, _lacks
+from testing.unit import DEADLINE_S, MIB, lacks, run
 
-pytestmark = pytest.mark.skipif(bool(_lacks()), reason=_lacks())
+pytestmark = pytest.mark.skipif(bool(lacks()), reason=lacks())
 
 _NAME = f"chromepool-test-{os.getpid()}.service"
 _FILE = Path("/run/systemd/system") / _NAME
@@ -40,8 +39,8 @@ exec sleep infinity
 """
 _AFTER = f"""
 from pathlib import Path
-from chromepool.supervisor.systemd.after_stop import take_controllers_back
-take_controllers_back(Path("{_POOL}"), Path("{_UNIT}"))
+from chromepool.supervisor.systemd.after_stop import disable_controllers
+disable_controllers(Path("{_POOL}"), Path("{_UNIT}"))
 """
 
 

@@ -16,17 +16,16 @@ from chromepool.supervisor.linux.cgroup import tree as cgroup
 from testing.cdp import connect
 from testing.cdp import run as run_async
 from testing.daemon import wait_for
-from testing.unit import DEADLINE_S, Unit, make_command, run
-from tests.slow.systemd.test_cgroup_v2 import MIB, _lacks, _leaf_of
+from testing.unit import DEADLINE_S, MIB, Unit, lacks, leaf_of, make_command, run
 
 _INSTALLED = Path("/etc/systemd/system/chromepool.service")
 _SETTINGS = Path("/etc/chromepool/chromepool.yaml")
 
 
 def _refuses() -> str:
-    if not _lacks() and (_INSTALLED.exists() or _SETTINGS.exists()):
+    if not lacks() and (_INSTALLED.exists() or _SETTINGS.exists()):
         return "a chromepool is installed here already"
-    return _lacks()
+    return lacks()
 
 
 pytestmark = pytest.mark.skipif(bool(_refuses()), reason=_refuses())
@@ -103,7 +102,7 @@ def test_the_first_call_of_the_devtools_endpoint_starts_it(unit: Unit) -> None:
 
 def test_a_session_is_driven_under_its_limits(unit: Unit) -> None:
     session = unit.new(limits={"memory_bytes": 200 * MIB, "pids": 300})
-    leaf = _leaf_of(session)
+    leaf = leaf_of(session)
     assert leaf.is_relative_to(unit.unit_group)
     assert (leaf / "memory.max").read_text().strip() == str(200 * MIB)
     assert (leaf / "pids.max").read_text().strip() == "300"
@@ -130,7 +129,7 @@ def test_chrome_s_sandbox_is_on(unit: Unit) -> None:
     browser = _status(session["pid"])
 
     def filters() -> list[int]:
-        pids = (_leaf_of(session) / "cgroup.procs").read_text().split()
+        pids = (leaf_of(session) / "cgroup.procs").read_text().split()
         return [int(_status(pid)["Seccomp_filters"]) for pid in pids]
 
     assert browser["Uid"].split()[0] != "0"
@@ -139,7 +138,7 @@ def test_chrome_s_sandbox_is_on(unit: Unit) -> None:
     wait_for(lambda: max(filters()) > own, "a process is in the sandbox", DEADLINE_S, 0.2)
     namespaces = {
         os.readlink(f"/proc/{pid}/ns/user")
-        for pid in (_leaf_of(session) / "cgroup.procs").read_text().split()
+        for pid in (leaf_of(session) / "cgroup.procs").read_text().split()
     }
     assert len(namespaces) > 1
 
@@ -147,7 +146,7 @@ def test_chrome_s_sandbox_is_on(unit: Unit) -> None:
 def test_a_session_out_of_memory_ends_alone(unit: Unit) -> None:
     other = unit.new()
     session = unit.new(limits={"memory_bytes": 128 * MIB})
-    leaf = _leaf_of(session)
+    leaf = leaf_of(session)
     Path(f"/proc/{session['pid']}/oom_score_adj").write_text("1000")
 
     async def eat() -> str:
@@ -213,7 +212,7 @@ def _assert_kept(unit: Unit, session: dict[str, Any], target: str) -> None:
             return await client.evaluate("window.kept + 1", await client.attach(target))
 
     assert run_async(look()) == 42
-    leaf = _leaf_of(session)
+    leaf = leaf_of(session)
     assert leaf.is_relative_to(unit.unit_group)
     assert (leaf / "memory.max").read_text().strip() == str(session["limits"]["memory_bytes"])
     assert (leaf / "pids.max").read_text().strip() == str(session["limits"]["pids"])
@@ -240,8 +239,8 @@ def test_sessions_outlive_a_killed_daemon(unit: Unit) -> None:
         unit.kill_daemon()
         _assert_kept(unit, session, target)
     new = unit.new()
-    assert (_leaf_of(new) / "memory.max").read_text().strip() == str(512 * MIB)
-    leaf = _leaf_of(session)
+    assert (leaf_of(new) / "memory.max").read_text().strip() == str(512 * MIB)
+    leaf = leaf_of(session)
     assert unit.delete(session["id"]) == 204
     assert not leaf.exists()
     assert unit.delete(new["id"]) == 204
@@ -274,7 +273,7 @@ def test_a_daemon_that_is_put_into_a_subgroup_uses_the_group_above(
 ) -> None:
     """As ``DelegateSubgroup=daemon`` does it, which older systemds have not."""
     with unit.changed(_SUBGROUP.format(group=unit.unit_group, command=command)):
-        leaf = _leaf_of(unit.new())
+        leaf = leaf_of(unit.new())
         assert leaf.parents[1] == unit.unit_group
         assert (leaf / "memory.max").read_text().strip() == str(512 * MIB)
         assert unit.pid in cgroup.read_pids(unit.unit_group / "daemon")

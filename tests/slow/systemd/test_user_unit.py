@@ -12,10 +12,9 @@ import pytest
 from testing.cdp import connect
 from testing.cdp import run as run_async
 from testing.daemon import wait_for
-from testing.unit import DEADLINE_S, Unit, make_command, run
-from tests.slow.systemd.test_cgroup_v2 import MIB, _lacks, _leaf_of
+from testing.unit import DEADLINE_S, MIB, Unit, lacks, leaf_of, make_command, run
 
-pytestmark = pytest.mark.skipif(bool(_lacks()), reason=_lacks())
+pytestmark = pytest.mark.skipif(bool(lacks()), reason=lacks())
 
 _USER = f"chromepool-{os.getpid()}"
 _PORT = 9333
@@ -79,7 +78,7 @@ def test_a_session_has_caps_without_root(unit: Unit) -> None:
     enforced = unit.ask("GET", "/v1/status").json["limits"]["enforced"]
     assert {"memory", "pids"} <= set(enforced)
     session = unit.new(limits={"memory_bytes": 200 * MIB, "pids": 300})
-    leaf = _leaf_of(session)
+    leaf = leaf_of(session)
     assert leaf.is_relative_to(unit.unit_group)
     assert (leaf / "memory.max").read_text().strip() == str(200 * MIB)
     assert (leaf / "pids.max").read_text().strip() == "300"

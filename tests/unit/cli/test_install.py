@@ -61,7 +61,7 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
 def test_without_systemd_it_says_so() -> None:
     done = CliRunner().invoke(cli, ["install"])
     assert done.exit_code == 1
-    assert "systemd does not run here" in done.output
+    assert "No systemd runs here" in done.output
     assert "Traceback" not in done.output
 
 

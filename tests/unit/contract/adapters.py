@@ -52,7 +52,7 @@ def problem_middleware() -> Middleware:
 def event_frame(number: int, name: str, fields: dict[str, Any]) -> bytes:
     """Return one event as ``GET /v1/events`` sends it."""
     from chromepool.gateway.event_stream import Event
-    from chromepool.gateway.http.history import _frame
+    from chromepool.gateway.http.events import _frame
 
     at = datetime.datetime(2026, 1, 2, 3, 4, 5, 678901, datetime.UTC)
     return _frame(Event(number, at, name, "f" * 32, "uid:1000", fields))
@@ -258,7 +258,7 @@ def journal_folder(settings: Any) -> Path:
 
 def uid_lock() -> str:
     """Return the file in which ranges of uids are locked."""
-    from chromepool.supervisor.sockets import _UID_LOCK
+    from chromepool.supervisor.locks import _UID_LOCK
 
     return _UID_LOCK
 

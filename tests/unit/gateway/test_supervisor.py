@@ -51,3 +51,20 @@ def test_whoever_hangs_up_leaves_no_descriptor(
                     os.fstat(fd)
 
     asyncio.run(scenario())
+
+
+def test_a_message_that_cannot_be_sent_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        ours, theirs = wire.pair()
+        with theirs:
+            link = SupervisorClient(ours, lambda event: None)
+            removal = asyncio.create_task(link.remove_file(1, "x" * wire.PACKET_BYTES))
+            await asyncio.sleep(0)
+            link.send(wire.Ready())
+            assert link.unsent == 0
+            assert wire.receive(theirs) == (wire.Ready(), [])
+            removal.cancel()
+            link.close()
+
+    asyncio.run(scenario())
+    assert [record.getMessage() for record in caplog.records] == ["wire.unsent"]

@@ -17,14 +17,14 @@ def test_it_is_over_when_nothing_is_left() -> None:
     clock = Clock()
     ending = ShutdownDeadline(clock)
     assert not ending.begun
-    assert not ending.over([], [])
+    assert not ending.finished([], [])
     assert ending.due(clock.now) == []
     ending.begin(30)
     assert ending.begun
-    assert not ending.over(["s1"], [])
-    assert not ending.over([], [7])
-    assert ending.over([], [])
-    assert not ending.late
+    assert not ending.finished(["s1"], [])
+    assert not ending.finished([], [7])
+    assert ending.finished([], [])
+    assert not ending.expired
     assert ending.due(clock.now) == [130]
 
 
@@ -33,14 +33,14 @@ def test_past_its_time_it_is_looked_at_often_and_given_up_in_the_end() -> None:
     ending = ShutdownDeadline(clock)
     ending.begin(30)
     clock.now += 30
-    assert ending.late
+    assert ending.expired
     (due,) = ending.due(clock.now)
     assert 0.01 <= due - clock.now <= 0.5, "neither at once, over and over, nor late"
     clock.now += 9
-    assert not ending.over(["s1"], [])
+    assert not ending.finished(["s1"], [])
     clock.now += 1
-    assert ending.over(["s1"], [])
-    assert ending.over([], [7])
+    assert ending.finished(["s1"], [])
+    assert ending.finished([], [7])
 
 
 def test_a_second_request_means_at_once() -> None:
@@ -48,4 +48,4 @@ def test_a_second_request_means_at_once() -> None:
     ending = ShutdownDeadline(clock)
     ending.begin(30)
     ending.begin(0)
-    assert ending.late
+    assert ending.expired

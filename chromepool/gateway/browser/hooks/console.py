@@ -34,51 +34,33 @@ class ConsoleHook(TargetHook):
         self._messages = messages
 
     def commands(self, target: Target) -> list[Command]:
-        """Return the commands that make a target report its messages.
-
-        Their errors are ignored: some kinds of targets have no log.
-        """
+        """Make a target report its messages, if its kind has any."""
         return [("Runtime.enable", {}), ("Log.enable", {})]
 
     def on_event(self, target: Target, event: cdp.Incoming) -> None:
         """Store a message."""
+        params = source = event.params
         if event.method == "Runtime.consoleAPICalled":
-            message = _from_call(target, event.params)
+            level = str(params.get("type", "log"))
+            text = " ".join(map(_text, params.get("args", [])))
+            source = ((params.get("stackTrace") or {}).get("callFrames") or [{}])[0]
         elif event.method == "Runtime.exceptionThrown":
-            message = _from_exception(target, event.params)
+            level = "exception"
+            source = params.get("exceptionDetails", {})
+            text = (source.get("exception") or {}).get("description") or source.get("text", "")
         else:
-            message = _from_log(target, event.params.get("entry", {}))
+            params = source = params.get("entry", {})
+            level = str(params.get("level", "info"))
+            text = params.get("text", "")
+        seconds = float(params.get("timestamp") or 0) / 1000
+        message = ConsoleView(
+            0,  # until it is stored
+            datetime.datetime.fromtimestamp(seconds, datetime.UTC),
+            _LEVELS.get(level, level),
+            str(text)[:_MAX_TEXT],
+            str(source.get("url", "")),
+            source.get("lineNumber"),
+            target.id,
+        )
         size = _OVERHEAD_BYTES + len(message.text) + len(message.url)
         message.number = self._messages.add(message, size)
-
-
-def _message(
-    target: Target, milliseconds: Any, level: str, text: str, source: dict[str, Any]
-) -> ConsoleView:
-    return ConsoleView(
-        0,  # until it is stored
-        datetime.datetime.fromtimestamp(float(milliseconds or 0) / 1000, datetime.UTC),
-        _LEVELS.get(level, level),
-        text[:_MAX_TEXT],
-        str(source.get("url", "")),
-        source.get("lineNumber"),
-        target.id,
-    )
-
-
-def _from_call(target: Target, params: dict[str, Any]) -> ConsoleView:
-    text = " ".join(_text(value) for value in params.get("args", []))
-    frames = (params.get("stackTrace") or {}).get("callFrames") or [{}]
-    level = str(params.get("type", "log"))
-    return _message(target, params.get("timestamp"), level, text, frames[0])
-
-
-def _from_exception(target: Target, params: dict[str, Any]) -> ConsoleView:
-    details = params.get("exceptionDetails", {})
-    text = (details.get("exception") or {}).get("description") or details.get("text", "")
-    return _message(target, params.get("timestamp"), "exception", str(text), details)
-
-
-def _from_log(target: Target, entry: dict[str, Any]) -> ConsoleView:
-    level, text = str(entry.get("level", "info")), str(entry.get("text", ""))
-    return _message(target, entry.get("timestamp"), level, text, entry)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from chromepool.gateway.browser.auto_attach import Command, Target, TargetHook
 from chromepool.gateway.cdp import message as cdp
 
 _IN_EFFECT = "override is already in effect"
-"""Chrome's error where a client, or another page of the same renderer, has set the same override
-for the whole process. That override stays."""
+"""Chrome's error where a client, or a page of the same process, has set the override already."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,46 +30,39 @@ class Emulation:
     locale: str = ""
     timezone: str = ""
 
-    def commands(self, kind: str, own_user_agent: str) -> list[Command]:
-        """Return the commands for a target of this kind (CDP's ``TargetInfo.type``).
-
-        ``own_user_agent`` is this Chrome's: the languages that a page requests from servers can be
-        set only together with a user agent.
-        """
-        found: list[Command] = []
-        if self.viewport is not None and kind == "page":
-            found.append(("Emulation.setDeviceMetricsOverride", self._metrics(self.viewport)))
-        if self.timezone and kind in ("page", "iframe"):
-            found.append(("Emulation.setTimezoneOverride", {"timezoneId": self.timezone}))
-        if self.locale and kind in ("page", "iframe"):
-            found.append(("Emulation.setLocaleOverride", {"locale": self.locale}))
-        if self.user_agent or self.locale:
-            agent = {"userAgent": self.user_agent or own_user_agent}
-            if self.locale:
-                agent["acceptLanguage"] = self.locale
-            found.append(("Emulation.setUserAgentOverride", agent))
-        return found
-
-    @staticmethod
-    def _metrics(viewport: Viewport) -> dict[str, Any]:
-        return {
-            "width": viewport.width,
-            "height": viewport.height,
-            "deviceScaleFactor": viewport.device_scale_factor,
-            "mobile": viewport.mobile,
-        }
-
 
 class EmulationHook(TargetHook):
     """Sets a session's emulation on every target."""
 
     def __init__(self, emulation: Emulation, own_user_agent: str) -> None:
+        """``own_user_agent`` is this Chrome's: the languages that a page requests from servers can
+        be set only together with a user agent."""
         self._emulation = emulation
         self._own_user_agent = own_user_agent
 
     def commands(self, target: Target) -> list[Command]:
         """Return the commands for the target's kind."""
-        return self._emulation.commands(target.kind, self._own_user_agent)
+        wanted = self._emulation
+        view = wanted.viewport
+        found: list[Command] = []
+        if view is not None and target.kind == "page":
+            metrics = {
+                "width": view.width,
+                "height": view.height,
+                "deviceScaleFactor": view.device_scale_factor,
+                "mobile": view.mobile,
+            }
+            found.append(("Emulation.setDeviceMetricsOverride", metrics))
+        if wanted.timezone and target.kind in ("page", "iframe"):
+            found.append(("Emulation.setTimezoneOverride", {"timezoneId": wanted.timezone}))
+        if wanted.locale and target.kind in ("page", "iframe"):
+            found.append(("Emulation.setLocaleOverride", {"locale": wanted.locale}))
+        if wanted.user_agent or wanted.locale:
+            agent = {"userAgent": wanted.user_agent or self._own_user_agent}
+            if wanted.locale:
+                agent["acceptLanguage"] = wanted.locale
+            found.append(("Emulation.setUserAgentOverride", agent))
+        return found
 
     def on_answer(self, target: Target, method: str, answer: cdp.Incoming) -> str:
         """Return Chrome's error, such as an unknown time zone."""

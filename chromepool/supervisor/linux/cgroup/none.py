@@ -1,8 +1,8 @@
 """No control groups: a session is what its first process has started, and nothing caps it.
 
-Every Chrome leads a session (setsid) of its own, and the supervisor is the subreaper of all, so
-the processes of one are found below its first process, by their session id, or by a name in their
-environment; where the session has a uid of its own, by that.
+Every Chrome leads a process session (setsid) of its own, and the supervisor is the subreaper of
+all. So the processes of one are found below its first process, by their session id, or by a name in
+their environment; where the session has a uid of its own, by that.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from chromepool.supervisor.linux.cgroup import tree as cgroup
 
 
 class UncappedLeaf:
-    """The processes that descend from the added one."""
+    """The processes that descend from the added one: counted and killed, but not limited."""
 
     def __init__(self, name: str, uid: int | None = None) -> None:
-        self._name, self._uid = name, uid
+        self._name = name
+        self._uid = uid
         self._leader = 0
 
     def add(self, pid: int) -> None:
         self._leader = pid
 
     def _processes(self) -> list[psutil.Process]:
-        """Descendants of this daemon that hang below the leader or came from it.
+        """Return the descendants of this daemon that came from the leader.
 
         A process leaves the leader's session by setsid, and the leader's tree when its parent dies;
         one that did both is known by its environment.
@@ -50,7 +51,7 @@ class UncappedLeaf:
         return found
 
     def _is_mine(self, process: psutil.Process, below: set[psutil.Process]) -> bool:
-        if self._uid is not None:  # of its own, and the one thing that it can't shed
+        if self._uid is not None:  # the one thing that a process cannot change
             return self._uid in process.uids()
         if process in below or os.getsid(process.pid) == self._leader:
             return True
@@ -67,10 +68,10 @@ class UncappedLeaf:
                 continue
 
     def limit(self, limits: Limits) -> None:
-        """Nothing can hold it to them."""
+        """Do nothing: no limit can be enforced."""
 
     def freeze(self, frozen: bool) -> None:
-        """There is no freezer."""
+        """Do nothing: there is no freezer."""
 
     def usage(self) -> Usage:
         processes = self._processes() if self._leader else []
@@ -85,11 +86,11 @@ class UncappedLeaf:
         return Usage(int(memory), cpu_s=cpu, processes=len(processes), files=files)
 
     def remove(self) -> None:
-        """There is nothing to remove."""
+        """Do nothing: there is nothing to remove."""
 
 
 class UncappedTree:
-    """The tree of a machine on which no control group can be written."""
+    """The parent of leaves on a machine where no control group can be written."""
 
     version = "none"
     enforced: tuple[str, ...] = ()
@@ -100,13 +101,15 @@ class UncappedTree:
         return UncappedLeaf(name, uid)
 
     def adopt(self, name: str, limits: Limits) -> UncappedLeaf:
-        raise FileNotFoundError(errno.ENOENT, "without control groups nothing is found again", name)
+        raise FileNotFoundError(
+            errno.ENOENT, "without control groups no session can be restored", name
+        )
 
     def leftovers(self, but: Collection[str] = ()) -> list[cgroup.Leaf]:
         return []
 
     def remove(self) -> None:
-        """There is nothing to remove."""
+        """Do nothing: there is nothing to remove."""
 
     def parents(self) -> list[Path]:
         return []

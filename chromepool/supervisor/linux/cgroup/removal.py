@@ -40,7 +40,7 @@ def kill_and_remove(leaves: Iterable[Leaf], deadline: float) -> None:
     while left := [leaf for leaf in left if not _is_removed(leaf)]:
         if time.monotonic() > deadline:
             for leaf in left:
-                log.error("cgroup.left", error="it does not empty", pids=leaf.pids())
+                log.error("cgroup.removal_failed", error="it does not empty", pids=leaf.pids())
             return
         time.sleep(_POLL_S)
 
@@ -51,6 +51,6 @@ def _is_removed(leaf: Leaf) -> bool:
         if leaf.pids():
             return False
         leaf.remove()
-    except OSError:  # EBUSY: the kernel has not quite let go; ENOENT: somebody else removes it too
+    except OSError:  # EBUSY: a process is not quite gone; ENOENT: another daemon removes it too
         return False
     return True

@@ -1,4 +1,4 @@
-"""cgroup v1: one directory per controller's hierarchy for every leaf."""
+"""Control groups v1: a leaf is one directory in the hierarchy of each controller."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PERIOD_US = 100_000
 
 
 def hierarchies(mountinfo: str, own: str) -> dict[str, Path]:
-    """Controller → the directory of this process's own group in its hierarchy.
+    """Return controller → directory of this process's group in its hierarchy.
 
-    ``mountinfo`` and ``own`` are the texts of /proc/self/mountinfo and /proc/self/cgroup. A mount
-    may show only a part of the hierarchy (field 4, in containers); the path is relative to it.
+    ``mountinfo`` and ``own`` are the texts of /proc/self/mountinfo and /proc/self/cgroup. In a
+    container a mount may show only a part of the hierarchy (field 4); the path is relative to it.
     """
     paths: dict[str, str] = {}
     for line in own.splitlines():
@@ -41,18 +41,18 @@ def hierarchies(mountinfo: str, own: str) -> dict[str, Path]:
 
 
 class V1Leaf:
-    """One session's group in each hierarchy."""
+    """The group of a session in each hierarchy."""
 
     def __init__(self, folders: dict[str, Path]) -> None:
         self._folders = folders
-        # freezer or pids last: while a process is only half in, it must not be thought gone.
+        # A process is added to one hierarchy after another: half in, it must not be thought gone.
         self._procs = folders.get("pids") or next(iter(folders.values()))
 
     def _file(self, controller: str, name: str) -> Path:
         return self._folders.get(controller, Path("/nonexistent")) / name
 
     def limit(self, limits: Limits) -> None:
-        """Sets the caps that this machine's controllers can hold."""
+        """Set the caps that this machine's controllers can enforce."""
         if "memory" in self._folders:
             cgroup.write(self._file("memory", "memory.limit_in_bytes"), limits.memory_bytes)
             swap = self._file("memory", "memory.memsw.limit_in_bytes")
@@ -74,7 +74,7 @@ class V1Leaf:
         return cgroup.read_pids(self._procs)
 
     def kill(self) -> None:
-        # No more forks from here on, so that the walk over the group comes to an end.
+        # No more forks from here on, so that the walk over the group ends.
         cgroup.write_if_there(self._file("pids", "pids.max"), 0)
         self.freeze(False)
         cgroup.kill_pids(self._procs)
@@ -108,7 +108,7 @@ class V1Tree:
     version = "v1"
 
     def __init__(self, own: dict[str, Path], name: str, pool_memory_bytes: int) -> None:
-        """Makes the parents; controllers that can't be written to are left out."""
+        """Make the parents, without the controllers that cannot be written to."""
         self._folders: dict[str, Path] = {}
         for controller, folder in own.items():
             try:
@@ -118,7 +118,7 @@ class V1Tree:
                 continue
             self._folders[controller] = folder / name
         self._pool_memory_bytes = pool_memory_bytes
-        # EBUSY: what an earlier life left uses more. It is ended before the first create.
+        # EBUSY: what an earlier daemon left uses more. It is ended before the first create.
         with contextlib.suppress(OSError):
             self._cap()
         self.enforced = tuple(name for name in _ENFORCED if name in self._folders)

@@ -1,4 +1,4 @@
-"""cgroup v2: one unified hierarchy."""
+"""Control groups v2: one unified hierarchy."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from chromepool.supervisor.linux.cgroup import tree as cgroup
 _ENFORCED = ("memory", "cpu", "pids")
 _PERIOD_US = 100_000
 _OWN_LEAF = "daemon"
-"""Group of the supervisor and the gateway, beside the pool's."""
+"""Group of the supervisor and the gateway, next to the pool's."""
 
 
 def mount_point(mountinfo: str) -> Path | None:
-    """Where cgroup2 is mounted, from the text of /proc/self/mountinfo."""
+    """Return the mount point of cgroup2, from the text of /proc/self/mountinfo."""
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
         if right.startswith("cgroup2 "):
@@ -26,7 +26,7 @@ def mount_point(mountinfo: str) -> Path | None:
 
 
 def own_group(point: Path, own: str) -> Path:
-    """This process's group, from the ``0::`` line of /proc/self/cgroup."""
+    """Return this process's group, from the ``0::`` line of /proc/self/cgroup."""
     for line in own.splitlines():
         if line.startswith("0::"):
             return point / line[3:].lstrip("/")
@@ -34,13 +34,13 @@ def own_group(point: Path, own: str) -> Path:
 
 
 def choose_base(point: Path, own: Path) -> Path:
-    """Under which group the pool's own goes.
+    """Return the group below which the pool's is made.
 
-    Processes and controlled children do not go together in one group ("no internal processes",
-    cgroups(7)); so where this process is alone in a group that it may write to (a delegated unit,
-    a container) it moves itself to a leaf and uses the group. Root in somebody else's group, a
-    login session say, uses the top instead. It may be in that leaf already
-    (``DelegateSubgroup=``, systemd 254).
+    A group cannot have both processes and controlled children ("no internal processes",
+    cgroups(7)). So where this process is alone in a group that it may write to (a delegated unit, a
+    container) it moves itself to a leaf and uses the group. It may be in that leaf already
+    (``DelegateSubgroup=``, systemd 254). In a group with others, such as a login session, root uses
+    the top of the hierarchy instead.
     """
     if own.name == _OWN_LEAF and _is_unit_of(own):
         return own.parent
@@ -53,7 +53,7 @@ def choose_base(point: Path, own: Path) -> Path:
 
 
 def _is_unit_of(leaf: Path) -> bool:
-    """Whether the group above is one that processes are kept out of, and ours to use."""
+    """Return whether the group above has no processes, and can be written to."""
     above = leaf.parent
     return not cgroup.read_pids(above) and all(
         os.access(above / name, os.W_OK) for name in ("cgroup.procs", "cgroup.subtree_control")
@@ -61,13 +61,13 @@ def _is_unit_of(leaf: Path) -> bool:
 
 
 class V2Leaf:
-    """One session's group."""
+    """The group of a session."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def limit(self, limits: Limits) -> None:
-        """Sets the caps; files of controllers that are not enabled here are not there."""
+        """Set the caps; files of controllers that are not enabled here do not exist."""
         cgroup.write_if_there(self._folder / "memory.max", limits.memory_bytes)
         cgroup.write_if_there(self._folder / "memory.swap.max", 0)
         cgroup.write_if_there(self._folder / "pids.max", limits.pids)
@@ -120,7 +120,7 @@ class V2Tree:
     version = "v2"
 
     def __init__(self, base: Path, name: str, pool_memory_bytes: int) -> None:
-        """Makes the parent and turns the controllers on. Raises OSError."""
+        """Make the parent, and enable the controllers. Raises OSError."""
         self._folder = base / name
         if cgroup.read_pids(base) == [os.getpid()]:
             (base / _OWN_LEAF).mkdir(exist_ok=True)
@@ -129,7 +129,7 @@ class V2Tree:
         self.enforced = tuple(name for name in _ENFORCED if name in available)
         self._enable(base)
         self._folder.mkdir(exist_ok=True)
-        self._folder.chmod(0o755)  # whatever the umask is: the gateway reads what all use together
+        self._folder.chmod(0o755)  # whatever the umask is: the gateway reads the memory of all
         self._enable(self._folder)
         cgroup.write_if_there(self._folder / "memory.max", pool_memory_bytes)
         self.freezer = (self._folder / "cgroup.freeze").exists()  # Linux 5.2
@@ -155,7 +155,7 @@ class V2Tree:
         folder = self._folder / name
         folder.stat()
         leaf = V2Leaf(folder)
-        leaf.limit(limits)  # they were lost if the controllers were off meanwhile
+        leaf.limit(limits)  # they were lost if the controllers were disabled meanwhile
         return leaf
 
     def leftovers(self, but: Collection[str] = ()) -> list[cgroup.Leaf]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,9 +22,7 @@ class Clock:
         return self.now
 
 
-def _ring(
-    most: int = 3, most_bytes: int = 100, ttl_s: float | None = None
-) -> tuple[Ring[str], Clock]:
+def _ring(most: int = 3, most_bytes: int = 100, ttl_s: float = math.inf) -> tuple[Ring[str], Clock]:
     clock = Clock()
     return Ring(most, most_bytes, clock, ttl_s), clock
 

@@ -22,8 +22,8 @@ from chromepool.supervisor.reconcile import RECORD
 from chromepool.supervisor.systemd import jobs
 from chromepool.supervisor.systemd.after_stop import (
     after_stop,
+    disable_controllers,
     restarts,
-    take_controllers_back,
 )
 from chromepool.supervisor.systemd.guardian import Guardian
 from testing.daemon import wait_for
@@ -204,9 +204,9 @@ def _fake_unit(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_controllers_are_taken_back_in_the_unit_only(tmp_path: Path) -> None:
     unit, pool = _fake_unit(tmp_path)
-    take_controllers_back(pool, tmp_path)
+    disable_controllers(pool, tmp_path)
     assert (unit / "cgroup.subtree_control").read_text() == "memory pids\n"
-    take_controllers_back(pool, unit)
+    disable_controllers(pool, unit)
     for folder in (pool, unit):  # a plain file keeps the last word; the kernel does all of them
         assert (folder / "cgroup.subtree_control").read_text() == "-pids\n"
 
