@@ -9,12 +9,13 @@ from chromepool.config import Settings
 from chromepool.errors import CommandFailed, InvalidRequest, NoAnswer
 from chromepool.gateway.browser.auto_attach import AutoAttacher
 from chromepool.gateway.browser.hooks.capture import CaptureHook
-from chromepool.gateway.browser.hooks.console import ConsoleHook, ConsoleMessage
+from chromepool.gateway.browser.hooks.console import ConsoleHook
 from chromepool.gateway.browser.hooks.scripts import ScriptsHook
 from chromepool.gateway.spec import CaptureOptions
 from chromepool.gateway.store.responses import Response
 from chromepool.gateway.store.ring import Ring
 from chromepool.gateway.store.scripts import Script, Scripts
+from chromepool.schema.artifacts import ConsoleView
 
 _CONSOLE_BYTES = 4 << 20
 
@@ -46,7 +47,7 @@ class Artifacts:
             clock,
             settings.response_store_ttl_s,
         )
-        self.console: Ring[ConsoleMessage] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
+        self.console: Ring[ConsoleView] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
 
     async def begin(self, options: CaptureOptions) -> None:
         """Add the scripts and begin to capture; raise what :meth:`AutoAttacher.add_hook` raises,
