@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
 import logging
 import math
@@ -208,30 +209,21 @@ class Log:
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
 
-    def debug(self, event: str, **fields: Any) -> None:
-        """Log what helps to find a fault."""
-        self._log(logging.DEBUG, event, **fields)
-
-    def info(self, event: str, **fields: Any) -> None:
-        """Log what happens as it should."""
-        self._log(logging.INFO, event, **fields)
-
-    def warning(self, event: str, **fields: Any) -> None:
-        """Log what should not happen, and is dealt with."""
-        self._log(logging.WARNING, event, **fields)
-
-    def error(self, event: str, **fields: Any) -> None:
-        """Log what the operator should look at."""
-        self._log(logging.ERROR, event, **fields)
-
-    def critical(self, event: str, **fields: Any) -> None:
-        """Log what ends the process."""
-        self._log(logging.CRITICAL, event, **fields)
-
     def _log(
-        self, level: int, event: str, *, exc_info: BaseException | None = None, **fields: Any
+        self, level: int, event: str, *, exc_info: BaseException | None = None, **fields: object
     ) -> None:
         self._logger.log(level, event, extra={"fields": fields}, exc_info=exc_info)
+
+    debug = functools.partialmethod(_log, logging.DEBUG)
+    """Log what helps to find a fault."""
+    info = functools.partialmethod(_log, logging.INFO)
+    """Log what happens as it should."""
+    warning = functools.partialmethod(_log, logging.WARNING)
+    """Log what should not happen, and is dealt with."""
+    error = functools.partialmethod(_log, logging.ERROR)
+    """Log what the operator should look at."""
+    critical = functools.partialmethod(_log, logging.CRITICAL)
+    """Log what ends the process."""
 
 
 log = Log("chromepool")

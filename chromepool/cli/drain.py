@@ -34,10 +34,7 @@ _BETWEEN_GATEWAYS = ("no_answer", Restarting.code, DaemonUnreachable.code)
 
 
 async def _drained(client: Client, patience_s: float) -> None:
-    """Return when no session is left.
-
-    Raises the last refusal when no gateway answers for ``patience_s``, or when none will.
-    """
+    """Return when no session is left; raise a refusal, or after ``patience_s`` without an answer."""
     look = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(lambda e: getattr(e, "code", "") in _BETWEEN_GATEWAYS),
         stop=tenacity.stop_after_delay(patience_s),
