@@ -71,7 +71,7 @@ def check(launch: ChromeOptions, allowed_flags: str) -> None:
     """
     if len(launch.flags) > MAX_FLAGS:
         raise InvalidRequest(
-            f"The session asks for {len(launch.flags)} flags; {MAX_FLAGS} are allowed."
+            f"The session sets {len(launch.flags)} flags; {MAX_FLAGS} are allowed."
         )
     allowed = ALLOWED_FLAGS.union(map(str.strip, allowed_flags.split(",")))
     for flag in launch.flags:

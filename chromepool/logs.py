@@ -60,9 +60,6 @@ def plain(value: object) -> Any:
     return cut(strike(str(value)))  # in this order, or half a secret may stay
 
 
-# -- exceptions --
-
-
 def _summary(error: BaseException) -> str:
     kind = type(error)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
@@ -93,9 +90,6 @@ def describe(error: BaseException) -> str:
         if isinstance(one, BaseExceptionGroup):
             lines += [f"one of it: {describe(inner)}\n" for inner in one.exceptions[:_MOST_ITEMS]]
     return "".join(lines).rstrip("\n")[-_MOST_EXCEPTION:]
-
-
-# -- lines --
 
 
 def _parts(record: logging.LogRecord) -> tuple[str, dict[str, Any], str]:
@@ -198,9 +192,6 @@ def set_up_logging(level: str) -> None:
 def set_level(level: str) -> None:
     """Log from this level on: ``debug``, ``info``, ``warning`` or ``error``."""
     logging.getLogger().setLevel(level.upper())
-
-
-# -- writing lines --
 
 
 class Log:

@@ -1,7 +1,7 @@
 """``chromepool install`` and ``uninstall``: the systemd units, adapted to this machine.
 
-The units in ``chromepool/units`` are complete files of the package. The command, and the lines that
-depend on the machine's systemd and control groups, are replaced here.
+The units of the package are complete. The command, and the lines that depend on the machine's
+systemd and control groups, are replaced here.
 """
 
 from __future__ import annotations
@@ -156,15 +156,14 @@ class _Steps:
 
     def run(self, *argv: str) -> None:
         """Run a command; raises :class:`HostError` when it fails."""
-        click.echo(f"run        {' '.join(argv)}")
+        line = " ".join(argv)
+        click.echo(f"run        {line}")
         if self._dry_run:
             return
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             why = done.stderr.strip() or f"exit code {done.returncode}"
-            raise HostError(
-                f"`{' '.join(argv)}` failed: {why}.", remedy="See journalctl -u chromepool."
-            )
+            raise HostError(f"`{line}` failed: {why}.", remedy="See journalctl -u chromepool.")
 
 
 _user = click.option("--user", is_flag=True, help="Use the units of this user's own systemd.")
