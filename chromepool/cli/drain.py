@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import math
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -43,9 +42,8 @@ async def _drained(client: Client, patience_s: float) -> None:
             return
 
 
-@contextlib.contextmanager
-def _watched(pid: int) -> Iterator[asyncio.Event]:
-    """Give an event that is set when the process has exited; raises :class:`HostError`."""
+def _watch(pid: int, stack: contextlib.ExitStack) -> asyncio.Event:
+    """Return an event that is set when the process has exited; raises :class:`HostError`."""
     try:
         pidfd = os.pidfd_open(pid)
     except OSError as error:
@@ -53,14 +51,12 @@ def _watched(pid: int) -> Iterator[asyncio.Event]:
             f"The daemon's process {pid} cannot be watched from here: {error.strerror}.",
             remedy="Run drain --wait --exit on the daemon's machine, or in its container.",
         ) from None
+    stack.callback(os.close, pidfd)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(pidfd, ended.set)
-    try:
-        yield ended
-    finally:
-        loop.remove_reader(pidfd)
-        os.close(pidfd)
+    stack.callback(loop.remove_reader, pidfd)
+    return ended
 
 
 async def _left(client: Client, ended: asyncio.Event) -> None:
@@ -85,7 +81,7 @@ async def drain(client: Client, deadline_s: float | None, *, leave: bool, wait: 
     with contextlib.ExitStack() as stack:
         ended = None
         if leave and wait:  # watched before it may be gone
-            ended = stack.enter_context(_watched((await client.draining()).pid))
+            ended = _watch((await client.draining()).pid, stack)
         view = await client.drain(deadline_s=deadline_s, exit=leave)
         click.echo(f"draining: {view.sessions} sessions left")
         if not wait:

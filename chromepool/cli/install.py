@@ -187,11 +187,11 @@ def install(user: bool, root: Path | None, enable: bool, dry_run: bool) -> None:
         steps.write(path, text)
     if root is not None:
         return
-    foreign = [] if user else foreign_code(target)
-    if foreign:
-        text = f"warning: root's service runs code that another user can change: {foreign[0]}"
-        click.echo(text, err=True)
     if not user:
+        for path in foreign_code(target)[:1]:
+            click.echo(
+                f"warning: root's service runs code that others can change: {path}", err=True
+            )
         steps.run("systemd-sysusers", "chromepool.conf")
         steps.run("systemd-tmpfiles", "--create", "chromepool.conf")
     steps.systemctl("daemon-reload")
