@@ -44,8 +44,8 @@ def setting(
 
 def seconds(default: float, text: str, *, alias: str = "", **more: Any) -> Any:
     """Declare a time; the help is given its unit. ``alias`` holds milliseconds."""
-    unit = 0.001 if alias else 1
-    return setting(default, _in(text, "seconds"), alias=alias, alias_unit=unit, **more)
+    more |= {"alias": alias, "alias_unit": 0.001} if alias else {}
+    return setting(default, _in(text, "seconds"), **more)
 
 
 def size(default: int, text: str, *, high: int = LARGEST_BYTES, **more: Any) -> Any:

@@ -133,13 +133,9 @@ def drain(
     """Accept no new sessions. Running ones end by themselves, or at a deadline."""
     from chromepool.cli import drain as draining
 
-    async def work(client: Client) -> None:
-        if cancel:
-            await client.undrain()
-        else:
-            await draining.drain(client, deadline, leave=leave, wait=wait)
-
-    options.ask(work)
+    if cancel:
+        return options.ask(lambda client: client.undrain())
+    options.ask(lambda client: draining.drain(client, deadline, leave=leave, wait=wait))
 
 
 @command

@@ -120,10 +120,9 @@ def examine(*, user: bool, root: Path | None) -> Target:
             remedy="Install chromepool elsewhere: with pipx, or in a venv in /opt.",
         )
     done = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=False)
-    version = re.match(r"systemd (\d+)", done.stdout)
-    number = int(version[1]) if version else 0
+    version = re.match(r"systemd (\d+)", done.stdout) or ("", "0")
     unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
-    return dataclasses.replace(target, systemd=number, unified=unified)
+    return dataclasses.replace(target, systemd=int(version[1]), unified=unified)
 
 
 def foreign_code(target: Target) -> list[Path]:
@@ -189,15 +188,12 @@ def install(user: bool, root: Path | None, enable: bool, dry_run: bool) -> None:
         return
     if not user:
         for path in foreign_code(target)[:1]:
-            click.echo(
-                f"warning: root's service runs code that others can change: {path}", err=True
-            )
+            click.echo(f"warning: others can change code of root's service: {path}", err=True)
         steps.run("systemd-sysusers", "chromepool.conf")
         steps.run("systemd-tmpfiles", "--create", "chromepool.conf")
     steps.systemctl("daemon-reload")
-    if enable:
-        steps.systemctl("enable", *_UNITS)
-        steps.systemctl("start", *_UNITS)
+    for verb in ("enable", "start") if enable else ():
+        steps.systemctl(verb, *_UNITS)
 
 
 @click.command()
