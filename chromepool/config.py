@@ -57,9 +57,7 @@ class Settings:
 
     host: str = fixed("127.0.0.1", "Address that the DevTools endpoint listens on.")
     port: int = fixed(9222, "Port of the DevTools endpoint; 0 picks a free one.", high=65535)
-    runtime_dir: str = fixed(
-        "", "Folder of the control socket; empty: in /run or the user's runtime folder."
-    )
+    runtime_dir: str = fixed("", "Folder of the control socket; empty: in /run or XDG_RUNTIME_DIR.")
     state_dir: str = fixed("", "Folder of profiles; empty: in /var/lib or the user's state folder.")
     chrome: str = fixed("", "Path of Chrome; empty: the headless shell, or else any Chrome.")
     no_sandbox: bool = fixed(
@@ -79,9 +77,7 @@ class Settings:
     longest_idle_timeout_s: float = seconds(
         86400.0, "Upper limit of a session's idle timeout.", low=1, high=_LONGEST_S
     )
-    max_age_s: float = seconds(
-        0.0, "Longest life of a session, used or not; 0: no limit.", high=_LONGEST_S
-    )
+    max_age_s: float = seconds(0.0, "Longest life of a session; 0: no limit.", high=_LONGEST_S)
     creations_per_minute: float = setting(
         5.0, "Sessions that one client may create per minute; 0: no limit.", high=60_000
     )
@@ -94,9 +90,7 @@ class Settings:
     session_limits: Limits = dataclasses.field(default_factory=Limits)
     """Limits of a session that asks for none, and the most that one may ask for. Each is a setting
     of its own, ``session_`` and the limit's name."""
-    pool_memory_bytes: int = size(
-        GIB, "Hard memory cap of all sessions.", low=128 * MIB, live=False
-    )
+    pool_memory_bytes: int = size(GIB, "Hard memory cap of the pool.", low=128 * MIB, live=False)
     kept_profiles: int = setting(20, "Kept profiles of one owner; each uses a uid.", high=100_000)
     uid_base: int = fixed(60600, "First uid of the sessions (root only).", low=1, high=_MAX_UID)
     uid_count: int = fixed(512, "Number of uids from uid_base on.", low=1, high=100_000)
