@@ -65,7 +65,9 @@ class Limits:
     cpu_cores: float = _limit(
         0.0, "CPU cores that one session may use; 0, for the operator only, is no cap.", high=4096
     )
-    files: int = _limit(4096, "Open files of a process.", low=256, high=1 << 20, adjustable=False)
+    files: int = _limit(
+        4096, "Open files of each process.", low=256, high=1 << 20, adjustable=False
+    )
     file_bytes: int = _size(
         GIB, "Largest file Chrome may write.", low=16 * MIB, requestable=False, adjustable=False
     )
