@@ -42,7 +42,7 @@ _SESSIONS = 2000
 _WORKERS = 4
 _EVERY_S = 0.5
 _GROWTH, _GROWTH_OF_FEW = 1.1, 1.15
-"""What the last tenth of the sessions may take of the second's memory. While there are few, what is
+"""Memory of the last tenth of the sessions against that of the second. While there are few, what is
 kept of a hundred ended sessions and of a thousand events still fills up."""
 _FEW = 1000
 _MOST_ERRORS = 20
@@ -62,7 +62,7 @@ Json = dict[str, Any]
 
 
 def vanish(client: Cdp) -> None:
-    """Its connection is reset, without a word."""
+    """Reset the connection, without a word."""
     transport = client.socket._writer.transport
     linger = struct.pack("ii", 1, 0)
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -75,7 +75,7 @@ class _Site(Site):
 
 
 class _Visitor:
-    """Those who use the daemon; each method makes one session, uses it and ends it."""
+    """Users of the daemon; each method makes one session, uses it and ends it."""
 
     def __init__(self, daemon: Daemon, site: Site) -> None:
         self._daemon, self._site = daemon, site
@@ -217,7 +217,7 @@ class _Visitor:
             assert self._daemon.wait_ended(session["id"])["exit"]["reason"] == "client_closed"
 
     async def vanishes_for_a_while(self) -> None:
-        """And finds its session again, with a popup that nobody has let run."""
+        """Leave and find the session again, with a popup that nobody has let run."""
         with self._session(console=True) as session:
             wait = {"autoAttach": True, "waitForDebuggerOnStart": True, "flatten": True}
             async with connect(session["webSocketDebuggerUrl"]) as client:
@@ -283,14 +283,14 @@ class _Visitor:
 
 
 class _Books(Books):
-    """Also of what may grow from session to session."""
+    """Ledger with samples of what may grow from session to session."""
 
     def __init__(self, daemon: Daemon) -> None:
         super().__init__(daemon, pause_s=1.0)
         self._supervisor, self._gateway = psutil.Process(daemon.pid), daemon.gateway
 
     def sample(self) -> dict[str, int]:
-        """What may grow."""
+        """Return counts that may grow."""
         both = (("supervisor", self._supervisor), ("gateway", self._gateway))
         found = {f"{name}_rss": process.memory_info().rss for name, process in both}
         found |= {f"{name}_fds": process.num_fds() for name, process in both}
@@ -306,7 +306,7 @@ class _Books(Books):
         }
 
     def count(self) -> dict[str, int]:
-        """What is to be the same in the end."""
+        """Return counts that have to be the same in the end."""
         counted = {name: n for name, n in self.sample().items() if not name.endswith("_rss")}
         below = self._below()
         return counted | {
@@ -318,12 +318,12 @@ class _Books(Books):
 
     @property
     def same_gateway(self) -> bool:
-        """Whether it has lived all the time."""
+        """Report whether the daemon has lived all the time."""
         return self._gateway.is_running()
 
 
 class Soak:
-    """One run."""
+    """A run of the soak."""
 
     def __init__(self, daemon: Daemon, site: Site, sessions: int) -> None:
         self._daemon, self._sessions = daemon, sessions
@@ -423,14 +423,14 @@ def broken(ledger: Json) -> list[str]:
 
 
 def soak(folder: Path, sessions: int) -> Json:
-    """Runs it on a daemon of its own; the ledger."""
+    """Run the soak on a daemon of its own and return the ledger."""
     site = _Site()
     with serving(site), Daemon(folder, **_SETTINGS) as daemon:
         return Soak(daemon, site, sessions).run()
 
 
 def main() -> None:
-    """Prints the ledger and keeps it."""
+    """Print the ledger and keep it in a file."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         Path(folder).chmod(0o755)
         ledger = soak(Path(folder), int(os.environ.get("SESSIONS", _SESSIONS)))

@@ -15,7 +15,7 @@ _HEALTH_S = 2.0
 
 
 def main() -> None:
-    """Prints the seed and the ledger; the exit code tells whether the books balance."""
+    """Print the seed and the ledger; the exit code tells whether the books balance."""
     seed = int(os.environ.get("SEED") or random.randrange(1 << 32))
     rounds = int(os.environ.get("ROUNDS") or _ROUNDS)
     print(f"SEED={seed} ROUNDS={rounds}", flush=True)

@@ -47,15 +47,15 @@ class Entry:
 
 @dataclasses.dataclass
 class Page:
-    """What a round came to."""
+    """Outcome of a round."""
 
     entries: list[Entry] = dataclasses.field(default_factory=list)
     recovered_s: float = 0.0
     """From the end of the last fault until every place could be had and driven."""
     answers: int = 0
-    """That clients have had meanwhile."""
+    """Errors that clients had meanwhile."""
     broken: list[str] = dataclasses.field(default_factory=list)
-    """What should not be."""
+    """Findings that should not be."""
 
 
 class Life:
@@ -66,14 +66,14 @@ class Life:
         self._books = Books(daemon)
 
     def begin(self) -> None:
-        """What is loaded once is loaded before the books are opened."""
+        """Load everything that is loaded once, before the books are opened."""
         session = self._daemon.new()
         assert run(clients.works(session))
         self._daemon.delete(session["id"])
         self._books.open()
 
     def round(self, faults: Round) -> Page:
-        """One of them, from a full pool to an empty one."""
+        """Run one round, from a full pool to an empty one."""
         page = Page()
         dresses = [clients.DRESSED if place % 2 else {} for place in range(self._places)]
         sessions = [self._new(dress) for dress in dresses]
@@ -137,14 +137,14 @@ class Life:
                 page.broken.append(f"{entry}; may have become: {', '.join(sorted(allowed))}")
 
     def _is_short(self, session: Json) -> bool:
-        """Whether its browser answers, and the API tells that it may make no process."""
+        """Report whether the session's browser answers, and the API shows refused processes."""
         with contextlib.suppress(OSError, http.client.HTTPException, KeyError):
             shown = self._daemon.show(session["id"])
             return bool(shown["usage"]["pids_refused"]) and run(clients.answers(session))
         return False
 
     def _outcome(self, session: Json, kind: Kind | None, may_work: bool) -> tuple[str, str]:
-        """What has become of a session, and why."""
+        """Return the state of a session, and the reason."""
 
         def find() -> tuple[str, str] | None:
             with contextlib.suppress(OSError, http.client.HTTPException, KeyError):

@@ -19,6 +19,9 @@ from chromepool.gateway.monitor.metric_table import FAMILIES
 from testing import ROOT
 
 SOURCES = sorted((ROOT / "chromepool").rglob("*.py"))
+HELPERS = sorted(
+    path for name in ("bench", "docs", "testing") for path in (ROOT / name).rglob("*.py")
+)
 _PRONOUNS = frozenset(
     re.findall(
         r"\S+",
@@ -88,7 +91,7 @@ def faults_of_docstring(text: str, *, function: bool) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", SOURCES + HELPERS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_docstrings(path: Path) -> None:
     found = [
         f"{path.relative_to(ROOT)}:{line}: {fault}: {text.splitlines()[0]}"
