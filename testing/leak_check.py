@@ -12,7 +12,7 @@ import psutil
 from testing.daemon import Daemon, wait_for
 
 
-class Books(abc.ABC):
+class LeakCheck(abc.ABC):
     """A daemon's, beside one Chrome that waits."""
 
     def __init__(self, daemon: Daemon, pause_s: float = 0.5) -> None:

@@ -10,7 +10,7 @@ from bench.chaos.pool import ChaoticDaemon
 from testing import leak_check
 
 
-class Books(leak_check.Books):
+class RoundLeakCheck(leak_check.LeakCheck):
     """Processes and sockets are counted one by one: chaos leaves any of them behind."""
 
     def __init__(self, daemon: ChaoticDaemon) -> None:

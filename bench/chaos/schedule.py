@@ -70,7 +70,7 @@ class Round:
     faults: tuple[Fault, ...]
 
 
-def plan(
+def make_schedule(
     seed: int, rounds: int, sessions: int, kinds: Sequence[Kind] = tuple(Kind)
 ) -> list[list[Round]]:
     """The lives of daemons, each a list of rounds; the same for the same arguments.
