@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
 import logging
 import math
@@ -200,10 +201,7 @@ def is_journal(fd: int, named: str) -> bool:
 
 
 def set_up_logging(level: str) -> None:
-    """Log to stderr, in the format that suits what stderr is.
-
-    That includes Python's warnings and exceptions that nothing catches.
-    """
+    """Log to stderr in the format that suits it, also warnings and exceptions nothing catches."""
     handler = _Lines()
     if os.isatty(_STDERR):
         handler.setFormatter(TextFormatter())
@@ -235,36 +233,21 @@ class Log:
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
 
-    def debug(self, event: str, **fields: object) -> None:
-        """Log what helps to find a fault."""
-        self._log(logging.DEBUG, event, fields)
-
-    def info(self, event: str, **fields: object) -> None:
-        """Log what happens as it should."""
-        self._log(logging.INFO, event, fields)
-
-    def warning(self, event: str, **fields: object) -> None:
-        """Log what should not happen, and is dealt with."""
-        self._log(logging.WARNING, event, fields)
-
-    def error(self, event: str, *, exc_info: BaseException | None = None, **fields: object) -> None:
-        """Log what the operator should look at."""
-        self._log(logging.ERROR, event, fields, exc_info)
-
-    def critical(
-        self, event: str, *, exc_info: BaseException | None = None, **fields: object
-    ) -> None:
-        """Log what ends the process."""
-        self._log(logging.CRITICAL, event, fields, exc_info)
-
     def _log(
-        self,
-        level: int,
-        event: str,
-        fields: dict[str, object],
-        error: BaseException | None = None,
+        self, level: int, event: str, *, exc_info: BaseException | None = None, **fields: object
     ) -> None:
-        self._logger.log(level, event, extra={"fields": fields}, exc_info=error)
+        self._logger.log(level, event, extra={"fields": fields}, exc_info=exc_info)
+
+    debug = functools.partialmethod(_log, logging.DEBUG)
+    """Log what helps to find a fault."""
+    info = functools.partialmethod(_log, logging.INFO)
+    """Log what happens as it should."""
+    warning = functools.partialmethod(_log, logging.WARNING)
+    """Log what should not happen, and is dealt with."""
+    error = functools.partialmethod(_log, logging.ERROR)
+    """Log what the operator should look at."""
+    critical = functools.partialmethod(_log, logging.CRITICAL)
+    """Log what ends the process."""
 
 
 log = Log("chromepool")

@@ -117,11 +117,15 @@ class Kept(Daemon):
         """The next life, on the same uids."""
         return Kept(self.folder, self._store, **(self._own() | settings))
 
+    def _stored(self) -> set[str]:
+        return {name.partition(".")[0] for name in list(self._store.kept) if ".record" in name}
+
     def _own(self) -> dict[str, Any]:
         return {name: self.settings[name] for name in ("uid_base", "gateway_uid")}
 
     def kill(self) -> None:
-        """SIGKILL to the supervisor; the gateway goes with it."""
+        """SIGKILL to the supervisor, once the store has every session; the gateway goes with it."""
+        wait_for(lambda: len(self._stored()) == len(states(self)), "all are in the store")
         gateway = self.gateway
         self.process.kill()
         self.process.wait()

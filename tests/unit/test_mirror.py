@@ -17,6 +17,7 @@ UNIT_TESTS = [path for path in FILES if path.is_relative_to(TESTS / "unit")]
 OF_NO_MODULE = {
     "contract/test_contract",
     "test_architecture",
+    "test_compatibility",
     "test_deploy",
     "test_docs",
     "test_mirror",
