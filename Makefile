@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Test processes. A test that waits for Chrome leaves its core to another one.
 WORKERS := 4
-PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS)
 
 .PHONY: run check test test-slow docs bench soak chaos lock install clean
 

@@ -35,10 +35,11 @@ class Channel:
 
         Raises BrokenPipeError where too many messages are queued already.
         """
-        if len(self._queue) >= self._most_unsent:
-            _close_all(fds)
-            raise BrokenPipeError("the other end does not read its wire")
         self._queue.append((message, fds))
+        if len(self._queue) > self._most_unsent:
+            for fd in self._queue.pop()[1]:
+                os.close(fd)
+            raise BrokenPipeError("the other end does not read its wire")
 
     def send(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
         """Queue a message as :meth:`queue` does, and flush."""
@@ -53,9 +54,8 @@ class Channel:
         attempt would fare better, and those behind it must not wait for ever.
         """
         while self._queue:
-            message, fds = self._queue[0]
             try:
-                wire.send(self.sock, message, fds)
+                wire.send(self.sock, *self._queue[0])
             except BlockingIOError:
                 return
             except (OSError, WireError):
@@ -64,7 +64,8 @@ class Channel:
             self._drop_first()
 
     def _drop_first(self) -> None:
-        _close_all(self._queue.popleft()[1])
+        for fd in self._queue.popleft()[1]:
+            os.close(fd)
 
     def receive(self) -> tuple[wire.Message, list[int]] | None:
         """Return the next message and its descriptors, the caller's to close; None at the end."""
@@ -75,8 +76,3 @@ class Channel:
         while self._queue:
             self._drop_first()
         self.sock.close()
-
-
-def _close_all(fds: tuple[int, ...]) -> None:
-    for fd in fds:
-        os.close(fd)

@@ -42,11 +42,6 @@ PROFILE_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 _PROFILE = re.compile(rf"[A-Za-z0-9_.-]{{1,128}}/{PROFILE_NAME}")
 
 
-def flag_names(setting: str) -> frozenset[str]:
-    """Return the names in the operator's ``allowed_flags``."""
-    return frozenset(name.strip() for name in setting.split(",") if name.strip())
-
-
 def _check_flag(flag: str, allowed: frozenset[str]) -> None:
     match = _FLAG.fullmatch(flag)
     if match is None:
@@ -60,10 +55,9 @@ def _check_flag(flag: str, allowed: frozenset[str]) -> None:
 
 def _check_proxy(proxy: str) -> None:
     """Check a proxy strictly: Chrome ignores one that it cannot parse, and connects directly."""
-    if proxy in ("", "direct://"):
-        return
     match = _PROXY.fullmatch(proxy)
-    if match is None or not 1 <= int(match[1]) <= 65535:
+    port = int(match[1]) if match else 0
+    if proxy not in ("", "direct://") and not 1 <= port <= 65535:
         raise InvalidRequest(
             "The proxy is not scheme://host:port with http, https, socks4 or socks5.",
             remedy="Give a user name and password over CDP (Fetch.authRequired), not in the URL.",
@@ -77,9 +71,9 @@ def check(launch: ChromeOptions, allowed_flags: str) -> None:
     """
     if len(launch.flags) > MAX_FLAGS:
         raise InvalidRequest(
-            f"The session asks for {len(launch.flags)} flags; {MAX_FLAGS} are allowed."
+            f"The session sets {len(launch.flags)} flags; {MAX_FLAGS} are allowed."
         )
-    allowed = ALLOWED_FLAGS | flag_names(allowed_flags)
+    allowed = ALLOWED_FLAGS.union(map(str.strip, allowed_flags.split(",")))
     for flag in launch.flags:
         _check_flag(flag, allowed)
     _check_proxy(launch.proxy)

@@ -151,18 +151,12 @@ class Client:
         await self._http.close()
 
     async def _ask(
-        self,
-        route: Route,
-        kind: type[T],
-        body: object = None,
-        query: Mapping[str, object] | None = None,
-        *,
-        session_id: str = "",
-        wait_s: float = 0.0,
+        self, route: Route, kind: type[T], *, body: object = None, id: str = "", **query: Any
     ) -> T:
-        url = route.url(query, id=session_id)
+        """Send a request, and decode its answer; no answer counts as None."""
         data = None if body is None else msgspec.json.encode(body)
-        answer = await self._send(route.method, url, data, _TIMEOUT_S + wait_s)
+        timeout_s = _TIMEOUT_S + query.get("wait", 0.0)
+        answer = await self._send(route.method, route.url(query, id=id), data, timeout_s)
         return msgspec.json.decode(answer or b"null", type=kind)
 
     @tenacity.retry(  # a daemon that starts creates the socket a moment before it answers there
@@ -183,7 +177,8 @@ class Client:
             raise self._blocked(error) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             # Not tried again: the daemon may have done what was asked.
-            raise _failure("no_answer", f"The daemon gave no answer: {error!r}.") from error
+            detail = f"The daemon gave no answer: {error!r}."
+            raise ApiError(Problem("", "", 0, "no_answer", detail), 0) from error
 
     def _blocked(self, error: aiohttp.ClientConnectorError) -> DaemonUnreachable:
         why = error.os_error.strerror or repr(error)
@@ -203,8 +198,7 @@ class Client:
             request = msgspec.convert(options, CreateSession)
         except msgspec.ValidationError as error:
             raise InvalidRequest(f"The options of the session are not valid: {error}.") from error
-        wait = {"wait": wait_s}
-        return await self._ask(routes.CREATE_SESSION, SessionView, request, wait, wait_s=wait_s)
+        return await self._ask(routes.CREATE_SESSION, SessionView, body=request, wait=wait_s)
 
     @contextlib.asynccontextmanager
     async def session(self, *, wait_s: float = 0.0, **options: Any) -> AsyncIterator[Session]:
@@ -222,20 +216,19 @@ class Client:
 
     async def list(self, *, ended: bool = False) -> builtins.list[SessionView]:
         """List the running sessions; with ``ended`` also those that have ended."""
-        query = {"all": int(ended)}
-        return (await self._ask(routes.LIST_SESSIONS, SessionList, query=query)).sessions
+        return (await self._ask(routes.LIST_SESSIONS, SessionList, all=int(ended))).sessions
 
     async def show(self, session_id: str) -> SessionView:
         """Show one session."""
-        return await self._ask(routes.SHOW_SESSION, SessionView, session_id=session_id)
+        return await self._ask(routes.SHOW_SESSION, SessionView, id=session_id)
 
     async def keepalive(self, session_id: str) -> SessionView:
         """Restart the idle timeout of a session."""
-        return await self._ask(routes.KEEP_ALIVE, SessionView, session_id=session_id)
+        return await self._ask(routes.KEEP_ALIVE, SessionView, id=session_id)
 
     async def delete(self, session_id: str) -> None:
         """End a session; nothing of it is left when this returns."""
-        await self._ask(routes.DELETE_SESSION, NoneType, session_id=session_id)
+        await self._ask(routes.DELETE_SESSION, NoneType, id=session_id)
 
     async def queue(self) -> tuple[WaiterView, ...]:
         """List the callers that wait for a slot, the next one first."""
@@ -254,12 +247,12 @@ class Client:
 
         ``since`` is a time such as ``2h``; ``after`` is the ``next`` of the previous page.
         """
-        query = {"since": since, "owner": owner, "reason": reason, "limit": limit, "after": after}
-        return await self._ask(routes.LIST_HISTORY, HistoryPage, query=query)
+        given: Any = {"since": since, "owner": owner, "reason": reason, "after": after}
+        return await self._ask(routes.LIST_HISTORY, HistoryPage, **given, limit=limit)
 
     async def past(self, session_id: str) -> PastSessionWithEvents:
         """Show one past session, with its events."""
-        return await self._ask(routes.SHOW_HISTORY, PastSessionWithEvents, session_id=session_id)
+        return await self._ask(routes.SHOW_HISTORY, PastSessionWithEvents, id=session_id)
 
     async def events(self, after: int | None = None) -> AsyncIterator[dict[str, Any]]:
         """Follow the events of the caller's sessions, from the one after the number ``after``.
@@ -298,7 +291,7 @@ class Client:
         Sessions that still run after ``deadline_s`` are ended; with ``exit`` the daemon exits when
         none is left.
         """
-        return await self._ask(routes.DRAIN, DrainView, DrainRequest(deadline_s, exit))
+        return await self._ask(routes.DRAIN, DrainView, body=DrainRequest(deadline_s, exit))
 
     async def undrain(self) -> None:
         """Have the daemon accept sessions again."""
@@ -310,7 +303,7 @@ class Client:
         With ``wait_s`` (60 at most) the answer comes when no session is left, when the drain is
         cancelled, or after that time. Raises :class:`ApiError`, also when the gateway exits first.
         """
-        return await self._ask(routes.SHOW_DRAIN, DrainView, query={"wait": wait_s}, wait_s=wait_s)
+        return await self._ask(routes.SHOW_DRAIN, DrainView, wait=wait_s)
 
     async def reload(self, *, timeout_s: float = 60.0) -> None:
         """Have the daemon read its settings again; return when a new gateway has taken over.
@@ -327,18 +320,13 @@ class Client:
                         if (await self.status()).gateway.restarts > before:
                             return
         detail = f"No new gateway has taken over within {timeout_s:g} s; see the log of the daemon."
-        raise _failure("not_reloaded", detail)
-
-
-def _failure(code: str, detail: str) -> ApiError:
-    return ApiError(Problem("", "", 0, code, detail), 0)
+        raise ApiError(Problem("", "", 0, "not_reloaded", detail), 0)
 
 
 def _refusal(data: bytes, answer: aiohttp.ClientResponse) -> ApiError:
     after = answer.headers.get("Retry-After", "")
-    retry_after_s = float(after) if after.isdigit() else None
     try:
         problem = msgspec.json.decode(data, type=Problem)
     except (msgspec.DecodeError, UnicodeDecodeError):
         problem = Problem("", "", answer.status, "http_error", f"HTTP {answer.status}.")
-    return ApiError(problem, answer.status, retry_after_s)
+    return ApiError(problem, answer.status, float(after) if after.isdigit() else None)

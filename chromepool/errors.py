@@ -1,8 +1,7 @@
 """The exceptions of chromepool.
 
 Every error has a stable ``code`` that programs match on, a ``detail`` (what failed and why) and, if
-there is something to do, a ``remedy``. The only table of HTTP statuses is in
-:mod:`chromepool.gateway.http.problems`.
+there is something to do, a ``remedy``. :mod:`chromepool.gateway.http.problems` has HTTP statuses.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ class ChromepoolError(Exception):
     code = "internal"
 
     def __init_subclass__(cls, *, code: str = "") -> None:
-        """Declare the ``code`` of an error; without one it has that of its base."""
+        """Declare the ``code`` of an error; the default is that of its base."""
         cls.code = code or cls.code
 
     def __init__(
@@ -154,26 +153,9 @@ class DaemonUnreachable(ChromepoolError, code="daemon_unreachable"):
     """The daemon cannot be reached on its control socket."""
 
 
-REFUSALS: tuple[type[ChromepoolError], ...] = (
-    RateLimited,
-    PoolFull,
-    QueueFull,
-    NoMemory,
-    CircuitOpen,
-    ShuttingDown,
-    Draining,
-    Restarting,
-)
+_FULL = (RateLimited, PoolFull, QueueFull, NoMemory, CircuitOpen)
+REFUSALS = (*_FULL, ShuttingDown, Draining, Restarting)
 """Errors that refuse a creation before anything is started."""
-CREATION: tuple[type[ChromepoolError], ...] = (
-    *REFUSALS,
-    InvalidRequest,
-    StartFailed,
-    ProfileInUse,
-    BrowserGone,
-    NoAnswer,
-    CommandFailed,
-    StoreFull,
-    ScriptExists,
-)
+_AT_START = (StartFailed, ProfileInUse, BrowserGone, NoAnswer, CommandFailed)
+CREATION = (*REFUSALS, InvalidRequest, *_AT_START, StoreFull, ScriptExists)
 """Errors that a creation may end with."""

@@ -18,7 +18,6 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any
 
 MOST_TEXT = 1000
@@ -33,16 +32,8 @@ _SECRET = re.compile(
     r"|(?i:(?<=token=)|(?<=bearer )|(?<=basic ))[^\s&\"']+"
     r"|(?i:(?<=cookie: ))[^\n]+"
 )
-_SAFE_MESSAGES = (
-    AssertionError,
-    AttributeError,
-    ImportError,
-    NameError,
-    OSError,
-    RuntimeError,
-    TypeError,
-)
-"""Exceptions whose messages come from the program or the kernel. ValueError quotes the value."""
+_OF_PROGRAM = (AssertionError, AttributeError, ImportError, NameError, RuntimeError, TypeError)
+"""Exceptions whose messages come from the program. ValueError quotes the value."""
 
 
 def strike(text: str) -> str:
@@ -69,16 +60,13 @@ def plain(value: object) -> Any:
     return cut(strike(str(value)))  # in this order, or half a secret may stay
 
 
-# -- exceptions --
-
-
 def _summary(error: BaseException) -> str:
     kind = type(error)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
     message = ""
     if isinstance(error, OSError):  # without the file name, which a page may have chosen
         message = f": [Errno {error.errno}] {error.strerror}" if error.errno else ""
-    elif not module and isinstance(error, _SAFE_MESSAGES):
+    elif not module and isinstance(error, _OF_PROGRAM):
         message = f": {error}"
     return f"{module}{kind.__qualname__}{cut(strike(message))}"
 
@@ -104,18 +92,14 @@ def describe(error: BaseException) -> str:
     return "".join(lines).rstrip("\n")[-_MOST_EXCEPTION:]
 
 
-# -- lines --
-
-
 def _parts(record: logging.LogRecord) -> tuple[str, dict[str, Any], str]:
     """Return event, fields and exception. A record of a library is one event, with its text."""
-    fields = getattr(record, "fields", None)
-    event = record.msg if isinstance(fields, dict) else "library.message"
+    event, fields = str(record.msg), getattr(record, "fields", None)
     if not isinstance(fields, dict):
-        fields = {"text": record.getMessage()}
-    error = record.exc_info[1] if record.exc_info else None
+        event, fields = "library.message", {"text": record.getMessage()}
     fields = {name: value for name, value in fields.items() if value is not None}
-    return str(event), fields, "" if error is None else describe(error)
+    error = record.exc_info[1] if record.exc_info else None
+    return event, fields, "" if error is None else describe(error)
 
 
 def _time(record: logging.LogRecord) -> datetime.datetime:
@@ -142,28 +126,20 @@ class JsonFormatter(logging.Formatter):
         line |= {name: plain(value) for name, value in fields.items() if name not in line}
         if exception:
             line["exception"] = exception
-        return self._prefix(record) + json.dumps(line)
-
-    def _prefix(self, record: logging.LogRecord) -> str:
-        if not self._journal:
-            return ""
-        level = record.levelno
-        return f"<{next((number for least, number in _PRIORITIES if level >= least), 7)}>"
+        priority = next((n for least, n in _PRIORITIES if record.levelno >= least), 7)
+        return (f"<{priority}>" if self._journal else "") + json.dumps(line)
 
 
 def _shown(value: object) -> str:
-    """Return a value for a terminal, which nothing in it can control."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    if isinstance(value, str) and (not text or set(text) & set(" \"'=")):
-        text = json.dumps(text, ensure_ascii=False)
-    return _harmless(text)
+    """Return a value for a terminal; text is quoted where that is needed to read it."""
+    if isinstance(value, str) and value and not set(value) & set(" \"'="):
+        return _harmless(value)
+    return _harmless(json.dumps(value, ensure_ascii=not isinstance(value, str)))
 
 
 def _harmless(text: str) -> str:
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
+    """Escape what could control a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class TextFormatter(logging.Formatter):
@@ -184,38 +160,32 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         data = (self.format(record) + "\n").encode(errors="backslashreplace")
-        with contextlib.suppress(
-            OSError
-        ):  # stderr is closed, and there is no other place to report that
+        with contextlib.suppress(OSError):  # nobody reads, and there is no other place for this
             while data:
                 data = data[os.write(_STDERR, data) :]
 
 
-def is_journal(fd: int, named: str) -> bool:
-    """Return whether a descriptor is the stream that ``JOURNAL_STREAM`` names (systemd.exec(5))."""
-    try:
-        found = os.fstat(fd)
-    except OSError:
-        return False
-    return named == f"{found.st_dev}:{found.st_ino}"
+def _formatter() -> logging.Formatter:
+    """Return the format for what stderr is; the journal names its stream (systemd.exec(5))."""
+    if os.isatty(_STDERR):
+        return TextFormatter()
+    journal = False
+    with contextlib.suppress(OSError):  # stderr is closed
+        found = os.fstat(_STDERR)
+        journal = os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+    return JsonFormatter(journal=journal)
 
 
 def set_up_logging(level: str) -> None:
-    """Log to stderr in the format that suits it, also warnings and exceptions nothing catches."""
+    """Log to stderr, also Python's warnings and exceptions that nothing catches."""
     handler = _Lines()
-    if os.isatty(_STDERR):
-        handler.setFormatter(TextFormatter())
-    else:
-        journal = is_journal(_STDERR, os.environ.get("JOURNAL_STREAM", ""))
-        handler.setFormatter(JsonFormatter(journal=journal))
+    handler.setFormatter(_formatter())
     root = logging.getLogger()
-    for old in [one for one in root.handlers if isinstance(one, _Lines)]:
-        root.removeHandler(old)
-    root.addHandler(handler)
+    root.handlers = [one for one in root.handlers if not isinstance(one, _Lines)] + [handler]
     set_level(level)
     logging.raiseExceptions = False
     logging.captureWarnings(capture=True)
-    sys.excepthook = _on_uncaught
+    sys.excepthook = lambda kind, error, trace: log.critical("process.failed", exc_info=error)
     sys.unraisablehook = _on_unraisable
 
 
@@ -224,11 +194,8 @@ def set_level(level: str) -> None:
     logging.getLogger().setLevel(level.upper())
 
 
-# -- writing lines --
-
-
 class Log:
-    """A logger of the standard library that takes an event and its fields."""
+    """A logger that takes an event and its fields, and an exception as ``exc_info``."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
@@ -251,12 +218,6 @@ class Log:
 
 
 log = Log("chromepool")
-
-
-def _on_uncaught(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    log.critical("process.failed", exc_info=error)
 
 
 def _on_unraisable(found: sys.UnraisableHookArgs) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 
@@ -14,8 +15,5 @@ def read_stall_s(path: Path) -> float | None:
         text = path.read_text()
     except OSError:  # EOPNOTSUPP too: PSI is compiled in and turned off
         return None
-    for line in text.splitlines():
-        kind, *fields = line.split()
-        if kind == "some" and fields and fields[-1].startswith("total="):
-            return int(fields[-1].removeprefix("total=")) / 1e6
-    return None
+    match = re.search(r"^some .*total=(\d+)$", text, re.MULTILINE)
+    return int(match[1]) / 1e6 if match else None

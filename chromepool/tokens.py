@@ -34,15 +34,13 @@ def parse(text: str, path: str) -> dict[str, str]:
     """Return name → digest; raises :class:`ConfigError` with the line, never with the token."""
     found: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        words = line.split()
-        if not words or words[0].startswith("#"):
+        name, *rest = line.split() or ["#"]
+        if name.startswith("#"):
             continue
         where = f"{path}:{number}"
-        if len(words) != 2 or not _NAME.fullmatch(words[0]):
-            raise ConfigError(
-                f"{where}: the line is not a name (letters, digits, dashes) and a token."
-            )
-        name, token = words
+        if len(rest) != 1 or not _NAME.fullmatch(name):
+            raise ConfigError(f"{where}: this is not a name (letters, digits, dashes) and a token.")
+        token = rest[0]
         if len(token) < SHORTEST:
             raise ConfigError(
                 f"{where}: the token is shorter than {SHORTEST} characters.",
@@ -104,8 +102,5 @@ def _read(path: str, setting: str) -> str:
 def owner_of(token: str, tokens: Mapping[str, str]) -> str | None:
     """Return the name of a token's owner, in the same time for a right and a wrong token."""
     given = digest(token)
-    found = None
-    for name, known in tokens.items():
-        if hmac.compare_digest(given, known):
-            found = name
-    return found
+    found = [name for name, known in tokens.items() if hmac.compare_digest(given, known)]
+    return found[0] if found else None

@@ -40,10 +40,6 @@ def _code(text: str) -> str:
     return text.replace("``", "`").replace("\n", " ").replace("|", "\\|").strip()
 
 
-def _sentence(text: str) -> str:
-    return text if text.endswith(".") else f"{text}."
-
-
 def _table(head: str, rows: list[str]) -> str:
     columns = head.count("|") - 1
     return "\n".join([head, "|" + "---|" * columns, *rows, ""]) if rows else ""
@@ -95,27 +91,19 @@ def _simple(kind: dict[str, Any]) -> str:
 
 def _meaning(kind: dict[str, Any]) -> str:
     """Return the description of a field, its own or that of its object."""
-    if "description" in kind:
-        return str(kind["description"])
-    for each in kind.get("anyOf", ()):
-        if found := _meaning(each):
-            return found
     if "$ref" in kind:
-        return str(_SCHEMAS[kind["$ref"].rpartition("/")[2]].get("description", ""))
-    return ""
+        kind = _SCHEMAS[kind["$ref"].rpartition("/")[2]] | kind
+    return kind.get("description") or next(filter(None, map(_meaning, kind.get("anyOf", ()))), "")
 
 
 # -- routes --
 
 
-def _taken(kind: dict[str, Any]) -> str:
-    """Return the values that a parameter takes: its list, or the words of its errors."""
-    return _values(kind) if "enum" in kind else kind.get("title") or _values(kind)
-
-
 def _parameters(told: dict[str, Any]) -> str:
+    """Return a table of the parameters, whose values have the words of their errors if any."""
     rows = [
-        f"| `{each['name']}` | {each['in']} | {_taken(each['schema'])} "
+        f"| `{each['name']}` | {each['in']} "
+        f"| {each['schema'].get('title') or _values(each['schema'])} "
         f"| {_code(each['description'])} |"
         for each in told["parameters"]
         if each["name"] != "id"
@@ -124,10 +112,8 @@ def _parameters(told: dict[str, Any]) -> str:
 
 
 def _content(content: dict[str, Any]) -> str:
-    media, kind = next(iter(content.items()))
-    if "$ref" in kind["schema"]:
-        return _values(kind["schema"])
-    return f"`{media}`"
+    [(media, kind)] = content.items()
+    return _values(kind["schema"]) if "$ref" in kind["schema"] else f"`{media}`"
 
 
 def _body(told: dict[str, Any]) -> str:
@@ -138,20 +124,20 @@ def _body(told: dict[str, Any]) -> str:
 
 
 def _answers(told: dict[str, Any]) -> str:
-    found = []
-    for status, answer in told["responses"].items():
-        if int(status) < 400:
-            content = answer.get("content")
-            found.append(f"{status} {_content(content)}" if content else f"{status}, no body")
+    found = [
+        f"{status} {_content(answer['content'])}" if "content" in answer else f"{status}, no body"
+        for status, answer in told["responses"].items()
+        if int(status) < 400
+    ]
     return f"Answer: {' or '.join(found)}.\n"
 
 
 def _errors(told: dict[str, Any]) -> str:
-    found = []
-    for status, answer in told["responses"].items():
-        if int(status) >= 400:
-            codes = ", ".join(f"`{code}`" for code in answer["description"].split(" or "))
-            found.append(f"{status} {codes}")
+    found = [
+        f"{status} `{answer['description'].replace(' or ', '`, `')}`"
+        for status, answer in told["responses"].items()
+        if int(status) >= 400
+    ]
     return f"Errors: {'; '.join(found)}.\n" if found else ""
 
 
@@ -159,7 +145,7 @@ def _route(name: str) -> str:
     """Return a heading and the declaration of its route."""
     told = _ROUTES[name]
     parts = (_body(told), _answers(told), _errors(told), _parameters(told))
-    return "\n".join([f"### `{name}`\n", f"{_sentence(told['summary'])}\n", *filter(None, parts)])
+    return "\n".join([f"### `{name}`\n", f"{told['summary'].rstrip('.')}.\n", *filter(None, parts)])
 
 
 # -- objects and codes --
@@ -185,10 +171,6 @@ def _object(name: str) -> str:
     return f"### {name}\n\n{text}\n\n" + _table("| field | values | meaning |", rows)
 
 
-def _objects() -> str:
-    return "\n".join(_object(name) for name, kind in _SCHEMAS.items() if "properties" in kind)
-
-
 def _codes() -> str:
     rows = {(status, k.code): _code(k.__doc__ or "") for k, status in problems.STATUSES.items()}
     for status, code in {**problems.HTTP_CODES, 500: "internal"}.items():
@@ -200,18 +182,15 @@ def _codes() -> str:
 # -- the page --
 
 
-def _remaining(parts: str) -> str:
-    """Return the routes that the parts have no heading for."""
-    told = set(_HEADING.findall(parts))
-    return "\n".join(_route(name) for name in _ROUTES if name not in told)
-
-
 def page() -> str:
     """Return the whole page."""
     parts = _PARTS.read_text()
     page = _HEADING.sub(lambda found: _route(found[1]) if found[1] in _ROUTES else found[0], parts)
-    page = page.replace("<!-- the remaining routes -->", _remaining(parts))
-    page = page.replace("<!-- the objects -->", _objects())
+    told = _HEADING.findall(parts)
+    remaining = "\n".join(_route(name) for name in _ROUTES if name not in told)
+    objects = "\n".join(_object(name) for name, kind in _SCHEMAS.items() if "properties" in kind)
+    page = page.replace("<!-- the remaining routes -->", remaining)
+    page = page.replace("<!-- the objects -->", objects)
     page = page.replace("<!-- the codes -->", _codes())
     page = page.replace("](../reference/api.md#", "](#").replace("](../reference/", "](")
     return re.sub(r"\n{3,}", "\n\n", page)

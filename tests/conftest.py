@@ -17,23 +17,26 @@ from testing import ROOT
 from testing.daemon import Daemon, Misbehaving, wait_for
 from testing.daemon_pool import DaemonPool, Daemons
 from testing.leak_check import children, open_files
+from testing.scheduling import Scheduling
 from testing.site import Site
 
 NEED_A_DAEMON = {"daemon", "daemons", "shared_daemon", "misbehaving"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks each test by its tier: ``slow``, ``daemon``, or none, which is a unit test. Tests that
-    share what their module makes once go to one process of a parallel run."""
+    """Marks each test by its tier: ``slow``, ``daemon``, or none, which is a unit test."""
     for item in items:
         tier = item.path.relative_to(ROOT / "tests").parts[0]
         if tier == "slow":
             item.add_marker("slow")
         elif tier == "daemon" or NEED_A_DAEMON.intersection(getattr(item, "fixturenames", ())):
             item.add_marker("daemon")
-        fixtures = item._fixtureinfo.name2fixturedefs if isinstance(item, pytest.Function) else {}
-        if any(found[-1].scope == "module" for found in fixtures.values()):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Asked in a parallel run only."""
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

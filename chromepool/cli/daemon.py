@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from chromepool.cli import output
-from chromepool.cli.rpc import Options, as_json, print_line, show
+from chromepool.cli.rpc import Options, as_json, command, show
+from chromepool.errors import HostError
 
 if TYPE_CHECKING:  # an HTTP client, which the daemon does not need
     from chromepool.client import Client
 
+_PROBE_TIMEOUT_S = 5.0
+_LONGEST_PROBE = 64 * 1024
 
-@click.command()
+
+@command
 @as_json
-@click.pass_obj
 def status(options: Options, as_json: bool) -> None:
     """Show the daemon's slots, queue and machine."""
     show(options.ask(lambda client: client.status()), output.print_status, as_json=as_json)
 
 
-@click.command()
+@command
 @as_json
-@click.pass_obj
 def queue(options: Options, as_json: bool) -> None:
     """List the callers that wait for a slot."""
     show(options.ask(lambda client: client.queue()), output.print_queue, as_json=as_json)
 
 
-@click.command()
+@command
 @click.argument("session_id", required=False)
 @click.option("--since", help="Sessions that ended in the last 90s, 15m, 2h or 7d.")
 @click.option("--owner", help="Sessions of this owner only.")
@@ -39,33 +44,31 @@ def queue(options: Options, as_json: bool) -> None:
     "--limit", type=click.IntRange(1, 1000), default=100, show_default=True, help="Most sessions."
 )
 @as_json
-@click.pass_obj
 def history(options: Options, /, session_id: str | None, as_json: bool, **asked: Any) -> None:
     """List past sessions, the newest first. With SESSION_ID, show that session and its events."""
     if session_id is not None:
         past = options.ask(lambda client: client.past(session_id))
         return show(past, output.print_past, as_json=as_json)
-    given = {name: value for name, value in asked.items() if value is not None}
-    page = options.ask(lambda client: client.history(**given))
+    page = options.ask(lambda client: client.history(**asked))
     show(page.sessions, lambda _: output.print_history(page), as_json=as_json)
 
 
-@click.command()
+@command
 @click.option("--after", type=int, help="Number of the last event that is known already.")
-@click.pass_obj
 def events(options: Options, after: int | None) -> None:
     """Follow the events of sessions. They are printed as lines of JSON until Ctrl-C."""
 
+    import msgspec
+
     async def follow(client: Client) -> None:
         async for event in client.events(after):
-            print_line(event)
+            click.echo(msgspec.json.encode(event))
 
     options.ask(follow)
 
 
-@click.command()
+@command
 @as_json
-@click.pass_obj
 def canary(options: Options, as_json: bool) -> None:
     """Try the whole path of a user. A session is created, used with pyppeteer and deleted."""
     from chromepool.canary import Canary
@@ -75,21 +78,41 @@ def canary(options: Options, as_json: bool) -> None:
     sys.exit(not result.ok)
 
 
-@click.command()
+def _probe(control_socket: Path, path: str) -> tuple[int, str]:
+    """Return status and body of ``GET path``; raises :class:`HostError` without an answer.
+
+    A plain socket is enough: the HTTP client of the other commands takes longer to load than the
+    daemon to answer.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_PROBE_TIMEOUT_S)
+            connection.connect(str(control_socket))
+            connection.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+            with connection.makefile(encoding="utf-8", errors="replace", newline="") as file:
+                head, _, body = file.read(_LONGEST_PROBE).partition("\r\n\r\n")
+        status = re.match(r"\S+ +(\d+)", head)
+        if status is None:
+            raise ConnectionError("the answer is not that of a chromepool daemon")
+    except OSError as error:
+        raise HostError(
+            f"No daemon answers on {control_socket}: {error}.",
+            remedy="Start one with `chromepool serve`, or give its --runtime-dir.",
+        ) from error
+    return int(status[1]), body.strip()
+
+
+@command
 @click.option("--ready", is_flag=True, help="Check that one more session would be accepted.")
-@click.pass_obj
 def health(options: Options, ready: bool) -> None:
     """Check that the daemon answers. The exit code is 0 if it does."""
-    from chromepool.cli import probe
-
-    code, body = probe.ask(options.settings().control_socket, "/readyz" if ready else "/healthz")
+    code, body = _probe(options.settings().control_socket, "/readyz" if ready else "/healthz")
     click.echo(body)
     sys.exit(code != 200)
 
 
-@click.command()
+@command
 @as_json
-@click.pass_obj
 def doctor(options: Options, as_json: bool) -> None:
     """Check this machine: Chrome, sandbox, limits."""
     from chromepool.cli.doctor import examine
@@ -99,43 +122,24 @@ def doctor(options: Options, as_json: bool) -> None:
     sys.exit(any(finding.verdict == "fail" for finding in findings))
 
 
-@click.command()
+@command
 @click.option("--wait", is_flag=True, help="Return only when no session is left.")
 @click.option("--deadline", type=float, help="Seconds after which running sessions are ended.")
 @click.option("--exit", "leave", is_flag=True, help="Exit the daemon when no session is left.")
 @click.option("--cancel", is_flag=True, help="Accept sessions again.")
-@click.pass_obj
 def drain(
     options: Options, *, wait: bool, deadline: float | None, leave: bool, cancel: bool
 ) -> None:
     """Accept no new sessions. Running ones end by themselves, or at a deadline."""
     from chromepool.cli import drain as draining
 
-    async def work(client: Client) -> None:
-        if cancel:
-            await client.undrain()
-        else:
-            await draining.drain(client, deadline, leave=leave, wait=wait)
-
-    options.ask(work)
+    if cancel:
+        return options.ask(lambda client: client.undrain())
+    options.ask(lambda client: draining.drain(client, deadline, leave=leave, wait=wait))
 
 
-@click.command()
-@click.pass_obj
+@command
 def reload(options: Options) -> None:
     """Read the settings again. A new gateway takes over; sessions continue."""
     options.ask(lambda client: client.reload())
     click.echo("reloaded")
-
-
-COMMANDS: tuple[click.Command, ...] = (
-    status,
-    queue,
-    history,
-    events,
-    canary,
-    health,
-    doctor,
-    drain,
-    reload,
-)

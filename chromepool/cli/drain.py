@@ -6,19 +6,12 @@ import asyncio
 import contextlib
 import math
 import os
-import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
+import tenacity
 
-from chromepool.errors import (
-    ChromepoolError,
-    DaemonUnreachable,
-    HostError,
-    Restarting,
-    ShuttingDown,
-)
+from chromepool import errors
 
 if TYPE_CHECKING:
     from chromepool.client import Client
@@ -30,57 +23,40 @@ _AGAIN_S = 3.0
 request that comes any later would start another one."""
 _PATIENCE_S = 120.0
 """Time for a gateway to serve again after it was replaced or has died."""
-_BETWEEN_GATEWAYS = ("no_answer", Restarting.code, DaemonUnreachable.code)
-
-
-async def _look(client: Client, patience_s: float) -> DrainView:
-    """Return how far the drain is, waiting up to ``patience_s`` for a gateway to answer.
-
-    Raises the last refusal when none has answered by then, or when none will.
-    """
-    until = time.monotonic() + patience_s
-    while True:
-        try:
-            return await client.draining(wait_s=_WAIT_S)
-        except ChromepoolError as error:
-            if error.code not in _BETWEEN_GATEWAYS or time.monotonic() > until:
-                raise
-        await asyncio.sleep(_AGAIN_S)
+_BETWEEN_GATEWAYS = ("no_answer", errors.Restarting.code, errors.DaemonUnreachable.code)
 
 
 async def _drained(client: Client, patience_s: float) -> None:
-    """Return when no session is left."""
+    """Return when no session is left; raise a refusal, or the failure after ``patience_s``."""
+    look = tenacity.AsyncRetrying(
+        retry=tenacity.retry_if_exception(lambda e: getattr(e, "code", "") in _BETWEEN_GATEWAYS),
+        stop=tenacity.stop_after_delay(patience_s),
+        wait=tenacity.wait_fixed(_AGAIN_S),
+        reraise=True,
+    )
     while True:
-        view = await _look(client, patience_s)
+        view: DrainView = await look(client.draining, wait_s=_WAIT_S)
         if not view.draining:
-            raise click.ClickException(
-                "The drain was cancelled; the daemon accepts sessions again."
-            )
+            raise click.ClickException("The drain was cancelled: sessions are accepted again.")
         if not view.sessions:
             return
 
 
-@contextlib.contextmanager
-def _watched(pid: int) -> Iterator[asyncio.Event]:
-    """Give an event that is set when the process has exited.
-
-    Raises :class:`HostError` where the process cannot be watched.
-    """
+def _watch(pid: int, stack: contextlib.ExitStack) -> asyncio.Event:
+    """Return an event that is set when the process has exited; raises :class:`HostError`."""
     try:
         pidfd = os.pidfd_open(pid)
     except OSError as error:
-        raise HostError(
+        raise errors.HostError(
             f"The daemon's process {pid} cannot be watched from here: {error.strerror}.",
             remedy="Run drain --wait --exit on the daemon's machine, or in its container.",
         ) from None
+    stack.callback(os.close, pidfd)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(pidfd, ended.set)
-    try:
-        yield ended
-    finally:
-        loop.remove_reader(pidfd)
-        os.close(pidfd)
+    stack.callback(loop.remove_reader, pidfd)
+    return ended
 
 
 async def _left(client: Client, ended: asyncio.Event) -> None:
@@ -90,37 +66,25 @@ async def _left(client: Client, ended: asyncio.Event) -> None:
     try:
         await asyncio.wait((gone, drained), return_when=asyncio.FIRST_COMPLETED)
         if drained.done():
-            _check(drained)
-        await gone
-    finally:
-        for task in (gone, drained):
-            task.cancel()
-
-
-def _check(drained: asyncio.Task[None]) -> None:
-    """Raise what the task raised, unless it is that the daemon stops, which is waited for."""
-    try:
-        drained.result()
-    except ChromepoolError as error:
-        if error.code != ShuttingDown.code:
+            await drained
+    except errors.ChromepoolError as error:
+        if error.code != errors.ShuttingDown.code:
             raise
-
-
-async def _begin(client: Client, deadline_s: float | None, *, leave: bool) -> None:
-    view = await client.drain(deadline_s=deadline_s, exit=leave)
-    click.echo(f"draining: {view.sessions} sessions left")
+    finally:
+        gone.cancel()
+        drained.cancel()
+    await ended.wait()
 
 
 async def drain(client: Client, deadline_s: float | None, *, leave: bool, wait: bool) -> None:
     """Drain the daemon; ``leave``: it exits afterwards, ``wait``: return when that is done."""
-    if not wait:
-        await _begin(client, deadline_s, leave=leave)
-        return
-    if leave:
-        with _watched((await client.draining()).pid) as ended:  # before it may be gone
-            await _begin(client, deadline_s, leave=True)
-            await _left(client, ended)
-    else:
-        await _begin(client, deadline_s, leave=False)
-        await _drained(client, _PATIENCE_S)
+    with contextlib.ExitStack() as stack:
+        ended = None
+        if leave and wait:  # watched before it may be gone
+            ended = _watch((await client.draining()).pid, stack)
+        view = await client.drain(deadline_s=deadline_s, exit=leave)
+        click.echo(f"draining: {view.sessions} sessions left")
+        if not wait:
+            return
+        await (_left(client, ended) if ended else _drained(client, _PATIENCE_S))
     click.echo("drained")

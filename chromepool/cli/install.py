@@ -1,12 +1,13 @@
 """``chromepool install`` and ``uninstall``: the systemd units, adapted to this machine.
 
-The units in ``chromepool/units`` are complete files of the package. The command, and the lines that
-depend on the machine's systemd and control groups, are replaced here.
+The units of the package are complete. The command, and the lines that depend on the machine's
+systemd and control groups, are replaced here.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.resources
 import os
 import re
@@ -24,8 +25,8 @@ _PLAIN = "/usr/bin/env chromepool"
 """The command in the package's units."""
 _SUBGROUP_SINCE = 254
 """First version of systemd with ``DelegateSubgroup=``."""
-_HOMES = tuple(map(Path, ("/home", "/root", "/run/user")))
-_PRIVATE = tuple(map(Path, ("/tmp", "/var/tmp")))
+_HOMES = ("/home", "/root", "/run/user")
+_PRIVATE = ("/tmp", "/var/tmp")
 _SAFE = re.compile(r"[\w@+=:,./-]+")
 
 
@@ -44,21 +45,18 @@ class Target:
     unified: bool = True
     """True where all control groups are v2."""
 
-    def path(self, folder: str, name: str) -> Path:
-        """Return the path of a file in a system folder."""
-        return (self.root or Path("/")) / folder / name
-
     def files(self) -> dict[Path, str]:
         """Return the path and the text of every file."""
+        etc = (self.root or Path("/")) / "etc"
         if self.user:
-            base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-            folder = Path(base) / "systemd/user"
-            if self.root is not None:
-                folder = self.path("etc/systemd", "user")
+            folder = etc / "systemd/user"
+            if self.root is None:
+                base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+                folder = Path(base) / "systemd/user"
             return {folder / name: self.render(_read(f"user/{name}")) for name in _UNITS}
-        units = {self.path("etc/systemd/system", name): self.render(_read(name)) for name in _UNITS}
+        units = {etc / "systemd/system" / name: self.render(_read(name)) for name in _UNITS}
         return units | {
-            self.path(f"etc/{kind}.d", "chromepool.conf"): _read(f"chromepool.{kind}.conf")
+            etc / f"{kind}.d/chromepool.conf": _read(f"chromepool.{kind}.conf")
             for kind in ("sysusers", "tmpfiles")
         }
 
@@ -70,9 +68,14 @@ class Target:
             text = text.replace(" after-stop\n", " after-stop --keep-controllers\n")
         if not self.unified:
             text = text.replace("\nProtectControlGroups=yes\n", "\nProtectControlGroups=no\n")
-        if any(folder.is_relative_to(home) for folder in self.code for home in _HOMES):
+        if self.code_below(_HOMES):
             text = text.replace("\nProtectHome=yes\n", "\nProtectHome=read-only\n")
         return text
+
+    def code_below(self, folders: tuple[str, ...]) -> str:
+        """Return the first of these folders that has some of the code, or ""."""
+        found = (f for f in folders if any(part.is_relative_to(f) for part in self.code))
+        return next(found, "")
 
 
 def _read(name: str) -> str:
@@ -100,9 +103,9 @@ def _quote(word: str) -> str:
 
 def examine(*, user: bool, root: Path | None) -> Target:
     """Examine this machine; raises :class:`HostError` where the units could not run."""
-    command, code = find_command()
+    target = Target(user, root, *find_command())
     if root is not None:
-        return Target(user, root, command, code)
+        return target
     if shutil.which("systemctl") is None or not Path("/run/systemd/system").is_dir():
         raise HostError(
             "No systemd runs here.",
@@ -110,22 +113,16 @@ def examine(*, user: bool, root: Path | None) -> Target:
         )
     if not user and os.geteuid() != 0:
         raise HostError("Only root can install system units.", remedy="Use sudo, or --user.")
-    for folder in _PRIVATE:
-        if not user and any(part.is_relative_to(folder) for part in code):
-            raise HostError(
-                f"The installed chromepool lies below {folder}, which the service does not see.",
-                remedy="Install chromepool elsewhere: with pipx, or in a venv in /opt.",
-            )
+    hidden = "" if user else target.code_below(_PRIVATE)
+    if hidden:
+        raise HostError(
+            f"The installed chromepool lies below {hidden}, which the service does not see.",
+            remedy="Install chromepool elsewhere: with pipx, or in a venv in /opt.",
+        )
     done = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=False)
-    version = re.match(r"systemd (\d+)", done.stdout)
-    return Target(
-        user,
-        None,
-        command,
-        code,
-        systemd=int(version[1]) if version else 0,
-        unified=Path("/sys/fs/cgroup/cgroup.controllers").exists(),
-    )
+    version = re.match(r"systemd (\d+)", done.stdout) or ("", "0")
+    unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    return dataclasses.replace(target, systemd=int(version[1]), unified=unified)
 
 
 def foreign_code(target: Target) -> list[Path]:
@@ -139,14 +136,13 @@ class _Steps:
 
     def __init__(self, target: Target, *, dry_run: bool) -> None:
         self._dry_run = dry_run
-        self._user = ["--user"] if target.user else []
+        manager = ["--user"] if target.user else []
+        self.systemctl = functools.partial(self.run, "systemctl", *manager)
 
     def write(self, path: Path, text: str) -> None:
-        if path.exists() and path.read_text() == text:
-            click.echo(f"unchanged  {path}")
-            return
-        click.echo(f"write      {path}")
-        if not self._dry_run:
+        unchanged = path.exists() and path.read_text() == text
+        click.echo(f"{'unchanged' if unchanged else 'write':10} {path}")
+        if not (unchanged or self._dry_run):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
             path.chmod(0o644)
@@ -157,30 +153,21 @@ class _Steps:
             if not self._dry_run:
                 path.unlink()
 
-    def systemctl(self, *words: str) -> None:
-        self.run("systemctl", *self._user, *words)
-
     def run(self, *argv: str) -> None:
         """Run a command; raises :class:`HostError` when it fails."""
-        click.echo(f"run        {' '.join(argv)}")
+        line = " ".join(argv)
+        click.echo(f"run        {line}")
         if self._dry_run:
             return
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             why = done.stderr.strip() or f"exit code {done.returncode}"
-            raise HostError(
-                f"`{' '.join(argv)}` failed: {why}.", remedy="See journalctl -u chromepool."
-            )
+            raise HostError(f"`{line}` failed: {why}.", remedy="See journalctl -u chromepool.")
 
 
-_user = click.option(
-    "--user", is_flag=True, help="Use the units of this user's own systemd manager."
-)
-_root = click.option(
-    "--root",
-    type=click.Path(path_type=Path),
-    help="Folder to write below, without running anything.",
-)
+_user = click.option("--user", is_flag=True, help="Use the units of this user's own systemd.")
+_ROOT_HELP = "Folder to write below, without running anything."
+_root = click.option("--root", type=click.Path(path_type=Path), help=_ROOT_HELP)
 _dry_run = click.option("--dry-run", is_flag=True, help="Print the steps without doing them.")
 
 
@@ -199,19 +186,14 @@ def install(user: bool, root: Path | None, enable: bool, dry_run: bool) -> None:
         steps.write(path, text)
     if root is not None:
         return
-    foreign = [] if user else foreign_code(target)
-    if foreign:
-        click.echo(
-            f"warning: root's service runs code that another user can change: {foreign[0]}",
-            err=True,
-        )
     if not user:
+        for path in foreign_code(target)[:1]:
+            click.echo(f"warning: others can change code of root's service: {path}", err=True)
         steps.run("systemd-sysusers", "chromepool.conf")
         steps.run("systemd-tmpfiles", "--create", "chromepool.conf")
     steps.systemctl("daemon-reload")
-    if enable:
-        steps.systemctl("enable", *_UNITS)
-        steps.systemctl("start", *_UNITS)
+    for verb in ("enable", "start") if enable else ():
+        steps.systemctl(verb, *_UNITS)
 
 
 @click.command()

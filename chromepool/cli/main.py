@@ -35,9 +35,8 @@ def _setting_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Add one flag for each setting."""
     for name, field in reversed(config.FIELDS.items()):
         flag, default = config.flag_of(name), f" [{field.default}]"
-        switch: dict[str, Any] = {}
-        if isinstance(field.default, bool):
-            switch = {"is_flag": True, "default": None}
+        is_switch = isinstance(field.default, bool)
+        switch: dict[str, Any] = {"is_flag": True, "default": None} if is_switch else {}
         if field.default is True:
             flag, default = f"{flag}/--no-{flag[2:]}", " [on]"
         elif field.default in ("", False):
@@ -68,8 +67,10 @@ def after_stop(options: Options, keep_controllers: bool) -> None:
     stopped.after_stop(options.settings(), os.environ, keep_controllers=keep_controllers)
 
 
-for command in (*sessions.COMMANDS, *daemon.COMMANDS, install.install, install.uninstall):
-    cli.add_command(command)
+for module in (sessions, daemon, install):
+    for value in vars(module).values():
+        if isinstance(value, click.Command):
+            cli.add_command(value)
 
 
 def main() -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import datetime
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chromepool.setting import MIB
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from chromepool.cli.doctor import Finding
     from chromepool.schema.admin import CanaryResult, MemoryStatus, StatusView, WaiterView
     from chromepool.schema.history import HistoryPage, PastSession, PastSessionWithEvents
     from chromepool.schema.session import SessionView
 
-_MIB = 1024 * 1024
+T = TypeVar("T")
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -34,63 +35,69 @@ def _plain(text: str) -> str:
     return escape("".join(letter for letter in text if letter.isprintable()))
 
 
-def _age(then: datetime.datetime) -> str:
-    return _duration((datetime.datetime.now(datetime.UTC) - then).total_seconds())
-
-
-def _duration(value: float) -> str:
-    seconds = int(value)
+def _duration(start: datetime.datetime, end: datetime.datetime | None = None) -> str:
+    seconds = int(((end or datetime.datetime.now(datetime.UTC)) - start).total_seconds())
     if seconds < 120:
         return f"{seconds} s"
     return f"{seconds // 60} min" if seconds < 7200 else f"{seconds // 3600} h"
 
 
 def _mebibytes(value: int | None) -> str:
-    return "-" if value is None else f"{value / _MIB:.0f} MiB"
+    return "-" if value is None else f"{value / MIB:.0f} MiB"
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} s"
 
 
 def _state(session: SessionView) -> str:
     return f"{session.state} ({session.exit.reason})" if session.exit else session.state
 
 
-def _labels(labels: dict[str, str]) -> str:
-    return _plain(",".join(f"{name}={value}" for name, value in labels.items()))
+def _labels(one: SessionView | PastSession | WaiterView) -> str:
+    return ",".join(f"{name}={value}" for name, value in one.labels.items())
 
 
-def _columns(*names: str) -> Table:
+def _created(session: SessionView | PastSession) -> str:
+    return session.created_at.isoformat() + (" (warm)" if session.warm else "")
+
+
+def _print_table(rows: Sequence[T], columns: dict[str, Callable[[T], object]]) -> None:
+    """Print one line for each row; ``columns`` are headings with the text below them."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for name in names:
-        table.add_column(name, no_wrap=True, overflow="ignore")
-    return table
+    for heading in columns:
+        table.add_column(heading, no_wrap=True, overflow="ignore")
+    for row in rows:
+        table.add_row(*(_plain(str(show(row))) for show in columns.values()))
+    _console().print(table)
 
 
-def _print_rows(rows: dict[str, str]) -> None:
+def _print_details(details: dict[str, str]) -> None:
+    """Print a line for each name and value."""
     from rich.table import Table
 
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, overflow="ignore")
-    for name, value in rows.items():
+    for name, value in details.items():
         table.add_row(f"[bold]{name}[/bold]", _plain(value))
     _console().print(table)
 
 
 def print_sessions(sessions: list[SessionView]) -> None:
     """Print one line for each session."""
-    table = _columns("ID", "STATE", "AGE", "OWNER", "CLIENTS", "MEMORY", "LABELS")
-    for session in sessions:
-        table.add_row(
-            session.id,
-            _state(session),
-            _age(session.created_at),
-            session.owner,
-            str(session.clients),
-            _mebibytes(session.usage.memory_bytes),
-            _labels(session.labels),
-        )
-    _console().print(table)
+    columns: dict[str, Callable[[SessionView], object]] = {
+        "ID": lambda session: session.id,
+        "STATE": _state,
+        "AGE": lambda session: _duration(session.created_at),
+        "OWNER": lambda session: session.owner,
+        "CLIENTS": lambda session: session.clients,
+        "MEMORY": lambda session: _mebibytes(session.usage.memory_bytes),
+        "LABELS": _labels,
+    }
+    _print_table(sessions, columns)
 
 
 def print_session(session: SessionView) -> None:
@@ -105,32 +112,33 @@ def print_session(session: SessionView) -> None:
         "WebSocket": session.webSocketDebuggerUrl,
         "HTTP": session.devtools_url,
         "owner": session.owner,
-        "created": session.created_at.isoformat() + (" (warm)" if session.warm else ""),
+        "created": _created(session),
         "last active": session.last_active_at.isoformat(),
         "expires": "-" if session.exit else expires,
         "clients": str(session.clients),
         "memory": memory + ("" if limits.enforced else " (NOT enforced)"),
         "peak": _mebibytes(usage.memory_peak_bytes),
-        "cpu": "-" if usage.cpu_s is None else f"{usage.cpu_s:.2f} s",
+        "cpu": _seconds(usage.cpu_s),
         "processes": str(usage.processes),
         "CDP": f"{usage.cdp_messages_in} messages in, {usage.cdp_messages_out} out",
     }
     if session.exit:
         rows["ended"] = f"{session.exit.reason}: {session.exit.detail}"
-    _print_rows(rows)
+    _print_details(rows)
 
 
 def _memory(memory: MemoryStatus) -> str:
-    left = "" if memory.left_bytes is None else f"{memory.left_bytes // _MIB} MiB left"
-    return left if memory.cap_bytes is None else f"{left}, cap {memory.cap_bytes // _MIB} MiB"
+    left = "" if memory.left_bytes is None else f"{memory.left_bytes // MIB} MiB left"
+    return left if memory.cap_bytes is None else f"{left}, cap {memory.cap_bytes // MIB} MiB"
 
 
 def print_status(status: StatusView) -> None:
     """Print the state of the daemon."""
-    warm, breaker = status.warm, status.breaker
+    warm, breaker, sessions = status.warm, status.breaker, status.sessions
+    admitted = "" if sessions.admitted is None else f", {sessions.admitted} admitted"
     rows = {
         "version": status.version,
-        "sessions": f"{status.sessions.now} of {status.sessions.max}",
+        "sessions": f"{sessions.now} of {sessions.max}{admitted}",
         "waiting": f"{status.queue.now} of {status.queue.max}",
         "warm": f"{warm.waiting} of {warm.wanted}, {warm.taken} taken",
         "limits": f"{status.limits.cgroup}: {', '.join(status.limits.enforced) or 'none'}",
@@ -141,29 +149,22 @@ def print_status(status: StatusView) -> None:
         rows["draining"] = f"{status.drain.sessions} sessions left"
     if breaker.open:
         rows["starts"] = f"fail; next try in {breaker.pause_s:.0f} s: {breaker.failure}"
-    if status.sessions.admitted is not None:
-        rows["sessions"] += f", {status.sessions.admitted} admitted"
     for alert in status.alerts:
         rows[f"alert {alert.name}"] = f"{alert.severity}: {alert.text}"
     for number, warning in enumerate(status.host.warnings, 1):
         rows[f"warning {number}"] = warning
-    _print_rows(rows)
+    _print_details(rows)
 
 
 def print_queue(waiting: Sequence[WaiterView]) -> None:
     """Print one line for each waiting caller."""
-    table = _columns("PLACE", "OWNER", "WAITING", "LABELS")
-    for waiter in waiting:
-        waited = f"{waiter.waiting_s:.0f} s"
-        table.add_row(str(waiter.place), waiter.owner, waited, _labels(waiter.labels))
-    _console().print(table)
-
-
-def _span(session: PastSession) -> str:
-    """Return the length of a session's life."""
-    if session.ended_at is None:
-        return "-"
-    return _duration((session.ended_at - session.created_at).total_seconds())
+    columns: dict[str, Callable[[WaiterView], object]] = {
+        "PLACE": lambda waiter: waiter.place,
+        "OWNER": lambda waiter: waiter.owner,
+        "WAITING": lambda waiter: f"{waiter.waiting_s:.0f} s",
+        "LABELS": _labels,
+    }
+    _print_table(waiting, columns)
 
 
 def _used(session: PastSession, name: str) -> Any:
@@ -172,20 +173,17 @@ def _used(session: PastSession, name: str) -> Any:
 
 def print_history(page: HistoryPage) -> None:
     """Print one line for each past session."""
-    table = _columns("ID", "CREATED", "LIVED", "REASON", "OWNER", "PEAK", "CPU", "LABELS")
-    for session in page.sessions:
-        cpu_s = _used(session, "cpu_s")
-        table.add_row(
-            session.id,
-            session.created_at.isoformat(timespec="seconds"),
-            _span(session),
-            session.reason or "-",
-            _plain(session.owner),
-            _mebibytes(_used(session, "memory_peak_bytes")),
-            "-" if cpu_s is None else f"{cpu_s:.2f} s",
-            _labels(session.labels),
-        )
-    _console().print(table)
+    columns: dict[str, Callable[[PastSession], object]] = {
+        "ID": lambda past: past.id,
+        "CREATED": lambda past: past.created_at.isoformat(timespec="seconds"),
+        "LIVED": lambda past: _duration(past.created_at, past.ended_at) if past.ended_at else "-",
+        "REASON": lambda past: past.reason or "-",
+        "OWNER": lambda past: past.owner,
+        "PEAK": lambda past: _mebibytes(_used(past, "memory_peak_bytes")),
+        "CPU": lambda past: _seconds(_used(past, "cpu_s")),
+        "LABELS": _labels,
+    }
+    _print_table(page.sessions, columns)
     if page.next:
         print("More sessions match: raise --limit, or narrow --since.", file=sys.stderr)
 
@@ -195,8 +193,8 @@ def print_past(session: PastSessionWithEvents) -> None:
     rows = {
         "id": session.id,
         "owner": session.owner,
-        "labels": ",".join(f"{name}={value}" for name, value in session.labels.items()),
-        "created": session.created_at.isoformat() + (" (warm)" if session.warm else ""),
+        "labels": _labels(session),
+        "created": _created(session),
         "ended": session.ended_at.isoformat() if session.ended_at else "-",
         "why": f"{session.reason}: {session.detail}" if session.reason else "-",
         "peak": _mebibytes(_used(session, "memory_peak_bytes")),
@@ -204,25 +202,25 @@ def print_past(session: PastSessionWithEvents) -> None:
     for event in session.events:
         fields = [f"{name}={value}" for name, value in event.fields.items() if name != "usage"]
         rows[event.at.isoformat()] = f"{event.name} {', '.join(fields)}"
-    _print_rows(rows)
+    _print_details(rows)
+
+
+def _print_check(verdict: str, text: str) -> None:
+    colour = _COLOURS[verdict]
+    _console().print(f"[{colour}]{verdict:>4}[/{colour}]  {_plain(text)}")
 
 
 def print_findings(findings: list[Finding]) -> None:
     """Print one line for each check of the machine, and the remedy below."""
-    console = _console()
     for finding in findings:
-        colour = _COLOURS[finding.verdict]
-        console.print(
-            f"[{colour}]{finding.verdict:>4}[/{colour}]  {finding.name}: {_plain(finding.detail)}"
-        )
+        _print_check(finding.verdict, f"{finding.name}: {finding.detail}")
         if finding.remedy:
-            console.print(f"      -> {_plain(finding.remedy)}")
+            _console().print(f"      -> {_plain(finding.remedy)}")
 
 
 def print_canary(result: CanaryResult) -> None:
     """Print the steps of a canary."""
-    console = _console()
     for step, seconds in result.steps_s.items():
-        console.print(f"[green]  ok[/green]  {step}: {seconds * 1000:.1f} ms")
+        _print_check("ok", f"{step}: {seconds * 1000:.1f} ms")
     if not result.ok:
-        console.print(f"[red]fail[/red]  {result.step}: {_plain(result.error)}")
+        _print_check("fail", f"{result.step}: {result.error}")

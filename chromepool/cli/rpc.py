@@ -20,6 +20,11 @@ T = TypeVar("T")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
+def command(function: Callable[..., object]) -> click.Command:
+    """Make a command of a function whose first argument are the :class:`Options`."""
+    return click.command()(click.pass_obj(function))
+
+
 class Group(click.Group):
     """A group whose commands end with a sentence and exit code 1 on an error of chromepool."""
 
@@ -63,23 +68,10 @@ class Options:
         return asyncio.run(run())
 
 
-def print_json(value: object) -> None:
-    """Print a value as indented JSON."""
+def show(value: T, print_table: Callable[[T], None], *, as_json: bool) -> None:
+    """Print a value as JSON for programs, or as a table for people."""
+    if not as_json:
+        return print_table(value)
     import msgspec
 
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
-
-
-def print_line(value: object) -> None:
-    """Print a value as one line of JSON."""
-    import msgspec
-
-    click.echo(msgspec.json.encode(value))
-
-
-def show(value: T, print_table: Callable[[T], None], *, as_json: bool) -> None:
-    """Print a value as JSON for programs, or as a table for people."""
-    if as_json:
-        print_json(value)
-    else:
-        print_table(value)

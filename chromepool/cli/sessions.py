@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from chromepool.cli import output
-from chromepool.cli.rpc import Options, as_json, show
+from chromepool.cli import output, rpc
+from chromepool.cli.rpc import Options, as_json, command
 
 if TYPE_CHECKING:  # an HTTP client, which the daemon does not need
     from chromepool.client import Client
@@ -59,33 +60,28 @@ _OPTIONS = (
 
 
 def _session_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return functools.reduce(lambda made, option: option(made), reversed(_OPTIONS), command)
 
 
 def _create(options: Options, given: dict[str, Any]) -> SessionView:
     request = {name: value for name, value in given.items() if value not in (None, ())}
     request["labels"] = _pairs(given["labels"])
-    memory_bytes = request.pop("memory_bytes", None)
-    if memory_bytes is not None:
-        request["limits"] = {"memory_bytes": memory_bytes}
+    if "memory_bytes" in request:
+        request["limits"] = {"memory_bytes": request.pop("memory_bytes")}
     return options.ask(lambda client: client.create(**request))
 
 
-@click.command()
+@command
 @_session_options
 @as_json
-@click.pass_obj
 def new(options: Options, /, as_json: bool, **given: Any) -> None:
     """Create a session."""
-    show(_create(options, given), output.print_session, as_json=as_json)
+    rpc.show(_create(options, given), output.print_session, as_json=as_json)
 
 
-@click.command()
+@command
 @_session_options
 @click.argument("session_id", required=False)
-@click.pass_obj
 def url(options: Options, /, session_id: str | None, **given: Any) -> None:
     """Print the WebSocket URL of SESSION_ID, or of a new session."""
     if session_id is None:
@@ -97,39 +93,35 @@ def url(options: Options, /, session_id: str | None, **given: Any) -> None:
     click.echo(session.webSocketDebuggerUrl)
 
 
-@click.command()
+@command
 @click.option("--all", "ended", is_flag=True, help="List sessions that have ended as well.")
 @as_json
-@click.pass_obj
 def ls(options: Options, ended: bool, as_json: bool) -> None:
     """List sessions."""
     sessions = options.ask(lambda client: client.list(ended=ended))
-    show(sessions, output.print_sessions, as_json=as_json)
+    rpc.show(sessions, output.print_sessions, as_json=as_json)
 
 
-@click.command("show")
+@command
 @click.argument("session_id")
 @as_json
-@click.pass_obj
-def show_one(options: Options, session_id: str, as_json: bool) -> None:
+def show(options: Options, session_id: str, as_json: bool) -> None:
     """Show one session."""
     session = options.ask(lambda client: client.show(session_id))
-    show(session, output.print_session, as_json=as_json)
+    rpc.show(session, output.print_session, as_json=as_json)
 
 
-@click.command()
+@command
 @click.argument("session_id")
-@click.pass_obj
 def keepalive(options: Options, session_id: str) -> None:
     """Restart the idle timeout of a session."""
     session = options.ask(lambda client: client.keepalive(session_id))
     click.echo("never" if session.expires_at is None else session.expires_at.isoformat())
 
 
-@click.command()
+@command
 @click.argument("session_ids", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="End every session that `ls` lists.")
-@click.pass_obj
 def rm(options: Options, session_ids: tuple[str, ...], every: bool) -> None:
     """End sessions. An id is printed once nothing of its session is left."""
     if not session_ids and not every:
@@ -142,6 +134,3 @@ def rm(options: Options, session_ids: tuple[str, ...], every: bool) -> None:
             click.echo(session_id)
 
     options.ask(end)
-
-
-COMMANDS: tuple[click.Command, ...] = (new, url, keepalive, ls, show_one, rm)

@@ -42,11 +42,9 @@ class Listener:
 
     def put(self, event: Event) -> bool:
         """Add an event; False once the reader is too far behind."""
-        if self._queue.qsize() >= _BEHIND:
-            self._queue.put_nowait(None)
-            return False
-        self._queue.put_nowait(event)
-        return True
+        is_behind = self._queue.qsize() >= _BEHIND
+        self._queue.put_nowait(None if is_behind else event)
+        return not is_behind
 
     async def next(self, timeout_s: float) -> Event | None:
         """The next event, None at the end; raises TimeoutError when none comes in time."""

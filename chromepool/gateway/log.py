@@ -1,8 +1,5 @@
-"""The gateway's log: structlog loggers, which take an event with fields and can bind more fields.
-
-Their lines end in the standard library's loggers and :mod:`chromepool.logs`, like those of the
-supervisor, aiohttp and asyncio. The supervisor does without structlog.
-"""
+"""The gateway's log: structlog's loggers, whose lines end in those of the standard library and in
+:mod:`chromepool.logs`, like those of the supervisor, aiohttp and asyncio."""
 
 from __future__ import annotations
 
@@ -55,8 +52,7 @@ def _on_thread_fault(found: threading.ExceptHookArgs) -> None:
 
 
 def on_loop_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an unhandled exception that asyncio reports, and the function it came from. Asyncio's own
-    text also quotes arguments and results, which may be secret."""
+    """Log an unhandled exception and its function, without values, which may be secret."""
     task = context.get("task") or context.get("future")
     work = task.get_coro() if isinstance(task, asyncio.Task) else None
     where = getattr(work, "__qualname__", "")

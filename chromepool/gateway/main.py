@@ -19,7 +19,7 @@ from typing import Any
 
 import prctl
 
-from chromepool import canary, wire
+from chromepool import canary, startup, wire
 from chromepool.config import Settings
 from chromepool.gateway.event_stream import Event, EventStream
 from chromepool.gateway.handover import release
@@ -45,8 +45,6 @@ from chromepool.gateway.sessions.deadlines import Deadlines
 from chromepool.gateway.sessions.drain import Drainer
 from chromepool.gateway.sessions.pool import Pool
 from chromepool.gateway.supervisor import SessionOffered, SupervisorClient
-from chromepool.inherited_fds import CONTROL_FD, DEVTOOLS_FD, EVIDENCE_FD, EVIDENCE_SIGNAL, WIRE_FD
-from chromepool.privileges import become, raise_file_limit
 
 try:
     import uvloop
@@ -67,7 +65,7 @@ def drop_root(uid: int) -> None:
     """Become ``uid`` for good, and die with the supervisor (a change of uid clears that)."""
     parent = os.getppid()
     if os.geteuid() == 0:
-        become(uid)
+        startup.become(uid)
     prctl.set_no_new_privs(1)
     prctl.set_pdeathsig(signal.SIGKILL)
     prctl.set_name("chromepool-gw")
@@ -177,7 +175,8 @@ class _Gateway:
             bus.subscribe(Event, lambda e: recorder.on_event(e, pool.registry.find(e.session_id)))
 
     def _make_server(self, digests: dict[str, str]) -> Server:
-        control, devtools = socket.socket(fileno=CONTROL_FD), socket.socket(fileno=DEVTOOLS_FD)
+        control = socket.socket(fileno=startup.CONTROL_FD)
+        devtools = socket.socket(fileno=startup.DEVTOOLS_FD)
         services = Services(
             pool=self._pool,
             drainer=self._drainer,
@@ -271,8 +270,8 @@ async def serve(sock: socket.socket, settings: Settings, message: wire.Welcome) 
 def main() -> None:
     """Run the gateway's process."""
     # faulthandler is written in C, so it works whatever Python is busy with.
-    faulthandler.register(EVIDENCE_SIGNAL, file=EVIDENCE_FD, all_threads=True)
-    sock = socket.socket(fileno=WIRE_FD)
+    faulthandler.register(startup.EVIDENCE_SIGNAL, file=startup.EVIDENCE_FD, all_threads=True)
+    sock = socket.socket(fileno=startup.WIRE_FD)
     wire.send(sock, wire.Loaded())
     received = wire.receive(sock)
     if received is None or not isinstance(received[0], wire.Welcome):
@@ -284,7 +283,7 @@ def main() -> None:
     if settings.canary_interval_s:
         canary.preload()
     drop_root(settings.gateway_uid)
-    raise_file_limit()
+    startup.raise_file_limit()
     (uvloop or asyncio).run(serve(sock, settings, message))
 
 

@@ -11,18 +11,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from chromepool import wire
+from chromepool import errors, wire
 from chromepool.channel import Channel
-from chromepool.errors import (
-    BrowserGone,
-    ChromepoolError,
-    InvalidRequest,
-    ItemNotFound,
-    ProfileInUse,
-    ReloadRefused,
-    StartFailed,
-    WireError,
-)
 from chromepool.gateway.log import get_logger
 from chromepool.model import ChromeOptions, File, Limits, Usage
 
@@ -31,8 +21,8 @@ log = get_logger("chromepool.gateway.supervisor")
 
 T = TypeVar("T")
 _FilesAnswer = tuple[tuple[File, ...], list[int]]
-_FAILURES: dict[str, type[ChromepoolError]] = {
-    kind.code: kind for kind in (StartFailed, ProfileInUse, InvalidRequest)
+_FAILURES: dict[str, type[errors.ChromepoolError]] = {
+    kind.code: kind for kind in (errors.StartFailed, errors.ProfileInUse, errors.InvalidRequest)
 }
 
 
@@ -78,8 +68,7 @@ class SupervisorClient:
         self._numbers = itertools.count(1)
         self._inspecting: dict[int, asyncio.Future[wire.Inspected]] = {}
         self._reloading: asyncio.Future[None] | None = None
-        self._adopted = 0
-        self._all_adopted = asyncio.Event()
+        self._offered = asyncio.Semaphore(0)
         self._loop.add_reader(sock.fileno(), self._read)
 
     def send(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
@@ -95,7 +84,7 @@ class SupervisorClient:
         """Send what the supervisor takes now, and the rest when it reads again."""
         try:
             self._channel.flush()
-        except (OSError, WireError) as error:  # _read sees the end as well, and reports it
+        except (OSError, errors.WireError) as error:  # _read sees the end as well, and reports it
             log.error("wire.unsent", error=error)
         if self._channel.unsent:
             self._loop.add_writer(self._channel.sock.fileno(), self._flush)
@@ -109,9 +98,8 @@ class SupervisorClient:
 
     async def adopted(self, number: int) -> None:
         """Wait until this many sessions of the gateway before were offered."""
-        while self._adopted < number:
-            self._all_adopted.clear()
-            await self._all_adopted.wait()
+        for _ in range(number):
+            await self._offered.acquire()
 
     async def reload(self) -> None:
         """Have the settings read again and this gateway replaced.
@@ -174,7 +162,7 @@ class SupervisorClient:
             received = self._channel.receive()
         except BlockingIOError:
             return
-        except (OSError, WireError) as error:
+        except (OSError, errors.WireError) as error:
             log.critical("wire.broken", error=error)
             received = None
         if received is None:
@@ -198,28 +186,28 @@ class SupervisorClient:
             case wire.SpawnFailed():
                 self._on_failure(message)
             case wire.FileAnswer(number=number, error=error):
-                refusal = ItemNotFound(f"There is no such download: {error}.") if error else None
+                detail = f"There is no such download: {error}."
+                refusal = errors.ItemNotFound(detail) if error else None
                 _settle(self._files.pop(number), refusal or (message.files, fds), fds)
             case wire.Inspected(key=key):
                 _settle(self._inspecting.pop(key, None), message)
             case wire.Gone(key=key):
-                _settle(self._inspecting.pop(key, None), BrowserGone("The session is gone."))
+                _settle(self._inspecting.pop(key, None), errors.BrowserGone("The session is gone."))
                 self._publish(message)
             case wire.Exited() | wire.Handover() | wire.Shutdown():
                 self._publish(message)
             case _:
-                raise WireError(f"The supervisor does not send {type(message).__name__}.")
+                raise errors.WireError(f"The supervisor does not send {type(message).__name__}.")
 
     def _on_adopt(self, message: wire.Adopt, fds: list[int]) -> None:
         try:
             self._publish(SessionOffered(message.key, message.pid, message.profile, *fds))
         finally:  # one that cannot be adopted must not keep all others waiting
-            self._adopted += 1
-            self._all_adopted.set()
+            self._offered.release()
 
     def _on_reloading(self, error: str) -> None:
-        refusal = ReloadRefused(f"The settings stay as they were: {error}") if error else None
-        _settle(self._reloading, refusal)
+        result = errors.ReloadRefused(f"The settings stay as they were: {error}") if error else None
+        _settle(self._reloading, result)
         self._reloading = None
 
     def _on_failure(self, message: wire.SpawnFailed) -> None:
@@ -227,17 +215,17 @@ class SupervisorClient:
         if answer.done():  # its caller hung up and waits for nothing but the end
             self._publish(wire.Gone(message.key, Usage()))
         else:
-            kind = _FAILURES.get(message.code, StartFailed)
+            kind = _FAILURES.get(message.code, errors.StartFailed)
             answer.set_exception(kind(message.detail, remedy=message.remedy))
 
 
 def _settle(
-    answer: asyncio.Future[T] | None, result: T | ChromepoolError, fds: Sequence[int] = ()
+    answer: asyncio.Future[T] | None, result: T | errors.ChromepoolError, fds: Sequence[int] = ()
 ) -> None:
     """Settle an answer; the descriptors in it are closed where its caller hung up."""
     if answer is None or answer.done():
         _close(*fds)
-    elif isinstance(result, ChromepoolError):
+    elif isinstance(result, errors.ChromepoolError):
         answer.set_exception(result)
         answer.exception()  # or asyncio would report that nobody has asked for it
     else:

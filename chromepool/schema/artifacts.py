@@ -13,10 +13,6 @@ from chromepool.errors import InvalidRequest
 from chromepool.schema.fields import END, SessionPath, about
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}" + END
-_NAMED = "Name of up to 64 letters, digits, `.`, `_` and `-`."
-_World = Annotated[str, about("Isolated world to run in; empty for the page's own.", max_length=64)]
-_Source = Annotated[str, about("Source, up to `max_script_bytes` bytes.", min_length=1)]
-_RunNow = Annotated[bool, about("Run the script once in every open document, too.")]
 _Url = Annotated[
     str, Meta(min_length=1, max_length=2048, title="a pattern of 1 to 2048 characters")
 ]
@@ -107,21 +103,22 @@ class PdfParams(PageParams, frozen=True):
 # -- bodies and answers --
 
 
-class AddScript(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A new persistent script, which runs in every new document before the page's own scripts."""
-
-    name: Annotated[str, about(_NAMED, pattern=_NAME)]
-    source: _Source
-    world: _World = ""
-    run_now: _RunNow = False
-
-
 class PutScript(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A persistent script whose name is in the path."""
 
-    source: _Source
-    world: _World = ""
-    run_now: _RunNow = False
+    source: Annotated[str, about("Source, up to `max_script_bytes` bytes.", min_length=1)]
+    world: Annotated[
+        str, about("Isolated world to run in; empty: the page's own.", max_length=64)
+    ] = ""
+    run_now: Annotated[bool, about("Run the script once in every open document, too.")] = False
+
+
+class AddScript(PutScript, kw_only=True):
+    """A new persistent script, which runs in every new document before the page's own scripts."""
+
+    name: Annotated[
+        str, about("Name of up to 64 letters, digits, `.`, `_` and `-`.", pattern=_NAME)
+    ]
 
 
 class ScriptView(msgspec.Struct):

@@ -19,8 +19,7 @@ def about(description: str, **bounds: Any) -> Meta:
 
 
 Seconds = Annotated[
-    str,
-    Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$", title="a number of seconds such as 30 or 0.5"),
+    str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?$", title="a number of seconds such as 30 or 0.5")
 ]
 """A duration in a query. Text, because digits alone are taken: no sign, no exponent, no ``nan``."""
 

@@ -77,8 +77,11 @@ _PATHS: dict[str, tuple[type[msgspec.Struct], _Errors]] = {
     "/responses/{number}": (artifacts.ResponsePath, _NO_ITEM),
     "/responses/{number}/body": (artifacts.ResponsePath, _NO_ITEM),
     "/downloads/{name}": (artifacts.DownloadPath, _NO_ITEM),
+    "/downloads": (SessionPath, _NO_ITEM),
+    "/keepalive": (SessionPath, _NOT_LIVE),
+    **dict.fromkeys(("/screenshot", "/pdf", "/content"), (SessionPath, _PAGE)),
 }
-"""Parameters and refusals of the paths with parameters below a session; "" for the others."""
+"""Parameters and usual refusals of paths below a session; those of "" are for all others."""
 
 
 def _of(address: str, summary: str, answer: type | None = None, **more: Any) -> Route:
@@ -113,9 +116,7 @@ SHOW_SESSION = _of("GET", "Show a session", session.SessionView, refusals=_NOT_L
 DELETE_SESSION = _of(
     "DELETE", "End a session, and wait until nothing of it is left", status=204, refusals=_NOT_LIVE
 )
-KEEP_ALIVE = _of(
-    "POST /keepalive", "Restart the idle timeout", session.SessionView, refusals=_NOT_LIVE
-)
+KEEP_ALIVE = _of("POST /keepalive", "Restart the idle timeout", session.SessionView)
 
 # -- artifacts of a session --
 
@@ -164,9 +165,7 @@ LIST_CONSOLE = _of(
 )
 CLEAR_CONSOLE = _of("DELETE /console", "Remove all console messages", status=204)
 SHOW_STDERR = _of("GET /stderr", "Show the last 8 KiB of Chrome's stderr", media="text/plain")
-LIST_DOWNLOADS = _of(
-    "GET /downloads", "List downloaded files", artifacts.DownloadList, refusals=_NO_ITEM
-)
+LIST_DOWNLOADS = _of("GET /downloads", "List downloaded files", artifacts.DownloadList)
 FETCH_DOWNLOAD = _of(
     "GET /downloads/{name}", "Fetch a downloaded file", media="application/octet-stream"
 )
@@ -175,25 +174,14 @@ REMOVE_DOWNLOAD = _of("DELETE /downloads/{name}", "Remove a downloaded file", st
 # -- rendering --
 
 SCREENSHOT = _of(
-    "GET /screenshot",
-    "Take a screenshot",
-    media="image/*",
-    query=artifacts.ScreenshotParams,
-    refusals=_PAGE,
+    "GET /screenshot", "Take a screenshot", media="image/*", query=artifacts.ScreenshotParams
 )
-PDF = _of(
-    "GET /pdf",
-    "Print a page as PDF",
-    media="application/pdf",
-    query=artifacts.PdfParams,
-    refusals=_PAGE,
-)
+PDF = _of("GET /pdf", "Print a page as PDF", media="application/pdf", query=artifacts.PdfParams)
 CONTENT = _of(
     "GET /content",
     "Show the document of a page as HTML",
     media="text/html",
     query=artifacts.PageParams,
-    refusals=_PAGE,
 )
 
 # -- events and history --

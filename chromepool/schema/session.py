@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import typing
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -9,10 +11,9 @@ import msgspec
 from msgspec import Meta
 
 from chromepool.chrome_options import MAX_FLAGS, PROFILE_NAME
-from chromepool.model import Reason, State
+from chromepool.model import Limits, Reason, State
 from chromepool.schema.artifacts import AddScript, CaptureRequest
 from chromepool.schema.fields import END, Seconds, about
-from chromepool.schema.limits import LimitsRequest, LimitsView
 
 _Age = Annotated[float, Meta(gt=0, le=30 * 86400)]
 _Labels = Annotated[
@@ -31,6 +32,44 @@ _Proxy = Annotated[str, Meta(max_length=256, pattern=r"^(https?|socks[45]|direct
 _Hosts = Annotated[str, Meta(max_length=1024)]
 _Flag = Annotated[str, Meta(max_length=1100, pattern=r"^--[a-z][a-z0-9-]*(=.*)?" + END)]
 _Profile = Annotated[str, Meta(pattern=f"^{PROFILE_NAME}{END}")]
+
+
+# -- limits, made from the fields of chromepool.model.Limits --
+
+_LIMIT_TYPES = typing.get_type_hints(Limits)
+_LIMITS = {field.name: field for field in dataclasses.fields(Limits)}
+REQUESTABLE = tuple(name for name, field in _LIMITS.items() if field.metadata["requestable"])
+"""Names of the limits that a session may ask for, and that the API shows."""
+
+
+def _field(name: str, **bounds: Any) -> Any:
+    """Return the type of a field, with the description of its limit."""
+    return Annotated[_LIMIT_TYPES[name], Meta(description=_LIMITS[name].metadata["help"], **bounds)]
+
+
+def _asked(name: str) -> tuple[str, Any, None]:
+    """Return the field of a request: above 0 where the operator's 0 is no cap."""
+    meta = _LIMITS[name].metadata
+    low = {"ge": meta["low"]} if meta["low"] else {"gt": 0}
+    return name, _field(name, **low, le=meta["high"]) | None, None
+
+
+_Request: Any = msgspec.defstruct(
+    "_Request", map(_asked, REQUESTABLE), forbid_unknown_fields=True, omit_defaults=True
+)
+_View: Any = msgspec.defstruct("_View", [(name, _field(name)) for name in REQUESTABLE])
+
+
+class LimitsRequest(_Request):  # type: ignore[misc]
+    """Limits that a session asks for, up to the operator's; a missing one is the operator's."""
+
+
+class LimitsView(_View):  # type: ignore[misc]
+    """The limits of a session, and whether the kernel enforces them."""
+
+    enforced: Annotated[
+        bool, Meta(description="True if control groups enforce the caps of memory and processes.")
+    ]
 
 
 # -- queries --
@@ -75,7 +114,7 @@ class ViewportRequest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=
 
     width: Annotated[int, about("Width in CSS pixels.", ge=1, le=10_000)]
     height: Annotated[int, about("Height in CSS pixels.", ge=1, le=10_000)]
-    device_scale_factor: Annotated[float, about("Pixels for each CSS pixel.", gt=0, le=8)] = 1.0
+    device_scale_factor: Annotated[float, about("Physical pixels per CSS pixel.", gt=0, le=8)] = 1.0
     mobile: Annotated[bool, about("Apply the viewport meta tag, as phones do.")] = False
 
 
@@ -96,12 +135,12 @@ class CreateSession(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     locale: Annotated[_Locale | None, about("Locale of pages and requests, such as `de-DE`")] = None
     timezone: Annotated[_Timezone | None, about("Time zone, such as `Europe/Berlin`.")] = None
     proxy: Annotated[
-        _Proxy | None, about("Proxy of all traffic, `scheme://host:port`, or `direct://` for none.")
+        _Proxy | None, about("Proxy of all traffic, `scheme://host:port`; `direct://`: none.")
     ] = None
     proxy_bypass: Annotated[_Hosts | None, about("Hosts without proxy, comma-separated.")] = None
     ignore_certificate_errors: Annotated[bool, about("Ignore invalid certificates.")] = False
     flags: Annotated[
-        list[_Flag], about("More flags for Chrome, of the allowed ones.", max_length=MAX_FLAGS)
+        list[_Flag], about("Chrome flags, of the allowed ones.", max_length=MAX_FLAGS)
     ] = []
     profile: Annotated[
         _Profile | None,

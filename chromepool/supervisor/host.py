@@ -10,7 +10,7 @@ from pathlib import Path
 from chromepool.config import Settings
 from chromepool.errors import HostError
 from chromepool.model import Host
-from chromepool.privileges import become
+from chromepool.startup import become
 from chromepool.supervisor.chrome import command_line as chrome
 from chromepool.supervisor.linux.cgroup import v1 as cgroup_v1
 from chromepool.supervisor.linux.cgroup import v2 as cgroup_v2

@@ -14,7 +14,7 @@ import prctl
 from chromepool.config import Settings
 from chromepool.logs import Log, set_up_logging
 from chromepool.model import Host
-from chromepool.privileges import raise_file_limit
+from chromepool.startup import raise_file_limit
 from chromepool.supervisor import configuration, folders, locks, sockets
 from chromepool.supervisor import host as hosts
 from chromepool.supervisor.linux.cgroup.tree import Tree

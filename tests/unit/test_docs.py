@@ -105,6 +105,15 @@ def test_every_folder_of_the_package_is_in_the_tree_of_contributing() -> None:
     assert sorted(listed) == sorted(f"{path.relative_to(ROOT)}/" for path in folders)
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/explanation/architecture.md"])
+def test_modules_that_are_named_exist(page: str) -> None:
+    files = [f"/{path.relative_to(ROOT)}" for path in (ROOT / "chromepool").rglob("*.py")]
+    files += [f"/{path.relative_to(ROOT)}" for path in (ROOT / "docs").glob("*.py")]
+    named = re.findall(r"`((?:\w+/)*\w+\.py)`", (ROOT / page).read_text())
+    assert named
+    assert not [name for name in named if not any(file.endswith(f"/{name}") for file in files)]
+
+
 def test_tests_that_are_pointed_at_exist() -> None:
     told = {
         name

@@ -79,7 +79,7 @@ _ANSWER = """
 import json
 from chromepool.gateway.http import openapi
 from chromepool.gateway.http.services import view
-from chromepool.schema.limits import LimitsView
+from chromepool.schema.session import LimitsView
 
 assert view(LimitsView, Limits(disk_bytes=7), enforced=True).disk_bytes == 7
 schemas = json.loads(openapi.document())["components"]["schemas"]

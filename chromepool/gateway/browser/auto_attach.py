@@ -1,10 +1,9 @@
 """The daemon's own client in a session's Chrome: it is attached to every target before it runs.
 
-The client attaches to the browser like any other and asks to be attached to every new target, which
-is then paused (``Target.setAutoAttach``). Chrome keeps a target paused until every client that
-asked for the pause has released it, so Puppeteer and Playwright can make their own preparations
-meanwhile. A popup that can reach its opener is an exception: see
-:mod:`chromepool.gateway.browser.popups`. Sessions without options that need it have no such client.
+The client asks to be attached to every new target, which is then paused (``Target.setAutoAttach``)
+until every client that asked for the pause has released it; so Puppeteer and Playwright can make
+their own preparations meanwhile. See :mod:`chromepool.gateway.browser.popups` for an exception.
+Sessions without options that need it have no such client.
 """
 
 from __future__ import annotations
@@ -92,15 +91,13 @@ class AutoAttacher:
         self._settled = asyncio.Event()
         self._lock = asyncio.Lock()
         self.patience_s: float | None = None
-        """Time to wait for targets that hang, all commands together; they follow the commands once
-        they run again. Without a value a target that does not answer in time is an error."""
+        """Time to wait for targets that hang; they follow the commands once they run again. Without
+        a value a target that does not answer in time is an error."""
 
     async def add_hook(self, hook: TargetHook) -> None:
-        """Run a hook on all open targets, and on later ones before they run.
-
-        Raises :class:`CommandFailed` where Chrome refuses a command (no such locale, for example),
-        :class:`NoAnswer`, :class:`BrowserGone`.
-        """
+        """Run a hook on all open targets, and on later ones before they run. Raises
+        :class:`CommandFailed` where Chrome refuses a command (such as an unknown locale),
+        :class:`NoAnswer`, :class:`BrowserGone`."""
         async with self._lock:
             first = not self._hooks
             self._hooks.append(hook)
@@ -115,11 +112,6 @@ class AutoAttacher:
         """Send a hook's commands to every target again; raises like :meth:`add_hook`."""
         async with self._lock:
             await self._settle(lambda: self.send_to_all(hook))
-
-    def resend_to(self, hook: TargetHook, target: Target) -> None:
-        """Send a hook's commands to one target again."""
-        if target.session in self._targets:
-            self._send_commands(hook, target)
 
     def close(self) -> None:
         """Drop hooks, targets and waiting commands, once Chrome is gone."""
@@ -150,11 +142,12 @@ class AutoAttacher:
     def send_to_all(self, hook: TargetHook) -> None:
         """Send a hook's commands to every target, and wait for no answer."""
         for target in self._targets.values():
-            self._send_commands(hook, target)
+            self.send_commands(hook, target)
         if not self._batch:
             self._settled.set()
 
-    def _send_commands(self, hook: TargetHook, target: Target) -> None:
+    def send_commands(self, hook: TargetHook, target: Target) -> None:
+        """Send a hook's commands to a target, and wait for no answer."""
         for method, params in hook.commands(target):
             self.send(method, params, target, partial(self._on_command, hook, target, method))
 
@@ -179,8 +172,6 @@ class AutoAttacher:
             self._batch.add(number)
         session = None if target is None else target.session
         self._browser.speak(self, cdp.command(number, method, params, session)[:-1])
-
-    # -- called by the mux --
 
     def deliver(self, head: bytes | memoryview, tail: bytes = b"") -> None:
         """Handle an answer or an event from Chrome."""
@@ -215,8 +206,6 @@ class AutoAttacher:
     def asks_to_close(self) -> None:
         """Do nothing: this client never sends ``Browser.close``."""
 
-    # -- targets --
-
     def _on_attached(self, params: Params) -> None:
         info = params["targetInfo"]
         session = str(params["sessionId"])
@@ -225,7 +214,7 @@ class AutoAttacher:
         self._targets[session] = target
         try:
             for hook in self._hooks:
-                self._send_commands(hook, target)
+                self.send_commands(hook, target)
         finally:  # the target must not hang because of a fault in a hook
             self.send("Target.setAutoAttach", _AUTO_ATTACH, target)
             if paused and info.get("canAccessOpener"):

@@ -8,6 +8,7 @@ import dataclasses
 import operator
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -94,10 +95,8 @@ class Browser:
     ) -> None:
         """Take over both descriptors of Chrome's pipe.
 
-        ``on_end`` is called once, when Chrome closes its end, or with a reason when the pipe is
-        closed for what Chrome sent; ``on_crash`` for each crashed tab, ``on_download`` with each
-        ``Browser.download...`` event. ``latency`` collects the gateway's own time for all sessions.
-        ``earlier`` is the traffic under earlier gateways, None without any; see :meth:`take_over`.
+        ``on_end`` is that of :class:`Pipe`, ``on_download`` gets ``Browser.download...`` events,
+        ``earlier`` is the traffic under earlier gateways, None without any, see :meth:`take_over`;
         ``session`` is the number for the log.
         """
         self.log = log.bind(session=session)
@@ -122,9 +121,7 @@ class Browser:
         """The CDP session below which everything is attached, or was under the earlier gateway."""
         self.clients: list[Client] = []
         self._full: set[Client] = set()
-        self._sent = 0
-        self._sent_bytes = 0
-        self._earlier = earlier or Traffic()
+        self._traffic = earlier or Traffic()
         self.crashes: list[Crash] = []
         self.pages: list[str] = []
         """Target ids of the pages, the newest last."""
@@ -141,11 +138,9 @@ class Browser:
         session: str | None = None,
         timeout_s: float = _ANSWER_S,
     ) -> dict[str, Any]:
-        """Send a command and return its result; ``session`` is a CDP session of the daemon.
-
-        Raises :class:`CommandFailed`, :class:`BrowserGone`, and after ``timeout_s``
-        :class:`NoAnswer`: Chrome hangs, or waits for its only client to read.
-        """
+        """Send a command and return its result; ``session`` is a CDP session of the daemon. Raises
+        :class:`CommandFailed`, :class:`BrowserGone`, and after ``timeout_s`` :class:`NoAnswer`:
+        Chrome hangs, or waits for its only client to read."""
 
         def command(on_answer: OnAnswer) -> bytes:
             return self._mux.command(method, params or {}, on_answer, session)
@@ -155,9 +150,7 @@ class Browser:
     @property
     def traffic(self) -> Traffic:
         """Messages and bytes so far, earlier gateways included."""
-        pipe = self._pipe
-        counted = Traffic(self._sent, pipe.read_messages, self._sent_bytes, pipe.read_bytes)
-        return self._earlier + counted
+        return self._traffic + Traffic(0, self._pipe.read_messages, 0, self._pipe.read_bytes)
 
     @property
     def paused_targets(self) -> PausedTargets:
@@ -230,13 +223,8 @@ class Browser:
 
     async def join(self, port: Port, target: str | None) -> None:
         """Attach a port without counting it among the clients."""
-
-        def command(on_answer: OnAnswer) -> bytes:
-            return self._mux.attach(port, target, on_answer)
-
-        def late() -> None:  # the client hung up while Chrome was attaching it
-            self._leave(port)
-
+        command = partial(self._mux.attach, port, target)
+        late = partial(self._leave, port)  # the client hung up while Chrome was attaching it
         await self._ask("Target.attachToTarget", command, _ANSWER_S, late)
 
     def detach(self, client: Client) -> None:
@@ -268,8 +256,8 @@ class Browser:
         data = b"".join(message for message in routed if message is not None)
         if data:
             self._pipe.write(data)
-        self._sent += len(messages)
-        self._sent_bytes += len(data)
+        self._traffic.messages_in += len(messages)
+        self._traffic.bytes_in += len(data)
         self._latency.to_chrome.sample(began)
         self.flush()
 
@@ -322,8 +310,7 @@ class Browser:
         timeout_s: float,
         late: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
-        """Write a command and return its result; ``late`` is called for an answer that comes after
-        the caller gave up. Raises like :meth:`call`."""
+        """Write a command and return its result; ``late`` gets the answer after the caller left."""
         if self._pipe.closed:
             raise BrowserGone(self._gone)
         answer: asyncio.Future[cdp.Incoming] = asyncio.get_running_loop().create_future()

@@ -177,8 +177,7 @@ class Pipe:
             self._on_end(why)
 
     def close(self) -> None:
-        """Close both descriptors. Chrome keeps running, because the supervisor has duplicates. May
-        be called again."""
+        """Close both descriptors. Chrome keeps running: the supervisor has duplicates."""
         if self._closed:
             return
         self.pause()

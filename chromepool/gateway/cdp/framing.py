@@ -21,8 +21,7 @@ class Splitter:
         self._amid = amid
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the messages that ``data`` completes; raises :class:`BrowserGone` for one that is
-        too long."""
+        """Return the messages that ``data`` completes; raises :class:`BrowserGone` at the limit."""
         *whole, rest = data.split(b"\0")
         if whole and self._parts:
             self._parts.append(whole[0])

@@ -23,8 +23,7 @@ _Number = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 _SMALL_BYTES = 4096
 """Length up to which a copy is cheaper than a view."""
 _SLOW_BYTES = 1 << 16
-"""Length up to which a message that msgspec refuses is read again by ``json``. Longer ones would
-hold up the event loop."""
+"""Length up to which ``json`` reads what msgspec refuses; more would hold up the event loop."""
 
 
 class _Params(msgspec.Struct):
@@ -32,11 +31,8 @@ class _Params(msgspec.Struct):
 
 
 class Envelope(msgspec.Struct, forbid_unknown_fields=True):
-    """Head of a client's message, read as strictly as Chrome reads it.
-
-    Chrome answers a message that it refuses without a ``sessionId``, so that such an answer could
-    not be routed back to the client.
-    """
+    """Head of a client's message, read as strictly as Chrome reads it: Chrome's refusals have no
+    ``sessionId``, so that they could not be routed back to the client."""
 
     id: _Number
     method: str
@@ -115,8 +111,7 @@ def _read(decoder: msgspec.json.Decoder[T], message: bytes) -> T:
 
 
 def _read_slowly(decoder: msgspec.json.Decoder[T], message: bytes) -> T:
-    """Decode a message with ``json``, which accepts a lone surrogate: ``JSON.stringify`` writes one
-    for half an emoji, and msgspec refuses it."""
+    """Decode with ``json``, which accepts a lone surrogate: pages write one for half an emoji."""
     try:
         body = json.loads(message.decode(), parse_constant=_refuse_constant)
         return msgspec.convert(body, decoder.type)
@@ -141,13 +136,10 @@ def command(number: int, method: str, params: dict[str, Any], session: str | Non
     return _encode(body) + b"\0"
 
 
-def error(code: int, text: str, number: int | None = None, session: str | None = None) -> bytes:
+def error(code: int, text: str, number: int | None = None) -> bytes:
     """Return an error answer in the form of Chrome's."""
     body: dict[str, Any] = {} if number is None else {"id": number}
-    body["error"] = {"code": code, "message": text}
-    if session is not None:
-        body["sessionId"] = session
-    return _encode(body)
+    return _encode(body | {"error": {"code": code, "message": text}})
 
 
 def refusal(message: bytes) -> bytes:

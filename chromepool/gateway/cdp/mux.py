@@ -1,12 +1,11 @@
 """The multiplexer: many clients share the one connection that Chrome's pipe is.
 
 Each client has a root session in Chrome (``Target.attachToBrowserTarget``, or
-``Target.attachToTarget`` for a page endpoint). All roots are children of one base session: a
-gateway that takes over from a dead one detaches that session, and with it everything that was
-attached. A client's message without ``sessionId`` gets the id of its root. In the other direction
-the root's id is removed, and any other id is looked up in the table of owners. Message ids need no
-rewriting: Chrome answers with (id, sessionId), and session ids are unique. The daemon itself uses
-the pipe's root, which has no session.
+``Target.attachToTarget`` for a page endpoint), below one base session that a gateway detaches, with
+everything below it, when it takes over from a dead one. A client's message without ``sessionId``
+gets the id of its root. In the other direction the root's id is removed, and any other id is looked
+up in the table of owners. Message ids need no rewriting: Chrome answers with (id, sessionId), and
+session ids are unique. The daemon itself uses the pipe's root, which has no session.
 """
 
 from __future__ import annotations
@@ -23,12 +22,10 @@ from chromepool.gateway.cdp.paused_targets import PausedTargets
 _FIRST_ID = 1 << 30
 """Lowest id of the daemon's own commands, out of the way of most clients."""
 _FIRST_IDS = 1 << 29
-"""Range of the random first id: an answer for a gateway that died must not match a command of this
-one."""
+"""Range of the random first id: answers for a gateway that died must match no command of this."""
 _NOT_OURS = (cdp.PARSE_ERROR, cdp.INVALID_REQUEST, cdp.SESSION_NOT_FOUND)
-"""Errors that Chrome answers without a ``sessionId`` to a client's message, because its session has
-just ended or its envelope is invalid. The daemon's commands never cause them, so an answer with one
-belongs to none of them, whatever its id."""
+"""Errors that Chrome answers without a ``sessionId`` to a client's message whose session has just
+ended or whose envelope is invalid. The daemon's own commands never cause them."""
 _TARGET_EVENT = b'{"method":"Target.'
 
 OnAnswer = Callable[[cdp.Incoming], None]
@@ -69,11 +66,6 @@ class Mux:
         self.base: str | None = None
         """The session that clients' roots are attached from; None is the pipe's root."""
 
-    @property
-    def ports(self) -> list[Port]:
-        """Clients that are attached."""
-        return list(self._roots)
-
     def sessions_of(self, port: Port) -> set[bytes]:
         """Return the CDP sessions that a client owns, its root included."""
         return {session for session, owner in self._owners.items() if owner is port}
@@ -81,8 +73,6 @@ class Mux:
     def has_paused_tabs(self, port: Port) -> bool:
         """Return whether a client may keep popups paused through their tabs."""
         return any(self._owners.get(session) is port for session in self._paused_tabs)
-
-    # -- the daemon's own commands --
 
     def command(
         self, method: str, params: dict[str, Any], answer: OnAnswer, session: str | None = None
@@ -94,10 +84,8 @@ class Mux:
         return cdp.command(self._last_id, method, params, session)
 
     def attach(self, port: Port, target: str | None, answer: OnAnswer) -> bytes:
-        """Return the command that gives ``port`` a root session on the browser or on a target.
-
-        The port is in the table before ``answer`` is called and before any later message is routed.
-        """
+        """Return the command that gives ``port`` a root session on the browser or on a target. The
+        port is in the table before ``answer`` is called and any later message is routed."""
 
         def on_answer(incoming: cdp.Incoming) -> None:
             session = incoming.result.get("sessionId")
@@ -114,11 +102,8 @@ class Mux:
         return self.command("Target.attachToTarget", params, on_answer, self.base)
 
     def detach(self, port: Port) -> bytes | None:
-        """Return the commands that end a client's sessions, None if it has none.
-
-        Its paused targets are released first: Chrome leaves a popup paused when the client that
-        paused it detaches (measured).
-        """
+        """Return the commands that end a client's sessions, None if it has none. They release its
+        paused targets: Chrome leaves a popup paused when its client detaches (measured)."""
         root = self._roots.get(port)
         if root is None:
             return None
@@ -133,12 +118,9 @@ class Mux:
         return self.command("Target.detachFromTarget", params, lambda incoming: None, self.base)
 
     def release(self, session: str) -> bytes:
-        """Return the command that lets a paused target run. Its answer is ignored: the session may
-        end before it comes."""
+        """Return the command that lets a paused target run; its answer may never come."""
         self._last_id += 1
         return cdp.command(self._last_id, "Runtime.runIfWaitingForDebugger", {}, session)
-
-    # -- the hot paths --
 
     def from_client(self, port: Port, message: bytes) -> bytes | None:
         """Return the bytes for Chrome for a client's message, None if the client was answered."""
@@ -180,8 +162,6 @@ class Mux:
             port.deliver(*cdp.without_session(message, session))
         else:
             port.deliver(message)
-
-    # -- the table of owners --
 
     def _follow(self, port: Port, session: bytes, message: bytes) -> None:
         """Update the table when Chrome reports a child of ``session`` attached or detached."""
@@ -237,8 +217,7 @@ class Mux:
             port.detached()
 
     def _from_own_session(self, session: bytes, message: bytes) -> None:
-        """Handle a message of a session that is the daemon's or a detached client's. The key
-        (session, id) keeps the latter's answers from the daemon's commands."""
+        """Handle a message of a session that is the daemon's or a detached client's."""
         incoming = cdp.decode(message)
         if incoming.method == "Target.detachedFromTarget" and session.decode() == self.base:
             self._on_detached(incoming)

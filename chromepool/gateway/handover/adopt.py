@@ -13,7 +13,7 @@ from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.handover import snapshot as snapshots
 from chromepool.gateway.handover.snapshot import SessionSnapshot
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.sessions import handshake
+from chromepool.gateway.sessions import connection
 from chromepool.gateway.sessions.events import SessionChanged
 from chromepool.gateway.sessions.pool import Pool
 from chromepool.gateway.sessions.session import POOL, Session
@@ -97,13 +97,13 @@ class Adopter:
         if snapshot.frozen:
             self._runtime.supervisor.send(wire.Thaw(session.key, session.limits))
         await browser.take_over(snapshot.base)
-        await handshake.initialize(browser, self._runtime.settings)
+        await connection.initialize(browser, self._runtime.settings)
         # The next gateway must know the new base before anything is attached below it.
         self._runtime.bus.publish(SessionChanged(session))
         auto_attacher = session.auto_attacher()
         auto_attacher.patience_s = _TAB_S  # a tab that hangs is no reason to end a session
         try:
-            await handshake.apply_options(session, browser, session.spec)
+            await connection.apply_options(session, browser, session.spec)
         except InvalidRequest as error:  # the option was accepted once: the session is worth more
             log.error("session.options_refused", session=session.key, error=error)
         finally:

@@ -59,7 +59,7 @@ def snapshot_of(session: Session) -> SessionSnapshot:
     spec = session.spec
     browser = session.browser
     if session.artifacts is not None and session.state is not State.RESUMING:  # none yet
-        scripts = tuple(session.artifacts.scripts())
+        scripts = tuple(session.artifacts.scripts.all())
         options = dataclasses.replace(spec.capture_options, scripts=scripts)
         spec = msgspec.structs.replace(spec, capture_options=options)
     own: dict[str, Any] = {

@@ -6,6 +6,7 @@ All of this waits for the disk, so :mod:`chromepool.gateway.history.writer` call
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import sqlite3
@@ -134,27 +135,21 @@ def _insert(
     db.executemany(sql, ([_encode(getattr(row, name)) for name in names] for row in rows))
 
 
+@dataclasses.dataclass(eq=False)
 class Database:
     """The file as one gateway writes it. An error closes it, and the next write opens it again."""
 
-    def __init__(
-        self,
-        path: Path,
-        max_sessions: int,
-        max_days: float,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        """``clock`` gives seconds since 1970."""
-        self.path = path
-        self.last = 0
-        """Number of the last event, also of the gateway before; 0 until the first write."""
-        self.is_suspect = False
-        """Set to check the file before the next write."""
-        self._max_sessions = max_sessions
-        self._max_days = max_days
-        self._clock = clock
-        self._db: sqlite3.Connection | None = None
-        self._begun = False
+    path: Path
+    max_sessions: int
+    max_days: float
+    clock: Callable[[], float] = time.time
+    """Seconds since 1970."""
+    last: int = 0
+    """Number of the last event, also of the gateway before; 0 until the first write."""
+    is_suspect: bool = False
+    """Set to check the file before the next write."""
+    _db: sqlite3.Connection | None = None
+    _begun: bool = False
 
     def close(self) -> None:
         """Close the file if it is open."""
@@ -204,7 +199,7 @@ class Database:
             if not is_damage(error):
                 raise
             try:
-                log.error("journal.put_aside", path=put_aside(self.path, self._clock()))
+                log.error("journal.put_aside", path=put_aside(self.path, self.clock()))
             except OSError as failure:
                 log.error("journal.not_put_aside", error=failure)
             raise sqlite3.OperationalError(str(error)) from error
@@ -248,13 +243,13 @@ class Database:
         self.last = max(self.last, meta.get("last_event", 0))
         db.execute(_PUT_META, ("starts", meta.get("starts", 0) + 1))
         ids = json.dumps(list(running))
-        db.execute(_MARK_LOST, (self._clock(), LOST, _LOST_DETAIL, ids))
+        db.execute(_MARK_LOST, (self.clock(), LOST, _LOST_DETAIL, ids))
 
     def _trim(self, db: sqlite3.Connection) -> None:
         values = {
-            "oldest": self._clock() - self._max_days * _DAY_S,
-            "sessions": self._max_sessions,
-            "events": self._max_sessions * _EVENTS_PER_SESSION,
+            "oldest": self.clock() - self.max_days * _DAY_S,
+            "sessions": self.max_sessions,
+            "events": self.max_sessions * _EVENTS_PER_SESSION,
         }
         for statement in _TRIM:
             db.execute(statement, values)

@@ -20,14 +20,10 @@ def _usage(session: Session) -> dict[str, Any]:
     return dataclasses.asdict(session.usage) | counts
 
 
-def _exit(session: Session) -> dict[str, Any] | None:
-    if session.exit is None:
-        return None
-    return dataclasses.asdict(session.exit) | {"stderr": session.exit.stderr[-_MAX_TEXT:]}
-
-
 def past_session(session: Session) -> PastSession:
     """Return a session as the history shows it."""
+    end = session.exit
+    stderr = end.stderr[-_MAX_TEXT:] if end else ""
     return PastSession(
         id=session.id,
         owner=session.owner,
@@ -39,18 +35,18 @@ def past_session(session: Session) -> PastSession:
         warm=session.warm,
         limits=dataclasses.asdict(session.limits),
         usage=None if session.ended_at is None else _usage(session),
-        exit=_exit(session),
+        exit=None if end is None else dataclasses.asdict(end) | {"stderr": stderr},
     )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class HistoryRecorder:
     """Records events, and sessions when they begin and end."""
 
-    def __init__(self, writer: HistoryWriter) -> None:
-        self._writer = writer
+    writer: HistoryWriter
 
     def on_event(self, event: Event, session: Session | None = None) -> None:
         """Record an event, and the session that it is about."""
         if session is not None and event.name in _SESSION_EVENTS and event.owner != POOL:
-            self._writer.put_session(past_session(session))
-        self._writer.add_event(event)
+            self.writer.put_session(past_session(session))
+        self.writer.add_event(event)

@@ -105,7 +105,7 @@ class AdminHandlers(Handlers):
         host, breaker, journal = pool.runtime.host, admission.breaker, services.history
         pause_s = round(breaker.pause_s(pool.runtime.clock()), 3)
         waiting = admission.queue.waiting, pool.runtime.settings.queue_length
-        warm = admission.warm_waiting, admission.warm_wanted, pool.warm.taken
+        warm = len(pool.warm), admission.warm_wanted, pool.warm.taken
         tasks = len(asyncio.all_tasks())
         return json_response(
             schema.StatusView(

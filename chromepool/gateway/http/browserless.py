@@ -6,7 +6,6 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -14,8 +13,7 @@ from multidict import MultiMapping
 
 from chromepool.errors import InvalidRequest
 from chromepool.schema.fields import parameters_of
-from chromepool.schema.limits import LimitsRequest
-from chromepool.schema.session import ConnectParams, CreateSession
+from chromepool.schema.session import ConnectParams, CreateSession, LimitsRequest
 
 _LIMITS = set(LimitsRequest.__struct_fields__)
 _PLAIN = set(CreateSession.__struct_fields__) - {
@@ -32,21 +30,11 @@ _AS_OPTIONS = {
 }
 """Flags that are options of a session."""
 _OURS = {
-    "--no-sandbox",
-    "--disable-setuid-sandbox",
-    "--disable-dev-shm-usage",
-    "--disable-gpu",
-    "--headless",
-    "--hide-scrollbars",
-    "--mute-audio",
-    "--no-first-run",
-    "--no-zygote",
-    "--single-process",
-    "--disable-background-timer-throttling",
-    "--disable-backgrounding-occluded-windows",
-    "--disable-renderer-backgrounding",
-    "--remote-debugging-port",
-    "--remote-debugging-pipe",
+    *("--no-sandbox", "--disable-setuid-sandbox", "--disable-dev-shm-usage", "--disable-gpu"),
+    *("--headless", "--hide-scrollbars", "--mute-audio", "--no-first-run", "--no-zygote"),
+    *("--single-process", "--disable-background-timer-throttling"),
+    *("--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding"),
+    *("--remote-debugging-port", "--remote-debugging-pipe"),
 }
 """Flags that launch scripts set everywhere and chromepool decides by itself. They are ignored
 rather than refused, so that a script that asks for no sandbox runs unchanged, in a sandbox."""
@@ -66,7 +54,8 @@ def read_connect_query(query: MultiMapping[str]) -> CreateSession:
     Raises :class:`InvalidRequest`, also for a parameter that is not known.
     """
     _check_text(query)
-    body: dict[str, Any] = {"limits": {}, "labels": _pairs(query.getall("label", []))}
+    labels = map(_pair, query.getall("label", []))
+    body: dict[str, Any] = {"limits": {}, "labels": dict(labels)}
     args = [*query.getall("flag", [])]
     for name, value in query.items():
         if name in _PLAIN:
@@ -97,14 +86,11 @@ def _check_text(query: MultiMapping[str]) -> None:
         raise InvalidRequest("A parameter is not UTF-8.") from None
 
 
-def _pairs(labels: Iterable[str]) -> dict[str, str]:
-    found = {}
-    for label in labels:
-        name, equals, value = label.partition("=")
-        if not equals:
-            raise InvalidRequest(f"label={label!r} is not label=NAME=VALUE.")
-        found[name] = value
-    return found
+def _pair(label: str) -> tuple[str, str]:
+    name, equals, value = label.partition("=")
+    if not equals:
+        raise InvalidRequest(f"label={label!r} is not label=NAME=VALUE.")
+    return name, value
 
 
 def _viewport(size: str) -> dict[str, Any]:
@@ -156,8 +142,8 @@ def _read_launch(value: str, body: dict[str, Any]) -> list[str]:
 
 def _launch_viewport(given: dict[str, Any]) -> dict[str, Any]:
     names = {"deviceScaleFactor": "device_scale_factor", "isMobile": "mobile"}
-    known = {names.get(name, name): value for name, value in given.items()}
-    return {name: value for name, value in known.items() if name not in ("hasTouch", "isLandscape")}
+    known = {name: given[name] for name in given if name not in ("hasTouch", "isLandscape")}
+    return {names.get(name, name): value for name, value in known.items()}
 
 
 def _sort_args(args: list[str], body: dict[str, Any]) -> None:

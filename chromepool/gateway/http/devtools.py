@@ -10,14 +10,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from chromepool.errors import (
-    BrowserGone,
-    CommandFailed,
-    NoAnswer,
-    SessionNotFound,
-    TargetNotFound,
-    TooManyClients,
-)
+from chromepool import errors
+from chromepool.errors import CommandFailed, TargetNotFound
 from chromepool.gateway.browser.browser import Browser
 from chromepool.gateway.http.browserless import read_connect_query
 from chromepool.gateway.http.identity import by_address, by_token
@@ -64,7 +58,7 @@ class DevTools(Handlers):
         tokens = runtime.settings.tokens_file
         super().__init__(services, by_token(services.digests) if tokens else by_address)
         self._protocol = ProtocolReader(runtime, services.pool.registry.next_key)
-        self._last_version: dict[str, Any] | None = None
+        self._last_version: dict[str, Any] = {}
 
     # -- /json --
 
@@ -72,21 +66,17 @@ class DevTools(Handlers):
         """Find the session that a request names, in its path or by its host name."""
         session_id = request.match_info.get("id") or named_session(request.host)
         if not session_id:
-            raise SessionNotFound(
+            raise errors.SessionNotFound(
                 "The address names no session.",
                 remedy="Use /sessions/ID/..., or the host name ID.localhost.",
             )
-        if self._pool.runtime.settings.require_token:
-            self._check_token(request, session_id)
+        if self._pool.runtime.settings.require_token:  # of its maker, or any if it had none
+            identity = self._identify(request)
+            if self._pool.registry.get(session_id).owner.startswith("token:"):
+                identity.find(self._pool.registry, session_id)
         session, browser = self._pool.registry.live(session_id)
         request[NUMBER] = session.key
         return session, browser
-
-    def _check_token(self, request: web.Request, session_id: str) -> None:
-        """Ask for the token that made the session, or for any token if none did."""
-        identity = self._identify(request)
-        if self._pool.registry.get(session_id).owner.startswith("token:"):
-            identity.find(self._pool.registry, session_id)
 
     def _base(self, request: web.Request, session: Session) -> str:
         """Return the host and path below which the session is served.
@@ -97,9 +87,8 @@ class DevTools(Handlers):
         host = request.host
         if named_session(host):
             port = host.rpartition(":")[2] if ":" in host else "80"
-            host = (
-                f"[::1]:{port}" if ":" in self._pool.runtime.settings.host else f"127.0.0.1:{port}"
-            )
+            address = "[::1]" if ":" in self._pool.runtime.settings.host else "127.0.0.1"
+            host = f"{address}:{port}"
         return f"{host}/sessions/{session.id}"
 
     async def root_version(self, request: web.Request) -> web.Response:
@@ -119,9 +108,9 @@ class DevTools(Handlers):
                 try:
                     self._last_version = await session.browser.call("Browser.getVersion")
                     break
-                except (BrowserGone, CommandFailed, NoAnswer):
+                except (errors.BrowserGone, CommandFailed, errors.NoAnswer):
                     continue
-        return self._last_version or {}
+        return self._last_version
 
     async def version(self, request: web.Request) -> web.Response:
         """Show the version of a session's Chrome, and the URL of its WebSocket."""
@@ -190,20 +179,18 @@ class DevTools(Handlers):
             raise TargetNotFound(
                 "The browser of the session has another id.", remedy="See its /json/version."
             )
-        return await self._serve(request, session, browser, None)
+        return await self._serve(request, session, browser)
 
     async def page_socket(self, request: web.Request) -> web.StreamResponse:
         """Attach a WebSocket to a page of a session."""
-        session, browser = self._live(request)
-        return await self._serve(request, session, browser, request.match_info["target"])
+        return await self._serve(request, *self._live(request), request.match_info["target"])
 
     async def root_socket(self, request: web.Request) -> web.StreamResponse:
         """Create a session that ends with its WebSocket, or with ``?keepalive=S`` when it has had
         no client for ``S`` seconds."""
         self._socket(request)
         if named_session(request.host):
-            session, browser = self._live(request)
-            return await self._serve(request, session, browser, None)
+            return await self._serve(request, *self._live(request))
         return await self._connect_and_go(request)
 
     async def _connect_and_go(self, request: web.Request) -> web.StreamResponse:
@@ -217,43 +204,34 @@ class DevTools(Handlers):
         session = await self._pool.creation.create(spec, wait_s)
         _, browser = self._pool.registry.live(session.id)
         try:
-            return await self._serve(request, session, browser, None)
+            return await self._serve(request, session, browser)
         finally:
             if not grace_s and not self._pool.gate.leaving:
-                await self._pool.termination.end(
-                    session, Reason.CLIENT_CLOSED, "its client disconnected"
-                )
+                why = "its client disconnected"
+                await self._pool.termination.end(session, Reason.CLIENT_CLOSED, why)
             elif session.left is None and not browser.clients:  # the client was never attached
                 self._left(session)
 
     def _socket(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(
-            compress=False,
-            decode_text=False,
-            max_msg_size=self._pool.runtime.settings.max_message_bytes,
-        )
+        most = self._pool.runtime.settings.max_message_bytes
+        socket = web.WebSocketResponse(compress=False, decode_text=False, max_msg_size=most)
         if not socket.can_prepare(request):
             raise web.HTTPUpgradeRequired(text="This address serves DevTools WebSockets only.")
         return socket
 
     async def _serve(
-        self, request: web.Request, session: Session, browser: Browser, target: str | None
+        self, request: web.Request, session: Session, browser: Browser, target: str | None = None
     ) -> web.StreamResponse:
-        socket = self._socket(request)
-        most = self._pool.runtime.settings.max_clients
+        socket, settings = self._socket(request), self._pool.runtime.settings
+        most = settings.max_clients
         if len(browser.clients) >= most:
-            raise TooManyClients(
+            raise errors.TooManyClients(
                 f"The session already has {most} WebSockets.",
                 remedy="Close one of them, or raise the setting max_clients.",
                 retry_after_s=5,
             )
-        port = ClientConnection(
-            session,
-            browser,
-            self._pool.runtime.settings,
-            self._services.dropped,
-            self._pool.termination.end_by_client,
-        )
+        on_end = self._pool.termination.end_by_client
+        port = ClientConnection(session, browser, settings, self._services.dropped, on_end)
         try:
             await browser.attach(port, target)
         except CommandFailed as error:

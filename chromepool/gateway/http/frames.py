@@ -1,8 +1,7 @@
 """WebSocket frames on the server's side (RFC 6455, section 5): bytes in, messages out, no I/O.
 
-aiohttp does the handshake and could read the frames too; but each message would pass a queue, a
-future and a task that has to be woken. Here all messages of one read are available at once, so they
-also go to Chrome's pipe in one write.
+aiohttp's own reader passes each message through a queue, a future and a task that has to be woken.
+Here all messages of one read are available at once, and go to Chrome's pipe in one write.
 """
 
 from __future__ import annotations
@@ -69,10 +68,7 @@ def close(code: int, reason: str) -> bytes:
 
 
 def unmask_in_python(payload: _Bytes, mask: _Bytes, /) -> bytes:
-    """XOR a payload with its repeated mask (RFC 6455, 5.3), as one long integer.
-
-    No other way is as fast without C.
-    """
+    """XOR a payload with its repeated mask (RFC 6455, 5.3) as a long integer, fastest without C."""
     length = len(payload)
     key = (mask * (length // 4 + 1))[:length]
     number = int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")
@@ -107,17 +103,14 @@ class FrameReader:
         self._limit = max_message_bytes
         self._buffer: _Bytes = b""
         self._parts = bytearray()
-        """The beginning of a frame that is still incomplete. One buffer, because many small pieces
-        would take far more memory than their bytes."""
+        """Beginning of an incomplete frame, in one buffer: small pieces take far more memory."""
         self._missing = 0
         self._kind = Opcode.CONTINUATION
         self._fragments = bytearray()
 
     def feed(self, data: _Bytes) -> list[tuple[int, bytes]]:
         """Return opcode and payload of each message that ``data`` completes, fragments joined.
-
-        Raises :class:`FrameError`. Messages before the fault are lost: the connection is over.
-        """
+        Raises :class:`FrameError`; messages before the fault are lost with the connection."""
         if self._missing > len(data):
             self._parts += data
             self._missing -= len(data)
@@ -203,10 +196,7 @@ def _explain(first: int) -> str:
 
 
 def parse_close(payload: bytes) -> int:
-    """Return the code in a close frame's payload, 1005 for an empty one.
-
-    Raises :class:`FrameError`.
-    """
+    """Return the code in a close frame, 1005 if it has none; raises :class:`FrameError`."""
     if not payload:
         return 1005
     code = int.from_bytes(payload[:2], "big")

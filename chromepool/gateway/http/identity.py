@@ -50,14 +50,6 @@ class Identity:
 Identify = Callable[[web.Request], Identity]
 
 
-def _socket_of(request: web.Request) -> socket.socket:
-    transport = request.transport
-    if transport is None:
-        raise Unauthorized("The caller has disconnected.")
-    found: socket.socket = transport.get_extra_info("socket")
-    return found
-
-
 def _groups(sock: socket.socket) -> list[int]:
     """Return all groups of the process at the other end of a Unix socket."""
     groups = array.array("I")
@@ -80,7 +72,9 @@ def by_credentials(runtime: Runtime) -> Identify:
     group = grp.getgrnam(name).gr_gid if name else None
 
     def identify(request: web.Request) -> Identity:
-        sock = _socket_of(request)
+        if request.transport is None:
+            raise Unauthorized("The caller has disconnected.")
+        sock = request.transport.get_extra_info("socket")
         data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         _, uid, gid = _UCRED.unpack(data)
         if uid in chromes:  # a page that broke out of its Chrome

@@ -23,13 +23,8 @@ def _content(kind: type | None, media: str = "application/json") -> dict[str, An
 
 
 def _parameter(place: str, parameter: Parameter) -> dict[str, Any]:
-    found = {
-        "name": parameter.name,
-        "in": place,
-        "description": parameter.description,
-        "schema": parameter.schema,
-    }
-    return found | ({"required": True} if place == "path" else {})
+    found = {name: getattr(parameter, name) for name in ("name", "description", "schema")}
+    return found | {"in": place} | ({"required": True} if place == "path" else {})
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
@@ -44,11 +39,8 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
 
 def _refusals(route: Route) -> dict[str, Any]:
     """Map statuses to the problem documents that may come with them."""
-    kinds = list(route.refusals)
-    if not route.public:
-        kinds.append(errors.Unauthorized)
     codes: dict[int, set[str]] = {}
-    for kind in kinds:
+    for kind in (*route.refusals, *(() if route.public else (errors.Unauthorized,))):
         codes.setdefault(STATUSES[kind], set()).add(kind.code)
     if route.body is not None:
         codes[413] = {"body_too_large"}
@@ -82,9 +74,8 @@ def _describe(route: Route) -> dict[str, Any]:
 @functools.cache
 def document() -> bytes:
     """Return the document as JSON."""
-    kinds = {route.answer for route in CONTROL} | {route.body for route in CONTROL}
-    types = [kind for kind in kinds if kind is not None] + [Problem]
-    _, components = msgspec.json.schema_components(types, ref_template=_REFERENCE)
+    kinds = {kind for route in CONTROL for kind in (route.answer, route.body, Problem) if kind}
+    _, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
     paths: dict[str, Any] = {}
     for route in CONTROL:
         paths.setdefault(route.path, {})[route.method.lower()] = _describe(route)

@@ -20,34 +20,27 @@ PROBLEM = web.ResponseKey("problem", str)
 NUMBER = web.RequestKey("number", int)
 """The number of the session that a request is about, for the log."""
 
-STATUSES: dict[type[errors.ChromepoolError], int] = {
+_UNAVAILABLE: tuple[type[errors.ChromepoolError], ...] = (
+    *errors.REFUSALS,
+    *(errors.StartFailed, errors.SessionNotReady, errors.HistoryUnavailable),
+    *(errors.TooManyClients, errors.TooManyListeners),
+)
+STATUSES = dict.fromkeys(_UNAVAILABLE, 503) | {
     errors.InvalidRequest: 400,
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
     errors.SessionNotFound: 404,
     errors.TargetNotFound: 404,
+    errors.ScriptNotFound: 404,
+    errors.ItemNotFound: 404,
     errors.ProfileInUse: 409,
     errors.ScriptExists: 409,
     errors.StoreFull: 409,
-    errors.ScriptNotFound: 404,
-    errors.ItemNotFound: 404,
+    errors.ReloadRefused: 409,
+    errors.BrowserGone: 410,
     errors.RateLimited: 429,
     errors.CommandFailed: 502,
-    errors.BrowserGone: 410,
     errors.NoAnswer: 504,
-    errors.StartFailed: 503,
-    errors.PoolFull: 503,
-    errors.QueueFull: 503,
-    errors.NoMemory: 503,
-    errors.CircuitOpen: 503,
-    errors.ShuttingDown: 503,
-    errors.Restarting: 503,
-    errors.Draining: 503,
-    errors.SessionNotReady: 503,
-    errors.ReloadRefused: 409,
-    errors.TooManyClients: 503,
-    errors.TooManyListeners: 503,
-    errors.HistoryUnavailable: 503,
 }
 HTTP_CODES = {
     400: "invalid_request",
@@ -64,9 +57,7 @@ def respond(status: int, code: str, detail: str, remedy: str = "") -> web.Respon
     title = code.replace("_", " ").capitalize()
     problem = Problem(f"urn:chromepool:problem:{code}", title, status, code, detail, remedy)
     response = web.Response(
-        status=status,
-        body=msgspec.json.encode(problem),
-        content_type="application/problem+json",
+        status=status, body=msgspec.json.encode(problem), content_type="application/problem+json"
     )
     response[PROBLEM] = code
     return response
@@ -81,17 +72,13 @@ def _from_error(error: errors.ChromepoolError) -> web.Response:
     return response
 
 
-def _detail(error: web.HTTPException) -> str:
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        return f"{error.method} is not allowed here; use {error.headers['Allow']}."
-    if isinstance(error, web.HTTPNotFound):
-        return "The daemon serves nothing at this address."
-    return error.text or error.reason
-
-
 def _from_http(error: web.HTTPException) -> web.Response:
-    code = HTTP_CODES.get(error.status, "http_error")
-    response = respond(error.status, code, _detail(error))
+    detail = error.text or error.reason
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        detail = f"{error.method} is not allowed here; use {error.headers['Allow']}."
+    elif isinstance(error, web.HTTPNotFound):
+        detail = "The daemon serves nothing at this address."
+    response = respond(error.status, HTTP_CODES.get(error.status, "http_error"), detail)
     if "Allow" in error.headers:
         response.headers["Allow"] = error.headers["Allow"]
     return response
@@ -109,12 +96,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             raise
         return _from_http(error)
     except Exception:
-        log.exception(
-            "request.failed",
-            method=request.method,
-            route=resource.canonical if (resource := request.match_info.route.resource) else "",
-            session=request.get(NUMBER),
-        )
-        return respond(
-            500, "internal", "The daemon failed to serve the request; its log has the error."
-        )
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource else ""
+        session = request.get(NUMBER)
+        log.exception("request.failed", method=request.method, route=route, session=session)
+        detail = "The daemon failed to serve the request; its log has the error."
+        return respond(500, "internal", detail)

@@ -63,11 +63,9 @@ class RenderingHandlers(Handlers):
         query = read_query(request.query, PdfParams)
         browser, target = self._page(request, query)
         params = {"printBackground": True, "landscape": query.landscape in _YES}
-
-        async def print_it(page: str) -> dict[str, Any]:
-            return await browser.call("Page.printToPDF", params, session=page)
-
-        answer = await _on_page(browser, target, print_it)
+        answer = await _on_page(
+            browser, target, lambda page: browser.call("Page.printToPDF", params, session=page)
+        )
         return _file(base64.b64decode(answer["data"]), "application/pdf")
 
     async def content(self, request: web.Request) -> web.Response:

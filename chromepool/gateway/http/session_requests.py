@@ -15,18 +15,16 @@ from chromepool.gateway.spec import CaptureOptions, SessionSpec
 from chromepool.gateway.store.responses import ResponseFilter
 from chromepool.gateway.store.scripts import Script, Scripts
 from chromepool.model import ChromeOptions, Limits
-from chromepool.schema.limits import LimitsRequest
-from chromepool.schema.session import CreateSession
+from chromepool.schema.session import CreateSession, LimitsRequest
 
 
 def _limits(request: LimitsRequest, settings: Settings) -> Limits:
     most = settings.session_limits
     asked = {n: v for n, v in msgspec.structs.asdict(request).items() if v is not None}
     limits = dataclasses.replace(most, **asked)
-    name = limits.beyond(most)
-    if name:
-        value, allowed = asked[name], getattr(most, name)
-        raise InvalidRequest(f"limits.{name} = {value} is over the operator's {allowed}.")
+    if name := limits.beyond(most):
+        allowed = getattr(most, name)
+        raise InvalidRequest(f"limits.{name} = {asked[name]} is over the operator's {allowed}.")
     return limits
 
 
@@ -44,23 +42,16 @@ def _launch(body: CreateSession, owner: str, settings: Settings) -> ChromeOption
 
 
 def _emulation(body: CreateSession) -> Emulation:
-    asked = body.viewport
-    return Emulation(
-        viewport=None if asked is None else Viewport(**msgspec.structs.asdict(asked)),
-        user_agent=body.user_agent or "",
-        locale=body.locale or "",
-        timezone=body.timezone or "",
-    )
+    viewport = msgspec.convert(body.viewport, Viewport | None, from_attributes=True)
+    texts = (body.user_agent or "", body.locale or "", body.timezone or "")
+    return Emulation(viewport, *texts)
 
 
 def _capture_options(body: CreateSession, settings: Settings) -> CaptureOptions:
     scripts = Scripts(settings.max_scripts, settings.max_script_bytes)
     for script in body.scripts:  # refused here, before there is a Chrome
         scripts.add(Script(script.name, script.source, script.world))
-    wanted = None
-    if body.capture is not None:
-        urls, types, statuses = body.capture.urls, body.capture.types, body.capture.statuses
-        wanted = ResponseFilter(tuple(urls), tuple(types), tuple(statuses), body.capture.bodies)
+    wanted = msgspec.convert(body.capture, ResponseFilter | None, from_attributes=True)
     return CaptureOptions(tuple(scripts.all()), wanted, body.console)
 
 

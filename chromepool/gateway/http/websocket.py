@@ -79,8 +79,6 @@ class ClientConnection(asyncio.Protocol):
         """Bytes that wait in the gateway for the client to read them."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
-    # -- called by the mux --
-
     def deliver(self, head: bytes | memoryview, tail: bytes = b"") -> None:
         """Accept one message; :meth:`flush` sends it."""
         if self._transport is None or self._end is not None:
@@ -116,8 +114,6 @@ class ClientConnection(asyncio.Protocol):
         self._browser.asked_to_close = True
         self._on_close_request(self._session)
 
-    # -- flow control --
-
     def hold(self, held: bool) -> None:
         """Stop reading from the client while Chrome is behind; TCP then makes the client wait."""
         transport = self._open
@@ -133,8 +129,6 @@ class ClientConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Note that the client has caught up. Called by the transport."""
         self._browser.throttle(self, full=False)
-
-    # -- connection --
 
     async def serve(self, request: web.Request, socket: web.WebSocketResponse) -> None:
         """Do the handshake, then forward messages until either side closes."""
@@ -185,8 +179,8 @@ class ClientConnection(asyncio.Protocol):
         return unread
 
     def _in_kernel(self) -> int:
-        """Return the bytes in the kernel that are not acknowledged yet (SIOCOUTQ, tcp(7)). There
-        may be megabytes, and a slow client reads from them long before the kernel takes more."""
+        """Return the bytes in the kernel that are not acknowledged yet (SIOCOUTQ, tcp(7)): a slow
+        client may read from megabytes of them long before the kernel takes more."""
         assert self._transport is not None
         size = bytearray(4)
         try:
@@ -217,20 +211,17 @@ class ClientConnection(asyncio.Protocol):
         if self._open is None:
             return
         self._missed = 0
+        batch: list[bytes] = []
         try:
-            messages = self._reader.feed(data)
+            for opcode, payload in self._reader.feed(data):
+                if opcode != _TEXT:
+                    self._on_other(opcode, payload)
+                elif frames.is_text(payload):
+                    batch.append(payload)
+                else:
+                    raise FrameError(CloseCode.NOT_UTF8, "text messages must be UTF-8")
         except FrameError as error:
             self.end(error.code, error.reason)
-            return
-        batch: list[bytes] = []
-        for opcode, payload in messages:
-            if opcode == _TEXT:
-                if not frames.is_text(payload):
-                    self.end(CloseCode.NOT_UTF8, "text messages must be UTF-8")
-                    return
-                batch.append(payload)
-            else:
-                self._on_other(opcode, payload)
         if batch and self._end is None:
             self._session.touch()
             self._browser.forward(self, batch)
@@ -241,22 +232,17 @@ class ClientConnection(asyncio.Protocol):
             if self._end is None and self.buffered_bytes < _HIGH_WATER_BYTES:
                 self._send(frames.control(Opcode.PONG, payload))
         elif opcode == Opcode.BINARY:
-            self.end(CloseCode.UNSUPPORTED, "CDP messages must be text")
+            raise FrameError(CloseCode.UNSUPPORTED, "CDP messages must be text")
         elif opcode == Opcode.CLOSE:
             self._on_close(payload)
 
     def _on_close(self, payload: bytes) -> None:
         assert self._transport is not None
         if self._end is None:
-            try:
-                code = frames.parse_close(payload)
-            except FrameError as error:
-                self.end(error.code, error.reason)
-                return
-            self._end = (code, "")
+            self._end = (frames.parse_close(payload), "")
             self._send(frames.control(Opcode.CLOSE, payload[:2]))
         self._transport.close()
-        self._abort_later()
+        asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
 
     def session_ended(self, reason: Reason, detail: str) -> None:
         """Close the connection, because the session has begun to end."""
@@ -278,11 +264,8 @@ class ClientConnection(asyncio.Protocol):
     def _send_close(self) -> None:
         """Send the close frame, after which nothing is sent, and wait for the answer to it."""
         self._browser.detach(self)
-        if self._open is not None and self._end is not None:
+        transport = self._open
+        if transport is not None and self._end is not None:
             self._send(frames.close(*self._end))
-            self._open.resume_reading()
-            self._abort_later()
-
-    def _abort_later(self) -> None:
-        assert self._transport is not None
-        asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
+            transport.resume_reading()
+            asyncio.get_running_loop().call_later(_LINGER_S, transport.abort)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import os
+import contextlib
 import platform
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,12 @@ _CRASHES = (Reason.CRASHED, Reason.OUT_OF_MEMORY)
 
 
 def disk(folder: str) -> tuple[int, int] | None:
-    """Bytes free, and in all, on the disk of a folder; None where nothing can tell."""
+    """Return the free bytes and the size of a folder's disk, None where nothing can tell."""
     path = Path(folder)
     for found in (path, *path.parents):  # only root may enter some folders: the parent will do
-        try:
-            stats = os.statvfs(found)
-        except OSError:
-            continue
-        return stats.f_bavail * stats.f_frsize, stats.f_blocks * stats.f_frsize
+        with contextlib.suppress(OSError):
+            usage = shutil.disk_usage(found)
+            return usage.free, usage.total
     return None
 
 
@@ -56,9 +55,8 @@ class AlertLoop:
         remember: Callable[[list[AlertView]], None],
         failures: int = 0,
     ) -> None:
-        """``canary_failure`` returns the last canary's error, ``send`` takes the webhook's body at
-        once, ``remember`` keeps the raised alerts for the next gateway, and ``failures`` is the
-        number of gateways that died within the last five minutes."""
+        """``send`` takes the webhook's body and must not block, ``remember`` keeps alerts for the
+        next gateway, ``failures`` counts the gateways that died within the last five minutes."""
         self._runtime = runtime
         self._settings = runtime.settings
         self._admission = admission
@@ -120,7 +118,7 @@ class AlertLoop:
         self._scale(now)
 
     def snapshot(self, now: float) -> Snapshot:
-        """The daemon as it is."""
+        """Return the state of the daemon."""
         admission = self._admission
         free, size = disk(self._settings.state_dir) or (None, None)
         return Snapshot(
@@ -144,12 +142,12 @@ class AlertLoop:
         if change.lasted_s is None:
             event = "alert.raised"
             self.raised[rule.name] = AlertView(rule.name, rule.severity, at, change.text)
-            log.warning(event, alert=rule.name, severity=rule.severity, text=change.text)
+            log.warning("alert.raised", alert=rule.name, severity=rule.severity, text=change.text)
         else:
             event = "alert.cleared"
             since = self.raised.pop(rule.name).since
             self._cleared_total[rule.name] += 1
-            log.info(event, alert=rule.name, lasted_s=round(change.lasted_s, 1))
+            log.info("alert.cleared", alert=rule.name, lasted_s=round(change.lasted_s, 1))
         self._remember(list(self.raised.values()))
         fields = {"severity": rule.severity, "text": change.text}
         self._runtime.events.emit(event, alert=rule.name, **fields)
@@ -163,8 +161,6 @@ class AlertLoop:
         page.put_each("alerts_raised_total", self._alerts.raised_total, LABELS["alert"])
         page.put_each("alerts_cleared_total", self._cleared_total, LABELS["alert"])
 
-    # -- limits that follow the load --
-
     def _scale(self, now: float) -> None:
         admission = self._admission
         before = admission.slots, admission.warm_wanted
@@ -172,7 +168,7 @@ class AlertLoop:
         if admission.autoscale.observe(load, self._settings, now):
             log.info("slots.changed", slots=admission.slots, why=admission.autoscale.why)
         after = admission.slots, admission.warm_wanted
-        if after != before or admission.warm_waiting > admission.warm_wanted:
+        if after != before or len(admission.warm) > admission.warm_wanted:
             self._runtime.bus.publish(SweepDue())  # a caller may enter, or a warm Chrome must go
 
     def _load(self) -> Load:

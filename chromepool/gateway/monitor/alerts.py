@@ -1,8 +1,4 @@
-"""Alerts for the operator: rules as data, and the changes that follow from a snapshot of the
-daemon.
-
-This module reads neither the daemon nor a clock.
-"""
+"""Alerts for the operator: rules as data, and the changes that follow from a snapshot."""
 
 from __future__ import annotations
 
@@ -176,8 +172,7 @@ class Alerts:
         return {name: one.text for name, one in self._active.items() if one.raised}
 
     def resume(self, name: str, since: float, text: str) -> None:
-        """Take over an alert that an earlier gateway raised. ``since`` is in monotonic seconds and
-        may be negative."""
+        """Take over an alert of an earlier gateway; ``since`` is in monotonic seconds."""
         self._active[name] = _Active(since, raised=True, text=text)
 
     def step(self, snapshot: Snapshot, now: float) -> list[Change]:

@@ -41,8 +41,7 @@ class CanaryLoop:
                 self._report(await Canary(client).fly())
 
     def _new_token(self) -> str:
-        """A token for where ``require_token`` asks for one, known in this process only; the one
-        before is no longer valid."""
+        """Return a token in case ``require_token`` asks for one; it replaces the one before."""
         token = secrets.token_hex()
         self._digests[_NAME] = tokens.digest(token)
         return token

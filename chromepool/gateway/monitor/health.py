@@ -24,11 +24,8 @@ _TOGETHER = 8
 
 
 class HealthChecker:
-    """Checks each Chrome every ``health_interval_s``, except those that are frozen on purpose.
-
-    A session whose Chrome does not answer twice in a row is ended as ``unhealthy``, with evidence.
-    The warm pool replaces its own.
-    """
+    """Checks each Chrome every ``health_interval_s``, except those that are frozen on purpose. A
+    session whose Chrome does not answer twice in a row is ended as ``unhealthy``, with evidence."""
 
     def __init__(
         self, runtime: Runtime, chromes: Callable[[], Sequence[Session]], termination: Termination
@@ -39,11 +36,9 @@ class HealthChecker:
         self._termination = termination
         self._strikes: collections.Counter[int] = collections.Counter()
         self.rounds = 0
-        """Rounds since the gateway started."""
         self.checks = 0
-        """Checks since the gateway started."""
         self.failures = 0
-        """Checks without an answer since the gateway started."""
+        """Checks without an answer."""
 
     async def run(self) -> None:
         """Check until the gateway ends."""
@@ -56,10 +51,8 @@ class HealthChecker:
 
     async def check_all(self) -> None:
         """Check every Chrome once, and wait until each has answered or has not in time."""
-        alive = {session.key for session in self._chromes()}
-        self._strikes = collections.Counter(
-            {key: count for key, count in self._strikes.items() if key in alive}
-        )
+        for key in self._strikes.keys() - {session.key for session in self._chromes()}:
+            del self._strikes[key]
         turn = asyncio.Semaphore(_TOGETHER)
 
         async def check(session: Session) -> None:
@@ -70,10 +63,8 @@ class HealthChecker:
         self.rounds += 1
 
     async def _check(self, session: Session) -> None:
-        if session.state is not State.READY or session.browser is None:
-            return
-        if session.browser.paused:  # Chrome waits for its only client, which does not read
-            return
+        if session.state is not State.READY or session.browser is None or session.browser.paused:
+            return  # a paused Chrome waits for its only client, which does not read
         self.checks += 1
         try:
             timeout_s = self._runtime.settings.health_timeout_s
@@ -96,7 +87,7 @@ class HealthChecker:
             self._termination.end_later(session, Reason.UNHEALTHY, detail)
 
     async def _evidence(self, session: Session) -> str:
-        """State and usage of a Chrome, seen from outside."""
+        """Return state and usage of a Chrome, seen from outside."""
         try:
             seen = await self._runtime.supervisor.inspect(session.key)
         except BrowserGone:

@@ -82,10 +82,7 @@ FAMILIES = (
     # admission
     _gauge("queue_length", "Callers that wait for a slot."),
     _gauge("queue_max", "Callers that may wait for a slot at once."),
-    _histogram(
-        "queue_wait_seconds",
-        "Time in seconds that callers waited in the queue, whether they got a slot or not.",
-    ),
+    _histogram("queue_wait_seconds", "Time in seconds in the queue, until a slot or a refusal."),
     _counter("creations_refused_total", "Creations that ended with a problem.", "code"),
     _counter("problems_total", "HTTP responses with a problem, on either listener.", "code"),
     _gauge("warm_waiting", "Warm Chromes that are ready."),
@@ -96,12 +93,8 @@ FAMILIES = (
     # CDP
     _gauge("clients", "WebSockets that are connected to sessions."),
     _gauge("client_buffered_bytes", "Bytes that clients have not read yet."),
-    _counter(
-        "cdp_messages_total", "CDP messages from clients (in) and Chromes (out).", "direction"
-    ),
-    _counter(
-        "cdp_bytes_total", "Bytes of CDP messages from clients (in) and Chromes (out).", "direction"
-    ),
+    _counter("cdp_messages_total", "CDP messages of clients (in) and Chromes (out).", "direction"),
+    _counter("cdp_bytes_total", "Bytes of CDP by clients (in) and Chromes (out).", "direction"),
     _histogram(
         "cdp_delay_seconds",
         "Time in seconds that the gateway adds to a batch of CDP messages, of every 16th batch.",
@@ -116,11 +109,7 @@ FAMILIES = (
     _gauge("session_processes", "Processes of the session.", "slot"),
     _gauge("session_open_files", "Open file descriptors of the session's processes.", "slot"),
     _counter("session_cpu_seconds_total", "CPU time of the slot's sessions, in seconds.", "slot"),
-    _counter(
-        "session_oom_kills_total",
-        "Processes of the slot's sessions that were killed at the memory cap.",
-        "slot",
-    ),
+    _counter("session_oom_kills_total", "Processes killed at a session's memory cap.", "slot"),
     _counter(
         "session_stalled_seconds_total",
         "Time in seconds in which a process of the slot's sessions waited for the resource "
@@ -151,26 +140,17 @@ FAMILIES = (
     ),
     _counter("canaries_total", "Scheduled runs of the canary.", "result"),
     # the gateway
-    _counter(
-        "gateway_restarts_total",
-        "Gateways before this one since the daemon's start, those replaced on a reload included.",
-    ),
-    _counter(
-        "gateway_deaths_total",
-        "Gateways that died, or were killed because they hung, since the daemon's start.",
-    ),
+    _counter("gateway_restarts_total", "Earlier gateways of the daemon, replaced ones included."),
+    _counter("gateway_deaths_total", "Gateways that died or hung since the daemon's start."),
     _gauge("gateway_tasks", "Tasks of the gateway's event loop."),
     _histogram(
-        "event_loop_lag_seconds",
-        "Delay of the gateway's event loop in seconds, measured twice a second.",
+        "event_loop_lag_seconds", "Delay of the event loop in seconds, measured twice a second."
     ),
     Family("process_cpu_seconds_total", "counter", "CPU time of the gateway, in seconds."),
     Family("process_resident_memory_bytes", "gauge", "Resident memory of the gateway, in bytes."),
     Family("process_virtual_memory_bytes", "gauge", "Virtual memory of the gateway, in bytes."),
     Family("process_start_time_seconds", "gauge", "Start of the gateway, in seconds since 1970."),
-    Family(
-        "process_open_fds", "gauge", "Open file descriptors of the gateway, where it may count."
-    ),
+    Family("process_open_fds", "gauge", "Open file descriptors of the gateway, where countable."),
     Family("process_max_fds", "gauge", "File descriptors that the gateway may have open."),
 )
 BY_NAME = {family.name: family for family in FAMILIES}
@@ -180,7 +160,7 @@ class MetricsPage:
     """Samples of one scrape, of metrics in the table only."""
 
     def __init__(self) -> None:
-        self._metrics: dict[str, Any] = {
+        self.metrics: dict[str, Any] = {
             f.name: getattr(core, f"{f.kind.title()}MetricFamily")(f.name, f.text, labels=f.labels)
             for f in FAMILIES
             if f.name.startswith(_OWN)
@@ -191,7 +171,7 @@ class MetricsPage:
         if value is None:
             return
         pairs = dict(zip(BY_NAME[_OWN + name].labels, labels, strict=True))
-        self._metrics[_OWN + name].add_sample(_OWN + name, pairs, float(value))
+        self.metrics[_OWN + name].add_sample(_OWN + name, pairs, float(value))
 
     def put_each(self, name: str, values: Mapping[str, float], labels: Iterable[str]) -> None:
         """Add a sample for each label."""
@@ -202,8 +182,4 @@ class MetricsPage:
         """Add the samples of a histogram."""
         counts = durations.cumulative()
         buckets = [("+Inf" if math.isinf(le) else str(le), float(count)) for le, count in counts]
-        self._metrics[_OWN + name].add_metric(labels, buckets, durations.total_s)
-
-    def metrics(self) -> Iterable[core.Metric]:
-        """Return all metrics, those without samples included."""
-        return self._metrics.values()
+        self.metrics[_OWN + name].add_metric(labels, buckets, durations.total_s)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -18,11 +19,10 @@ from chromepool.gateway.histogram import Histogram
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.monitor.health import HealthChecker
 from chromepool.gateway.monitor.metric_table import LABELS, REFUSALS, MetricsPage
-from chromepool.gateway.monitor.slots import Slots
 from chromepool.gateway.sessions.events import SessionGone, SessionReady, TabCrashed
 from chromepool.gateway.sessions.pool import Pool
 from chromepool.gateway.sessions.session import POOL, Session, measure
-from chromepool.model import Reason, State
+from chromepool.model import Reason, State, Usage
 from chromepool.psi import read_stall_s
 
 log = get_logger("chromepool.gateway.monitor")
@@ -35,6 +35,8 @@ _ANSWERS_S = 5.0
 _PSI = Path("/proc/pressure")
 _LAG_EVERY_S = 0.5
 _LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_COUNTED = ("cpu_s", "oom_kills", "cpu_stall_s", "memory_stall_s", "io_stall_s")
+"""Fields of the usage that only grow."""
 
 
 class Lag:
@@ -52,6 +54,79 @@ class Lag:
             self.durations.add(max(0.0, loop.time() - due))
 
 
+class Slot:
+    """A slot, whose counters continue from one session to the next."""
+
+    def __init__(self) -> None:
+        self.key: int | None = None
+        """Key of the session in the slot."""
+        self.usage = Usage()
+        """Usage of that session when it was last measured."""
+        self.asked_at = -math.inf
+        """Time of that measurement, in the clock's seconds."""
+        self._before: dict[str, float] = {}
+        self._now: dict[str, float] = {}
+
+    def note(self, usage: Usage) -> None:
+        """Record the usage of the slot's session."""
+        self.usage = usage
+        for name in _COUNTED:
+            value = getattr(usage, name)
+            if value is not None:  # without v2, CPU time of processes that ended is not counted
+                self._now[name] = max(value, self._now.get(name, 0.0))
+
+    def clear(self, usage: Usage) -> None:
+        """Record the last usage of a session that has ended, and free the slot."""
+        self.note(usage)
+        self._before = {name: self.counted(name) or 0.0 for name in self._before | self._now}
+        self._now = {}
+        self.usage = Usage()
+        self.key = None
+        self.asked_at = -math.inf
+
+    def counted(self, name: str) -> float | None:
+        """Return the sum over all sessions of the slot, None if it was never measured."""
+        if name not in self._before | self._now:
+            return None
+        return self._before.get(name, 0.0) + self._now.get(name, 0.0)
+
+
+class Slots:
+    """Assigns the lowest free slot to each session: a bounded label that does not show its id."""
+
+    def __init__(self, max_slots: int) -> None:
+        self._max_slots = max_slots
+        self._slots: list[Slot] = []
+        self._by_key: dict[int, Slot] = {}
+
+    def assign(self, key: int) -> None:
+        """Give a session a slot, unless it has one, or all are taken: for a moment there may be one
+        Chrome more than slots, which is assigned one later."""
+        if key in self._by_key:
+            return
+        free = next((slot for slot in self._slots if slot.key is None), None)
+        if free is None and len(self._slots) < self._max_slots:
+            free = Slot()
+            self._slots.append(free)
+        if free is not None:
+            free.key = key
+            self._by_key[key] = free
+
+    def get(self, key: int) -> Slot | None:
+        """Return the slot of a session, if it has one."""
+        return self._by_key.get(key)
+
+    def release(self, key: int, usage: Usage) -> None:
+        """Free the slot of a session that has ended, if it had one."""
+        slot = self._by_key.pop(key, None)
+        if slot is not None:
+            slot.clear(usage)
+
+    def __iter__(self) -> Iterator[tuple[str, Slot]]:
+        """Iterate over labels and slots, those that are free again included."""
+        return ((str(number), slot) for number, slot in enumerate(self._slots))
+
+
 class Metrics(Collector):
     """The page at ``/metrics``. No session's id is ever on it: ids are secret."""
 
@@ -66,7 +141,7 @@ class Metrics(Collector):
         self._pool = pool
         self._health = health
         self._welcome = welcome
-        self._slots = Slots()
+        self._slots = Slots(pool.runtime.settings.max_sessions)
         self._created: collections.Counter[str] = collections.Counter()
         self._ended: collections.Counter[str] = collections.Counter()
         self._tab_crashes: collections.Counter[str] = collections.Counter()
@@ -98,7 +173,7 @@ class Metrics(Collector):
         page = MetricsPage()
         for write in self._writers:
             write(page)
-        return page.metrics()
+        return page.metrics.values()
 
     def count_problem(self, code: str) -> None:
         """Count an HTTP answer that was a problem; the API has a fixed set of codes."""
@@ -110,7 +185,7 @@ class Metrics(Collector):
         due: list[Session] = []
         for session in self._pool.registry.chromes:
             if session.state in (State.READY, State.FROZEN):
-                self._assign_slot(session)
+                self._slots.assign(session.key)
                 slot = self._slots.get(session.key)
                 if slot is not None and now - slot.asked_at >= _FRESH_S:
                     slot.asked_at = now
@@ -127,15 +202,10 @@ class Metrics(Collector):
         if slot is not None:
             slot.note(usage)
 
-    def _assign_slot(self, session: Session) -> None:
-        self._slots.assign(session.key, self._pool.runtime.settings.max_sessions)
-
-    # -- counters that cannot be read later --
-
     def on_ready(self, event: SessionReady) -> None:
         """Count a session that was created, and give it a slot's label."""
         session = event.session
-        self._assign_slot(session)
+        self._slots.assign(session.key)
         if session.owner != POOL and event.before is not State.RESUMING:
             self._created["warm" if session.warm else "cold"] += 1
 
@@ -150,8 +220,6 @@ class Metrics(Collector):
     def on_tab_crashed(self, event: TabCrashed) -> None:
         """Count a crashed tab by its reason."""
         self._tab_crashes[event.crash.reason] += 1
-
-    # -- the page --
 
     def _write_sessions(self, page: MetricsPage) -> None:
         pool = self._pool

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import collections
 import concurrent.futures.thread  # noqa: F401  # imported late otherwise: root is dropped by then
 import hashlib
 import hmac
 import secrets
 import time
 import urllib.parse
-from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -76,16 +74,18 @@ class Webhook:
         *,
         try_s: float = TRY_S,
         wait: tenacity.wait.wait_base = WAIT,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         """Without ``url`` nothing is sent, without ``secret`` nothing is signed."""
         self._url = url
         self._secret = secret
         self._try_s = try_s
-        self._wait = wait
-        self._clock = clock
-        self._queue: collections.deque[tuple[str, bytes]] = collections.deque()
-        self._more = asyncio.Event()
+        self._retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(_TryAgain),
+            stop=tenacity.stop_after_attempt(TRIES),
+            wait=wait,
+            reraise=True,
+        )
+        self._queue: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(MAX_WAITING)
         self._sending = 0
         """Number of alerts that are being sent: one, or none."""
         self.sent = 0
@@ -95,23 +95,22 @@ class Webhook:
     @property
     def waiting(self) -> int:
         """Number of alerts in the queue."""
-        return len(self._queue)
+        return self._queue.qsize()
 
     def send(self, body: dict[str, Any]) -> None:
         """Put an alert into the queue, with an id of its own, and return at once."""
         if not self._url:
             return
-        if len(self._queue) >= MAX_WAITING:
-            self._queue.popleft()
+        if self._queue.full():
+            self._queue.get_nowait()
             self._drop(1)
         delivery = secrets.token_hex(16)
-        self._queue.append((delivery, msgspec.json.encode({"id": delivery} | body)))
-        self._more.set()
+        self._queue.put_nowait((delivery, msgspec.json.encode({"id": delivery} | body)))
 
     def close(self) -> None:
         """Drop all unsent alerts and log their number. To be called once :meth:`run` is over."""
-        unsent = len(self._queue) + self._sending
-        self._queue.clear()
+        unsent = self.waiting + self._sending
+        self._queue = asyncio.Queue(MAX_WAITING)
         self._sending = 0
         if unsent:
             self._drop(unsent)
@@ -129,29 +128,16 @@ class Webhook:
     async def run(self) -> None:
         """Send alerts until cancelled."""
         while True:
-            await self._more.wait()
-            self._more.clear()
-            while self._queue:
-                delivery, body = self._queue.popleft()
-                self._sending = 1
-                try:
-                    await self._deliver(delivery, body)
-                    self.sent += 1
-                except Exception as error:  # or no alert would ever be sent again
-                    self.failed += 1
-                    why = str(error) if isinstance(error, _Failed) else type(error).__name__
-                    log.error("webhook.failed", error=why)
-                self._sending = 0
-
-    async def _deliver(self, delivery: str, body: bytes) -> None:
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(_TryAgain),
-            stop=tenacity.stop_after_attempt(TRIES),
-            wait=self._wait,
-            reraise=True,
-        ):
-            with attempt:
-                await self._try(delivery, body)
+            delivery, body = await self._queue.get()
+            self._sending = 1
+            try:
+                await self._retrying(self._try, delivery, body)
+                self.sent += 1
+            except Exception as error:  # or no alert would ever be sent again
+                self.failed += 1
+                why = str(error) if isinstance(error, _Failed) else type(error).__name__
+                log.error("webhook.failed", error=why)
+            self._sending = 0
 
     async def _try(self, delivery: str, body: bytes) -> None:
         try:
@@ -165,7 +151,7 @@ class Webhook:
 
     async def _post(self, delivery: str, body: bytes) -> int:
         """Return the answer's status. Each try opens a connection: alerts are rare."""
-        now = int(self._clock())
+        now = int(time.time())
         headers = {
             "Content-Type": "application/json",
             "User-Agent": f"chromepool/{__version__}",

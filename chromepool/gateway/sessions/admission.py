@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from chromepool.errors import ChromepoolError, Draining
@@ -19,17 +20,17 @@ _BLANK_BYTES = 64 << 20
 """Memory that a Chrome is charged once it is up, its page still blank (measured: 60 to 69 MB)."""
 
 
+@dataclasses.dataclass(eq=False)
 class Gate:
     """Open: sessions are created. Closed: callers are refused with the error that closed it."""
 
-    def __init__(self, publish: Callable[[object], None]) -> None:
-        self._publish = publish
-        self.closed: ChromepoolError | None = None
-        """The error for callers; None while the gate is open."""
-        self.stopping = False
-        """True if the daemon ends, and every session with it."""
-        self.leaving = False
-        """True if clients are disconnected although their sessions stay, for the next gateway."""
+    publish: Callable[[object], None]
+    closed: ChromepoolError | None = None
+    """The error for callers; None while the gate is open."""
+    stopping: bool = False
+    """True if the daemon ends, and every session with it."""
+    leaving: bool = False
+    """True if clients are disconnected although their sessions stay, for the next gateway."""
 
     def close(self, why: ChromepoolError) -> None:
         """Refuse creations from now on.
@@ -38,7 +39,7 @@ class Gate:
         """
         if self.closed is None or isinstance(self.closed, Draining):
             self.closed = why
-        self._publish(SlotFreed())  # waiting callers are refused too
+        self.publish(SlotFreed())  # waiting callers are refused too
 
     def reopen(self) -> None:
         """Take a drain back; with any other reason the gate stays closed."""
@@ -46,30 +47,27 @@ class Gate:
             self.closed = None
 
 
+@dataclasses.dataclass(eq=False)
 class Admission:
     """Decides about slots and memory with what is known of the pool now."""
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        registry: SessionRegistry,
-        gate: Gate,
-        on_waited: Callable[[float], None],
-    ) -> None:
-        """``on_waited`` is given the seconds that each caller was in the queue."""
-        self._runtime = runtime
-        self._settings = runtime.settings
-        self._registry = registry
-        self._gate = gate
+    runtime: Runtime
+    registry: SessionRegistry
+    gate: Gate
+    on_waited: Callable[[float], None]
+    """Called with the seconds that each caller was in the queue."""
+
+    def __post_init__(self) -> None:
+        self._settings = self.runtime.settings
         self.warm = WarmChromes()
         self.breaker = Breaker()
         self.autoscale = Autoscale()
-        self.queue = SlotQueue(runtime.settings, runtime.clock, self.decide, on_waited)
+        self.queue = SlotQueue(self._settings, self.runtime.clock, self.decide, self.on_waited)
 
     @property
     def occupied(self) -> int:
         """Slots taken, including those of creations under way."""
-        return self._registry.occupied + self.queue.held
+        return self.registry.occupied + self.queue.held
 
     @property
     def slots(self) -> int:
@@ -79,14 +77,9 @@ class Admission:
     @property
     def warm_wanted(self) -> int:
         """Warm Chromes wanted now."""
-        if self._gate.closed is not None:
+        if self.gate.closed is not None:
             return 0
-        return self.autoscale.reserve(self.occupied, self._settings, self._runtime.clock())
-
-    @property
-    def warm_waiting(self) -> int:
-        """Warm Chromes that wait for an owner."""
-        return len(self.warm)
+        return self.autoscale.reserve(self.occupied, self._settings, self.runtime.clock())
 
     # -- decisions --
 
@@ -109,34 +102,35 @@ class Admission:
             raise refusal
 
     def may_start_ahead(self) -> bool:
-        """Return whether there are a slot and the memory for one more warm Chrome."""
-        room = len(self._registry.chromes) + self.queue.held < self.slots
-        calm = self._gate.closed is None and not self.queue.waiting and not self.breaker.is_open
-        return room and calm and admission.has_memory(self._snapshot())
+        """Return whether a warm Chrome is lacking, and there are a slot and the memory for it."""
+        lacking = len(self.warm) < self.warm_wanted
+        room = len(self.registry.chromes) + self.queue.held < self.slots
+        calm = self.gate.closed is None and not self.queue.waiting and not self.breaker.is_open
+        return lacking and room and calm and admission.has_memory(self._snapshot())
 
     def is_crowded(self) -> bool:
         """Return whether more Chromes run, or are about to start, than there are slots."""
-        chromes = self._registry.chromes
+        chromes = self.registry.chromes
         starting = self.queue.held - sum(session.held for session in chromes)
         return len(chromes) + starting > self.slots
 
     def needs_room(self) -> bool:
         """Return whether a warm Chrome has to make room before another Chrome starts."""
-        full = len(self._registry.chromes) >= self.slots
+        full = len(self.registry.chromes) >= self.slots
         return full or not admission.has_memory(self._snapshot(own=1))
 
     def _snapshot(self, *, own: int = 0, read_memory: bool = True) -> admission.Snapshot:
         """The pool now; ``own`` of the slots held are the caller's, whose need is counted once."""
-        creating = [s for s in self._registry.chromes if s.held and s.pid]
+        creating = [s for s in self.registry.chromes if s.held and s.pid]
         promised = max(0, self.queue.held - len(creating) - own)  # not charged yet
-        left = memory.left(self._runtime.host.counted_in) if read_memory else None
+        left = memory.left(self.runtime.host.counted_in) if read_memory else None
         return admission.Snapshot(
             occupied=self.occupied,
             slots=self.slots,
             max_sessions=self._settings.max_sessions,
             limited_by=self.autoscale.why,
-            closed=self._gate.closed,
-            pause_s=self.breaker.pause_s(self._runtime.clock()),
+            closed=self.gate.closed,
+            pause_s=self.breaker.pause_s(self.runtime.clock()),
             failure=self.breaker.words,
             warm=tuple(session.limits for session in self.warm),
             memory_left_bytes=left,

@@ -9,12 +9,13 @@ from chromepool.config import Settings
 from chromepool.errors import CommandFailed, InvalidRequest, NoAnswer
 from chromepool.gateway.browser.auto_attach import AutoAttacher
 from chromepool.gateway.browser.hooks.capture import CaptureHook
-from chromepool.gateway.browser.hooks.console import ConsoleHook, ConsoleMessage
+from chromepool.gateway.browser.hooks.console import ConsoleHook
 from chromepool.gateway.browser.hooks.scripts import ScriptsHook
 from chromepool.gateway.spec import CaptureOptions
 from chromepool.gateway.store.responses import Response
 from chromepool.gateway.store.ring import Ring
 from chromepool.gateway.store.scripts import Script, Scripts
+from chromepool.schema.artifacts import ConsoleView
 
 _CONSOLE_BYTES = 4 << 20
 
@@ -35,7 +36,8 @@ class Artifacts:
         """``on_change`` is called when the scripts have changed."""
         self._auto_attacher = auto_attacher
         self._on_change = on_change
-        self._scripts = Scripts(settings.max_scripts, settings.max_script_bytes)
+        self.scripts = Scripts(settings.max_scripts, settings.max_script_bytes)
+        """The persistent scripts, to be read; they are changed by the methods below."""
         self._scripting: ScriptsHook | None = None
         self._lock = asyncio.Lock()
         self._body_bytes = settings.response_body_bytes
@@ -45,13 +47,13 @@ class Artifacts:
             clock,
             settings.response_store_ttl_s,
         )
-        self.console: Ring[ConsoleMessage] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
+        self.console: Ring[ConsoleView] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
 
     async def begin(self, options: CaptureOptions) -> None:
         """Add the scripts and begin to capture; raise what :meth:`AutoAttacher.add_hook` raises,
         and :class:`StoreFull`, :class:`InvalidRequest`."""
         for script in options.scripts:
-            self._scripts.add(script)
+            self.scripts.add(script)
         if options.scripts:
             await self._tell("")
             self._on_change()
@@ -74,14 +76,6 @@ class Artifacts:
 
     # -- scripts --
 
-    def scripts(self) -> list[Script]:
-        """The persistent scripts, in the order in which they run."""
-        return self._scripts.all()
-
-    def script(self, name: str) -> Script:
-        """The script of this name; raises :class:`ScriptNotFound`."""
-        return self._scripts.get(name)
-
     async def add_script(self, script: Script, *, run_now: bool) -> None:
         """Add a script, last in the order.
 
@@ -90,15 +84,15 @@ class Artifacts:
         :class:`InvalidRequest`, and :class:`NoAnswer` where a page hangs.
         """
         async with self._lock:
-            self._scripts.add(script)
+            self.scripts.add(script)
             await self._tell_or_undo(script, None, run_now)
 
     async def put_script(self, script: Script, *, run_now: bool) -> bool:
         """Replace the script of this name, or add a new one (True); raise like
         :meth:`add_script`."""
         async with self._lock:
-            before = next((s for s in self._scripts.all() if s.name == script.name), None)
-            self._scripts.put(script)
+            before = next((s for s in self.scripts.all() if s.name == script.name), None)
+            self.scripts.put(script)
             await self._tell_or_undo(script, before, run_now)
             return before is None
 
@@ -109,7 +103,7 @@ class Artifacts:
         that page as soon as it answers.
         """
         async with self._lock:
-            self._scripts.remove(name)
+            self.scripts.remove(name)
             self._on_change()
             await self._tell("")
 
@@ -126,16 +120,16 @@ class Artifacts:
     def _undo(self, script: Script, before: Script | None) -> None:
         """Restore the scripts as they were, without waiting: a page hangs or Chrome refuses."""
         if before is None:
-            self._scripts.remove(script.name)
+            self.scripts.remove(script.name)
         else:
-            self._scripts.put(before)
+            self.scripts.put(before)
         if self._scripting is not None:
             self._auto_attacher().send_to_all(self._scripting)
 
     async def _tell(self, run_now: str) -> None:
         auto_attacher = self._auto_attacher()
         tell = auto_attacher.resend if self._scripting else auto_attacher.add_hook
-        hook = self._scripting = self._scripting or ScriptsHook(auto_attacher, self._scripts)
+        hook = self._scripting = self._scripting or ScriptsHook(auto_attacher, self.scripts)
         hook.run_now = run_now
         try:
             await tell(hook)

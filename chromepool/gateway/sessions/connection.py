@@ -1,11 +1,14 @@
-"""The connection of a session to its Chrome: browser, artifacts, downloads."""
+"""The connection of a session to its Chrome, and the first commands to it."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
+from chromepool.config import Settings
+from chromepool.errors import BrowserGone, CommandFailed, InvalidRequest, NoAnswer
 from chromepool.gateway.browser.browser import Browser, Crash, Traffic
+from chromepool.gateway.browser.hooks.emulation import Emulation, EmulationHook
 from chromepool.gateway.histogram import CdpLatency
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.runtime import Runtime
@@ -13,9 +16,14 @@ from chromepool.gateway.sessions.artifacts import Artifacts
 from chromepool.gateway.sessions.downloads import Downloads
 from chromepool.gateway.sessions.events import PipeClosed, SessionChanged, TabCrashed
 from chromepool.gateway.sessions.session import Session, measure
+from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason
 
 log = get_logger("chromepool.gateway.sessions")
+
+_DISCOVERY = {"discover": True, "filter": [{"type": "page"}, {"exclude": True}]}
+_PING_S = 2.0
+"""Time that a warm Chrome has to show that it lives; it usually takes two milliseconds."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,9 +48,8 @@ class Connector:
                 session.downloads.on_event(params)
 
         def on_failure(name: str, why: str) -> None:
-            fields = {"file": name, "why": why}
-            event = "session.download_failed"
-            runtime.events.emit(event, session.id, session.owner, **fields)
+            emit = runtime.events.emit
+            emit("session.download_failed", session.id, session.owner, file=name, why=why)
 
         browser = Browser(
             commands,
@@ -76,3 +83,46 @@ class Connector:
         log.warning("session.tab_crashed", session=session.key, **fields)
         self.runtime.events.emit("session.tab_crashed", session.id, session.owner, **fields)
         self.runtime.bus.publish(TabCrashed(session, crash))
+
+
+async def initialize(browser: Browser, settings: Settings) -> None:
+    """Ask a Chrome for its version and attach to it.
+
+    Raises :class:`BrowserGone`, :class:`NoAnswer`.
+    """
+    timeout_s = settings.start_timeout_s
+    browser.version = await browser.call("Browser.getVersion", timeout_s=timeout_s)
+    await browser.call("Target.setDiscoverTargets", _DISCOVERY, timeout_s=timeout_s)
+    await browser.begin(timeout_s)
+
+
+async def ping(session: Session, browser: Browser) -> bool:
+    """Return whether a warm Chrome still answers."""
+    try:
+        await browser.call("Browser.getVersion", timeout_s=_PING_S)
+    except (BrowserGone, CommandFailed, NoAnswer) as error:
+        log.warning("session.unanswered", session=session.key, error=error)
+        return False
+    return True
+
+
+async def apply_options(session: Session, browser: Browser, spec: SessionSpec) -> None:
+    """Set the options that CDP can set after the start.
+
+    Raises :class:`InvalidRequest` where Chrome refuses one, :class:`BrowserGone`,
+    :class:`NoAnswer`.
+    """
+    try:
+        if spec.downloads:
+            params: dict[str, Any] = {"behavior": spec.downloads}
+            if spec.downloads != "deny":
+                params["downloadPath"] = f"{session.profile}/Downloads"
+                params["eventsEnabled"] = True
+            await browser.call("Browser.setDownloadBehavior", params)
+        if spec.emulation != Emulation():
+            user_agent = str(browser.version.get("userAgent", ""))
+            await session.auto_attacher().add_hook(EmulationHook(spec.emulation, user_agent))
+        if session.artifacts is not None:
+            await session.artifacts.begin(spec.capture_options)
+    except CommandFailed as error:
+        raise InvalidRequest(f"Chrome refuses an option: {error.detail}.") from error

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 
 from chromepool.errors import ChromepoolError
 from chromepool.gateway.histogram import Histogram
@@ -34,19 +32,6 @@ class CreationStats:
         self.refused: collections.Counter[str] = collections.Counter()
         """Refusals by the code of the problem."""
 
-    def created(self, seconds: float, *, warm: bool) -> None:
-        """Count a session and the seconds that its creation took."""
-        (self.warm if warm else self.cold).add(seconds)
-
-    @contextlib.contextmanager
-    def refusals(self) -> Iterator[None]:
-        """Count the error that ends the block, and let it through."""
-        try:
-            yield
-        except ChromepoolError as error:
-            self.refused[error.code] += 1
-            raise
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Creation:
@@ -67,29 +52,31 @@ class Creation:
         :class:`ProfileInUse` or :class:`InvalidRequest` where no Chrome comes up; nothing is left
         of the session then.
         """
-        clock = self.runtime.clock
-        with self.stats.refusals():
+        try:
             await self.admission.queue.enter(spec, wait_s)
-            began = clock()
-            self.admission.autoscale.note_creation(began)
-            try:
-                session = await self._get_chrome(spec)
-                session.held = False
-            finally:
-                self.admission.queue.leave()
-                self.runtime.bus.publish(SweepDue())
-                self.warm_pool.refill()
-        self.stats.created(clock() - began, warm=session.warm)
-        return session
+            return await self._create(spec)
+        except ChromepoolError as error:
+            self.stats.refused[error.code] += 1
+            raise
 
-    async def _get_chrome(self, spec: SessionSpec) -> Session:
+    async def _create(self, spec: SessionSpec) -> Session:
         """A warm Chrome that suits, or a new one after warm ones have made room."""
-        session = await self.warm_pool.claim(spec)
-        if session is not None:
-            return session
-        await self.warm_pool.make_room()
-        self.admission.check_start()
-        return await self.starter.start(spec)
+        began = self.runtime.clock()
+        self.admission.autoscale.note_creation(began)
+        try:
+            session = await self.warm_pool.claim(spec)
+            if session is None:
+                await self.warm_pool.make_room()
+                self.admission.check_start()
+                session = await self.starter.start(spec)
+            session.held = False
+        finally:
+            self.admission.queue.leave()
+            self.runtime.bus.publish(SweepDue())
+            self.warm_pool.refill()
+        durations = self.stats.warm if session.warm else self.stats.cold
+        durations.add(self.runtime.clock() - began)
+        return session
 
     async def settle(self, timeout_s: float) -> None:
         """Wait until no creation is under way, or for ``timeout_s``."""

@@ -41,33 +41,27 @@ class _Download:
     """Reason why it is cancelled; empty: it is not."""
 
 
+@dataclasses.dataclass(eq=False)
 class Downloads:
     """Follows the downloads of one session, and keeps them within their bounds."""
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        key: int,
-        browser: Browser,
-        created_at: Callable[[], datetime.datetime],
-        on_failure: Callable[[str, str], None],
-    ) -> None:
-        """``created_at`` tells since when the session has its owner: older files of a kept profile
-        are complete. ``on_failure`` is given the name of a download that failed, and why."""
-        self._supervisor = runtime.supervisor
-        self._tasks = runtime.tasks
-        self._largest_bytes = runtime.settings.download_bytes
+    runtime: Runtime
+    key: int
+    browser: Browser
+    created_at: Callable[[], datetime.datetime]
+    """Time since when the session has its owner: older files of a kept profile are complete."""
+    on_failure: Callable[[str, str], None]
+    """Called with the name of a download that failed, and the reason."""
+    _in_progress: dict[str, _Download] = dataclasses.field(default_factory=dict)
+    """Downloads by guid, the newest last."""
+    _complete: dict[str, None] = dataclasses.field(default_factory=dict)
+    """Names of complete files, the newest last."""
+    _changes: int = 0
+    _trimming: bool = False
+
+    def __post_init__(self) -> None:
+        self._largest_bytes = self.runtime.settings.download_bytes
         self._most_bytes = MOST_LARGEST * self._largest_bytes
-        self._key = key
-        self._browser = browser
-        self._created_at = created_at
-        self._on_failure = on_failure
-        self._in_progress: dict[str, _Download] = {}
-        """Downloads by guid, the newest last."""
-        self._complete: dict[str, None] = {}
-        """Names of complete files, the newest last."""
-        self._changes = 0
-        self._trimming = False
 
     # -- files --
 
@@ -75,11 +69,14 @@ class Downloads:
         """The complete files, the newest first. Raises :class:`BrowserGone`."""
         for _ in range(_LOOKS):
             before = self._changes
-            files = await self._supervisor.list_files(self._key)
+            files = await self.runtime.supervisor.list_files(self.key)
             await self._catch_up()
             if self._changes == before:  # the list and the events are of one moment
                 break
-        return [file for file in files if self._is_complete(file)]
+        if not self._in_progress:
+            return list(files)
+        owned = self.created_at().timestamp()  # what is older was complete by then
+        return [file for file in files if file.name in self._complete or file.modified < owned]
 
     async def check(self, name: str) -> None:
         """Raise :class:`ItemNotFound` for an incomplete file, and :class:`BrowserGone`."""
@@ -91,19 +88,13 @@ class Downloads:
 
     async def remove(self, name: str) -> None:
         """Remove a file; raise :class:`ItemNotFound`, :class:`BrowserGone`."""
-        await self._supervisor.remove_file(self._key, name)
+        await self.runtime.supervisor.remove_file(self.key, name)
         self._complete.pop(name, None)
 
     async def _catch_up(self) -> None:
         """Wait for an answer of Chrome: the events before it have arrived by then."""
         with contextlib.suppress(CommandFailed, NoAnswer):
-            await self._browser.call("Browser.getVersion", timeout_s=_WORD_S)
-
-    def _is_complete(self, file: File) -> bool:
-        """Return whether a file is complete, by Chrome's word or by its age."""
-        if not self._in_progress or file.name in self._complete:
-            return True
-        return file.modified < self._created_at().timestamp()
+            await self.browser.call("Browser.getVersion", timeout_s=_WORD_S)
 
     # -- events of Chrome --
 
@@ -125,7 +116,10 @@ class Downloads:
         elif state == "completed":  # maybe a small step from nothing to all of it
             self._complete_one(download, (path or download.name).rpartition("/")[2])
         if state in ("canceled", "completed"):
-            self._over(guid, download, state == "canceled")
+            self._changes += 1
+            self._in_progress.pop(guid, None)
+            if state == "canceled" or download.refused:
+                self.on_failure(download.name, download.refused or "Chrome gave it up")
 
     def _begin(self, guid: str, name: str) -> _Download:
         self._changes += 1
@@ -150,11 +144,11 @@ class Downloads:
     def _refuse(self, guid: str, download: _Download, why: str) -> None:
         if not download.refused:
             download.refused = why
-            self._tasks.start(self._cancel(guid))
+            self.runtime.tasks.start(self._cancel(guid))
 
     def _complete_one(self, download: _Download, name: str) -> None:
         if download.refused:  # Chrome was faster
-            self._tasks.start(self._remove(name))
+            self.runtime.tasks.start(self._remove(name))
             return
         self._complete.pop(name, None)  # the newest is the last
         self._complete[name] = None
@@ -162,14 +156,16 @@ class Downloads:
             del self._complete[next(iter(self._complete))]
         if not self._trimming:
             self._trimming = True
-            self._tasks.start(self._trim())
+            self.runtime.tasks.start(self._trim())
 
     async def _trim(self) -> None:
         """Remove the oldest complete files, down to the bounds."""
         try:
             for _ in range(_LOOKS):
                 before = self._changes
-                surplus = _surplus(await self.files(), self._most_bytes)
+                files = await self.files()
+                totals = enumerate(itertools.accumulate(file.size for file in files))
+                surplus = [files[n] for n, total in totals if n >= MOST or total > self._most_bytes]
                 if not surplus and self._changes == before:
                     break
                 for file in surplus:
@@ -180,22 +176,10 @@ class Downloads:
         finally:
             self._trimming = False
 
-    def _over(self, guid: str, download: _Download, failed: bool) -> None:
-        self._changes += 1
-        self._in_progress.pop(guid, None)
-        if failed or download.refused:
-            self._on_failure(download.name, download.refused or "Chrome gave it up")
-
     async def _remove(self, name: str) -> None:
         with contextlib.suppress(ItemNotFound):  # somebody was faster
-            await self._supervisor.remove_file(self._key, name)
+            await self.runtime.supervisor.remove_file(self.key, name)
 
     async def _cancel(self, guid: str) -> None:
         with contextlib.suppress(BrowserGone, CommandFailed, NoAnswer):  # it was over just then
-            await self._browser.call("Browser.cancelDownload", {"guid": guid})
-
-
-def _surplus(files: list[File], most_bytes: int) -> list[File]:
-    """The files beyond the bounds; the newest come first."""
-    totals = enumerate(itertools.accumulate(file.size for file in files))
-    return [files[n] for n, total in totals if n >= MOST or total > most_bytes]
+            await self.browser.call("Browser.cancelDownload", {"guid": guid})

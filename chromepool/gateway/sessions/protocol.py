@@ -7,6 +7,7 @@ session is started with a port, asked, and ended; its answer is kept until the g
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 from collections.abc import Callable
 
@@ -22,14 +23,14 @@ _TIMEOUT_S = 20.0
 _POLL_S = 0.05
 
 
+@dataclasses.dataclass(eq=False)
 class ProtocolReader:
     """Reads the description once, and answers from memory afterwards."""
 
-    def __init__(self, runtime: Runtime, next_key: Callable[[], int]) -> None:
-        """``next_key`` gives a number on the wire that no session has."""
-        self._runtime = runtime
-        self._next_key = next_key
-        self._reading: asyncio.Task[bytes] | None = None
+    runtime: Runtime
+    next_key: Callable[[], int]
+    """Returns a number on the wire that no session has."""
+    _reading: asyncio.Task[bytes] | None = None
 
     async def get(self) -> bytes:
         """The description as JSON. Raises :class:`StartFailed`."""
@@ -39,9 +40,9 @@ class ProtocolReader:
         return await asyncio.shield(task)  # others wait for it too
 
     async def _read(self) -> bytes:
-        supervisor = self._runtime.supervisor
-        settings = self._runtime.settings
-        key = self._next_key()
+        supervisor = self.runtime.supervisor
+        settings = self.runtime.settings
+        key = self.next_key()
         spawned = await supervisor.spawn(
             key, settings.session_limits, ChromeOptions(), protocol_port=True
         )
@@ -58,7 +59,7 @@ class ProtocolReader:
 
     async def _port(self, key: int) -> str:
         while True:
-            words = (await self._runtime.supervisor.inspect(key)).stderr
+            words = (await self.runtime.supervisor.inspect(key)).stderr
             if match := _LISTENING.search(words):
                 return match[1]
             await asyncio.sleep(_POLL_S)

@@ -23,6 +23,7 @@ class Waiter:
     granted: asyncio.Future[None]
 
 
+@dataclasses.dataclass(eq=False)
 class SlotQueue:
     """Grants slots to callers, refuses them, or lets them wait.
 
@@ -30,23 +31,16 @@ class SlotQueue:
     slip in between, and no slot is lost when a caller hangs up.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        clock: Callable[[], float],
-        decide: Callable[[SessionSpec], Decision],
-        on_waited: Callable[[float], None] = lambda seconds: None,
-    ) -> None:
-        """``decide`` is asked about each caller; ``on_waited`` is given the seconds that each
-        caller was in the queue."""
-        self._settings = settings
-        self._clock = clock
-        self._decide = decide
-        self._on_waited = on_waited
-        self._rate = RateLimiter()
-        self._queue: collections.deque[Waiter] = collections.deque()
-        self.held = 0
-        """Slots held for creations under way."""
+    settings: Settings
+    clock: Callable[[], float]
+    decide: Callable[[SessionSpec], Decision]
+    """Called about each caller, and again when a slot may have become free."""
+    on_waited: Callable[[float], None] = lambda seconds: None
+    """Called with the seconds that each caller was in the queue."""
+    held: int = 0
+    """Slots held for creations under way."""
+    _rate: RateLimiter = dataclasses.field(default_factory=RateLimiter)
+    _queue: collections.deque[Waiter] = dataclasses.field(default_factory=collections.deque)
 
     @property
     def waiting(self) -> int:
@@ -79,18 +73,18 @@ class SlotQueue:
                 return
             if wait_s <= 0 or not isinstance(refusal, PoolFull | NoMemory):
                 raise refusal
-            await self._line_up(spec, min(wait_s, self._settings.queue_wait_s))
+            await self._line_up(spec, min(wait_s, self.settings.queue_wait_s))
         except BaseException:
             self._rate.give_back(spec.owner)
             raise
 
     def _refusal(self, spec: SessionSpec) -> ChromepoolError | None:
-        decision = self._decide(spec)
+        decision = self.decide(spec)
         return None if isinstance(decision, Grant) else decision.error
 
     def _take_token(self, owner: str) -> None:
-        per_minute = self._settings.creations_per_minute
-        pause_s = self._rate.take(owner, self._clock(), per_minute)
+        per_minute = self.settings.creations_per_minute
+        pause_s = self._rate.take(owner, self.clock(), per_minute)
         if pause_s:
             raise RateLimited(
                 f"A client may create {per_minute:g} sessions a minute.",
@@ -99,14 +93,14 @@ class SlotQueue:
             )
 
     async def _line_up(self, spec: SessionSpec, wait_s: float) -> None:
-        if len(self._queue) >= self._settings.queue_length:
+        if len(self._queue) >= self.settings.queue_length:
             raise QueueFull(
                 f"{len(self._queue)} callers wait already.",
                 remedy="Try again later, or have queue_length raised.",
                 retry_after_s=RETRY_S,
             )
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(spec, self._clock(), granted)
+        waiter = Waiter(spec, self.clock(), granted)
         self._queue.append(waiter)
         try:
             async with asyncio.timeout(wait_s):
@@ -119,7 +113,7 @@ class SlotQueue:
                 self.leave()
             raise
         finally:
-            self._on_waited(self._clock() - waiter.since)
+            self.on_waited(self.clock() - waiter.since)
             if waiter in self._queue:
                 self._queue.remove(waiter)
                 self.pump()  # the caller behind may need less than this one did
@@ -154,7 +148,7 @@ class SlotQueue:
 
     def sweep(self) -> None:
         """Forget idle clients' rates, and pump: memory may be free without a session's end."""
-        self._rate.forget(self._clock(), self._settings.creations_per_minute)
+        self._rate.forget(self.clock(), self.settings.creations_per_minute)
         self.pump()
 
 

@@ -141,7 +141,7 @@ class Session:
         return self._auto_attacher
 
     def release_browser(self) -> None:
-        """Frees what was kept for the browser, and keeps its counters.
+        """Free what was kept for the browser, and keep its counters.
 
         Captured responses can be megabytes, and the next search for cycles may be far away.
         """
@@ -160,7 +160,7 @@ class Session:
         self._auto_attacher = None
 
     def resume(self, began: float, last_active: float, left: float | None) -> None:
-        """Continues a session of an earlier gateway, with that gateway's times (monotonic seconds).
+        """Continue a session of an earlier gateway, with that gateway's times (monotonic seconds).
 
         Clients have :data:`RECONNECT_S` to reconnect.
         """

@@ -15,9 +15,8 @@ from chromepool.errors import (
 )
 from chromepool.gateway.capacity.admission import RETRY_S
 from chromepool.gateway.runtime import Runtime
-from chromepool.gateway.sessions import handshake
+from chromepool.gateway.sessions import connection
 from chromepool.gateway.sessions.admission import Admission
-from chromepool.gateway.sessions.connection import Connector
 from chromepool.gateway.sessions.registry import SessionRegistry
 from chromepool.gateway.sessions.session import POOL, Session
 from chromepool.gateway.sessions.termination import Termination
@@ -35,7 +34,7 @@ class Starter:
     runtime: Runtime
     registry: SessionRegistry
     admission: Admission
-    connector: Connector
+    connector: connection.Connector
     termination: Termination
 
     async def start(self, spec: SessionSpec) -> Session:
@@ -46,8 +45,14 @@ class Starter:
         settings = self.runtime.settings
         breaker = self.admission.breaker
         attempt = breaker.begin()
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(StartFailed),
+            stop=tenacity.stop_after_attempt(settings.start_attempts),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
+            reraise=True,
+        )
         try:
-            session = await self._retry(spec)
+            session: Session = await retrying(self.start_once, spec)
         except StartFailed as error:
             limit, pause_s = settings.breaker_failures, settings.breaker_pause_s
             now = self.runtime.clock()
@@ -57,17 +62,6 @@ class Starter:
             breaker.cancel(attempt)
             raise
         breaker.succeed()
-        return session
-
-    async def _retry(self, spec: SessionSpec) -> Session:
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(StartFailed),
-            stop=tenacity.stop_after_attempt(self.runtime.settings.start_attempts),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
-            reraise=True,
-        ):
-            with attempt:
-                session = await self.start_once(spec)
         return session
 
     async def start_once(self, spec: SessionSpec) -> Session:
@@ -91,7 +85,7 @@ class Starter:
         raise await self._clean_up(session, failure) from failure
 
     async def _bring_up(self, session: Session) -> None:
-        """Spawns a Chrome, connects to it, and applies the session's options."""
+        """Spawn a Chrome, connect to it, and apply the session's options."""
         spec = session.spec
         try:
             spawned = await self.runtime.supervisor.spawn(
@@ -104,8 +98,8 @@ class Starter:
         session.pid = spawned.pid
         session.profile = spawned.profile
         browser = self.connector.connect(session, spawned.commands, spawned.events)
-        await handshake.initialize(browser, self.runtime.settings)
-        await handshake.apply_options(session, browser, spec)
+        await connection.initialize(browser, self.runtime.settings)
+        await connection.apply_options(session, browser, spec)
         if session.state is State.STARTING:
             session.move(State.READY)
 

@@ -9,7 +9,7 @@ from chromepool import wire
 from chromepool.errors import ChromepoolError, InvalidRequest
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.runtime import Runtime
-from chromepool.gateway.sessions import handshake
+from chromepool.gateway.sessions import connection
 from chromepool.gateway.sessions.admission import Admission
 from chromepool.gateway.sessions.session import POOL, Session
 from chromepool.gateway.sessions.starter import Starter
@@ -37,9 +37,6 @@ class WarmPool:
     termination: Termination
     _filling: bool = False
 
-    def __post_init__(self) -> None:
-        self.warm = self.admission.warm
-
     # -- handing out --
 
     async def claim(self, spec: SessionSpec) -> Session | None:
@@ -47,7 +44,7 @@ class WarmPool:
 
         Raises :class:`InvalidRequest` where Chrome refuses an option.
         """
-        while session := self.warm.take(spec):
+        while session := self.admission.warm.take(spec):
             session.held = True
             try:
                 if await self._wake(session, spec):
@@ -71,30 +68,27 @@ class WarmPool:
             session.move(State.READY)
         self.runtime.supervisor.send(wire.Thaw(session.key, spec.limits))
         browser = session.browser
-        if browser is None or not await handshake.ping(session, browser):
+        if browser is None or not await connection.ping(session, browser):
             return False
         if session.state is not State.READY:
             return False
         session.claim(spec)
-        await handshake.apply_options(session, browser, spec)
+        await connection.apply_options(session, browser, spec)
         return True
 
     # -- filling up --
 
     def refill(self, pause_s: float = REFILL_S) -> None:
         """Start missing Chromes in the background, one after the other, after a pause."""
-        if not self._filling and self._lacks():
+        if not self._filling and self.admission.may_start_ahead():
             self._filling = True
             self.runtime.tasks.start(self._fill(pause_s))
-
-    def _lacks(self) -> bool:
-        return len(self.warm) < self.admission.warm_wanted and self.admission.may_start_ahead()
 
     async def _fill(self, pause_s: float) -> None:
         standard = SessionSpec(POOL, self.runtime.settings.session_limits)
         try:
             await asyncio.sleep(pause_s)
-            while self._lacks():
+            while self.admission.may_start_ahead():
                 self.add(await self.starter.start_once(standard))
         except ChromepoolError as error:  # the next sweep tries again
             log.warning("warm.not_started", error=error)
@@ -106,13 +100,13 @@ class WarmPool:
         if self.admission.is_crowded():
             self.termination.end_later(session, Reason.DRAINED, "its place was needed")
             return
-        self.warm.append(session)
+        self.admission.warm.append(session)
         if self.runtime.host.freezer:
             self.runtime.tasks.start(self._freeze(session))
 
     async def _freeze(self, session: Session) -> None:
         await asyncio.sleep(SETTLE_S)
-        if session in self.warm and session.state is State.READY:
+        if session in self.admission.warm and session.state is State.READY:
             session.move(State.FROZEN)
             self.runtime.supervisor.send(wire.Freeze(session.key))
 
@@ -120,17 +114,17 @@ class WarmPool:
 
     async def make_room(self) -> None:
         """End warm Chromes while their slots or their memory are needed for a session."""
-        while self.admission.needs_room() and self.warm:
-            session = self.warm.popleft()
+        while self.admission.needs_room() and self.admission.warm:
+            session = self.admission.warm.popleft()
             await self.termination.end(session, Reason.DRAINED, "its place was needed")
 
     def end_surplus(self) -> None:
         """End warm Chromes beyond the number wanted, and those with limits of other settings."""
         standard = self.runtime.settings.session_limits
         why = "the pool wants fewer in reserve, or others"
-        stale = [session for session in self.warm if session.limits != standard]
-        others = [session for session in self.warm if session.limits == standard]
+        stale = [session for session in self.admission.warm if session.limits != standard]
+        others = [session for session in self.admission.warm if session.limits == standard]
         beyond = max(0, len(others) - self.admission.warm_wanted)
         for session in stale + others[:beyond]:
-            self.warm.remove(session)
+            self.admission.warm.remove(session)
             self.termination.end_later(session, Reason.DRAINED, why)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import datetime
+import email.utils
 import urllib.parse
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from chromepool.gateway.store import cookies
 from chromepool.gateway.store.responses import Response
 
 _TEXTS = ("text/", "application/json", "application/javascript", "application/xml", "image/svg")
 _UNKNOWN = -1
 """HAR's value for an unknown size or time."""
+_COOKIE_TEXTS = {"path": "path", "domain": "domain", "samesite": "sameSite"}
+_COOKIE_FLAGS = {"httponly": "httpOnly", "secure": "secure"}
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
@@ -29,6 +31,43 @@ def _named(headers: list[tuple[str, str]], wanted: str) -> list[str]:
     return [value for name, value in headers if name.lower() == wanted]
 
 
+def sent_cookies(header: str) -> list[dict[str, Any]]:
+    """Return a request's cookies from its ``Cookie`` header."""
+    return [_cookie(part) for part in header.split(";") if part.strip()]
+
+
+def received_cookie(header: str) -> dict[str, Any]:
+    """Return the cookie of a ``Set-Cookie`` header, without unknown and invalid attributes."""
+    first, *attributes = header.split(";")
+    cookie = _cookie(first)
+    for attribute in attributes:
+        name, _, value = attribute.strip().partition("=")
+        name = name.strip().lower()
+        if name in _COOKIE_TEXTS:
+            cookie[_COOKIE_TEXTS[name]] = value.strip()
+        elif name in _COOKIE_FLAGS:
+            cookie[_COOKIE_FLAGS[name]] = True
+        elif name == "expires" and (when := _expiry(value)):
+            cookie["expires"] = when
+    return cookie
+
+
+def _cookie(text: str) -> dict[str, Any]:
+    """Return name and value; a pair without an equals sign has only a value (RFC 6265bis)."""
+    name, equals, value = text.partition("=")
+    return {"name": name.strip() if equals else "", "value": (value if equals else name).strip()}
+
+
+def _expiry(text: str) -> str:
+    try:
+        when = email.utils.parsedate_to_datetime(text.strip())
+    except (ValueError, OverflowError):
+        return ""
+    if when.tzinfo is None:  # "-0000" means an unknown zone; dates of cookies are UTC
+        when = when.replace(tzinfo=datetime.UTC)
+    return when.isoformat(timespec="milliseconds")
+
+
 def _content(response: Response) -> dict[str, Any]:
     content: dict[str, Any] = {
         "size": len(response.body) if response.body is not None else 0,
@@ -42,11 +81,8 @@ def _content(response: Response) -> dict[str, Any]:
 
 
 def _timings(response: Response) -> dict[str, float]:
-    """Return HAR's phases in milliseconds.
-
-    Each begins where the one before it ends, and their sum is the entry's time. ``ssl`` is part of
-    ``connect``. Only the sum is known for a response that no server sent.
-    """
+    """Return HAR's phases in milliseconds. Each begins where the one before it ends, and their sum
+    is the entry's time, all that is known if no server answered. ``ssl`` is part of ``connect``."""
     timing = response.timing
     total = response.duration_ms or 0.0
     offset = (timing.get("requestTime", response.began) - response.began) * 1000
@@ -87,7 +123,7 @@ def _entry(response: Response) -> dict[str, Any]:
             "method": response.method,
             "url": response.url,
             "httpVersion": version,
-            "cookies": cookies.sent(";".join(_named(sent, "cookie"))),
+            "cookies": sent_cookies(";".join(_named(sent, "cookie"))),
             "headers": _pairs(sent),
             "queryString": _pairs(query),
             "headersSize": _UNKNOWN,
@@ -97,7 +133,7 @@ def _entry(response: Response) -> dict[str, Any]:
             "status": response.status,
             "statusText": response.status_text,
             "httpVersion": version,
-            "cookies": [cookies.received(value) for value in _named(received, "set-cookie")],
+            "cookies": [received_cookie(value) for value in _named(received, "set-cookie")],
             "headers": _pairs(received),
             "content": _content(response),
             "redirectURL": next(iter(_named(received, "location")), ""),

@@ -1,4 +1,4 @@
-"""Captured responses, and the filter that selects them."""
+"""Captured responses, the filter that selects them, and requests whose response is not over."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import functools
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from chromepool.gateway.store.ring import BoundedStore
 
 _OVERHEAD_BYTES = 512
 """Approximate size of a response without its texts and its body."""
@@ -89,3 +91,53 @@ class Response:
         texts = len(self.url) + len(self.method) + len(self.status_text) + len(self.mime_type)
         headers = text_bytes(self.request_headers) + text_bytes(self.response_headers)
         return _OVERHEAD_BYTES + texts + headers
+
+
+@dataclasses.dataclass(slots=True)
+class PendingRequest:
+    """A request that is not over, with as much of its response as is known."""
+
+    id: str
+    """Chrome's request id."""
+    session: str
+    """The CDP session on the target that loads it."""
+    response: Response
+    number: int = 0
+    """Number of the response in its ring, 0 until it is stored."""
+    request_headers_exact: bool = False
+    """True if the headers are those that went over the network."""
+    response_headers_exact: bool = False
+    """True if the response's headers are those that came over the network."""
+    extra_info_expected: bool = False
+    """True if Chrome will report the exact headers of the response."""
+    finished: bool = False
+    """True for a finished request that stays until Chrome reports the response's exact headers."""
+    redirects: list[PendingRequest] = dataclasses.field(default_factory=list)
+    """Redirects that led here and still lack their exact headers, in their order."""
+
+    @property
+    def size(self) -> int:
+        """Approximate size in memory, in bytes, without a body."""
+        return self.response.size + sum(redirect.size for redirect in self.redirects)
+
+
+class InFlightRequests(BoundedStore[str, PendingRequest]):
+    """Requests by Chrome's request id, which is unique within a browser.
+
+    So any target may report on one: the request for a worker, or for a frame of another site,
+    begins in the page's target and ends in the other.
+    """
+
+    def add(self, request: PendingRequest) -> None:
+        """Add a request, or measure it again."""
+        self.put(request.id, request, request.size)
+
+    def remove_session(self, session: str) -> None:
+        """Remove the requests of a target that is gone, by its session."""
+        for request_id, request in self:
+            if request.session == session:
+                self.remove(request_id)
+
+    def has_session(self, session: str) -> bool:
+        """Return whether the target of this session is still loading something."""
+        return any(r.session == session and not r.finished for _, r in self)

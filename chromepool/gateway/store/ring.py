@@ -19,11 +19,8 @@ class _Entry(Generic[T]):
 
 
 class BoundedStore(Generic[K, T]):
-    """Items by key.
-
-    The oldest items are dropped first: when there are too many, when they are too large together,
-    and when they are too old, which needs no new item.
-    """
+    """Items by key. The oldest are dropped when there are too many, when they are too large
+    together, and when they are too old, which needs no new item."""
 
     def __init__(
         self,

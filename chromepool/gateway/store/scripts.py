@@ -45,9 +45,7 @@ class Scripts:
 
     def put(self, script: Script) -> bool:
         """Replace the script of the same name, or add one at the end; return whether it is new.
-
-        Raises :class:`StoreFull`, :class:`InvalidRequest`.
-        """
+        Raises :class:`StoreFull`, :class:`InvalidRequest`."""
         size = len(script.source.encode(errors="surrogatepass"))
         if size > self._max_bytes:
             raise InvalidRequest(
@@ -63,8 +61,7 @@ class Scripts:
         self._scripts[script.name] = script
         return new
 
-    def remove(self, name: str) -> Script:
-        """Remove and return a script; raises :class:`ScriptNotFound`."""
-        script = self.get(name)
+    def remove(self, name: str) -> None:
+        """Remove a script; raises :class:`ScriptNotFound`."""
+        self.get(name)
         del self._scripts[name]
-        return script

@@ -14,8 +14,7 @@ import msgspec
 import pytest
 
 from chromepool.model import State
-from chromepool.schema.limits import LimitsView
-from chromepool.schema.session import SessionList, SessionView, UsageView
+from chromepool.schema.session import LimitsView, SessionList, SessionView, UsageView
 
 MOST_MODULES = 25
 OF_THE_DAEMON = {"sqlite3", "psutil", "structlog", "pyppeteer", "prctl", "yaml"}

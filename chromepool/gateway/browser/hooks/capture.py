@@ -1,9 +1,8 @@
 """Capture: storing the responses that a session's targets receive, with their bodies.
 
 Bodies are fetched when a target has no request in flight, or its network rests: while a page loads,
-Chrome and the pipe are its own. Chrome keeps the bodies meanwhile, also over a navigation
-(``enableDurableMessages``; a Chrome without it may lose the bodies of a page that navigates).
-https://chromedevtools.github.io/devtools-protocol/tot/Network/#method-enable
+Chrome and the pipe are its own. Chrome keeps them over a navigation, if ``enableDurableMessages``
+exists (https://chromedevtools.github.io/devtools-protocol/tot/Network/#method-enable).
 """
 
 from __future__ import annotations
@@ -18,8 +17,13 @@ from collections.abc import Callable
 
 from chromepool.gateway.browser.auto_attach import AutoAttacher, Command, Params, Target, TargetHook
 from chromepool.gateway.cdp import message as cdp
-from chromepool.gateway.store.in_flight import InFlightRequests, PendingRequest
-from chromepool.gateway.store.responses import Response, ResponseFilter, text_bytes
+from chromepool.gateway.store.responses import (
+    InFlightRequests,
+    PendingRequest,
+    Response,
+    ResponseFilter,
+    text_bytes,
+)
 from chromepool.gateway.store.ring import Ring
 
 _MAX_REQUESTS = 1000
@@ -97,8 +101,6 @@ class CaptureHook(TargetHook):
         elif request is not None:
             _HANDLERS[event.method](self, request, target, event.params)
 
-    # -- the events, in the order in which they come --
-
     def _on_request(
         self, request_id: str, before: PendingRequest | None, target: Target, params: Params
     ) -> None:
@@ -170,8 +172,6 @@ class CaptureHook(TargetHook):
         self.in_flight.remove(request.id)
         request.response.error = str(params.get("errorText", "failed"))
         self._finish(request, params)
-
-    # -- storing --
 
     def _begin(self, request: PendingRequest, kind: str, head: Params) -> None:
         known = request.response
@@ -258,8 +258,7 @@ class CaptureHook(TargetHook):
 
 
 def _incomplete_redirects(before: PendingRequest, params: Params) -> list[PendingRequest]:
-    """Return the redirects of a request whose exact headers Chrome reports only after it has gone
-    on to the next URL."""
+    """Return the redirects of a request whose exact headers Chrome reports later."""
     redirects = before.redirects
     before.redirects = []
     if params.get("redirectHasExtraInfo") and not before.response_headers_exact:

@@ -8,8 +8,7 @@ from chromepool.gateway.browser.auto_attach import Command, Target, TargetHook
 from chromepool.gateway.cdp import message as cdp
 
 _IN_EFFECT = "override is already in effect"
-"""Chrome's error where a client, or another page of the same renderer, has set the same override
-for the whole process. That override stays."""
+"""Chrome's error where a client, or a page of the same process, has set the override already."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,8 +35,7 @@ class EmulationHook(TargetHook):
     """Sets a session's emulation on every target."""
 
     def __init__(self, emulation: Emulation, own_user_agent: str) -> None:
-        """``own_user_agent`` is this Chrome's: the languages that a page requests from servers can
-        be set only together with a user agent."""
+        """``own_user_agent`` is this Chrome's: CDP sets languages only with a user agent."""
         self._emulation = emulation
         self._own_user_agent = own_user_agent
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from chromepool.gateway.browser.auto_attach import AutoAttacher, Command, Target, TargetHook
 from chromepool.gateway.cdp import message as cdp
 from chromepool.gateway.store.scripts import Script, Scripts
@@ -10,23 +12,27 @@ _ADD = "Page.addScriptToEvaluateOnNewDocument"
 _REMOVE = "Page.removeScriptToEvaluateOnNewDocument"
 
 
-class ScriptsHook(TargetHook):
-    """Keeps the list of scripts in every page and frame equal to :class:`Scripts`.
+@dataclasses.dataclass(slots=True)
+class _State:
+    """Scripts of a target, as far as they are known."""
 
-    Chrome runs scripts in the order in which they were added, so a change removes all of them and
-    adds all again in one go.
-    """
+    identifiers: list[str] = dataclasses.field(default_factory=list)
+    unanswered: int = 0
+    """Number of commands without an answer; until it is 0 not all identifiers are known."""
+    stale: bool = False
+    """True if the target gets its commands again once it has answered."""
+
+
+class ScriptsHook(TargetHook):
+    """Keeps the list of scripts in every page and frame equal to :class:`Scripts`. Chrome runs them
+    in the order in which they were added, so a change removes all and adds all again."""
 
     events = frozenset({b"Page.frameNavigated"})
 
     def __init__(self, auto_attacher: AutoAttacher, scripts: Scripts) -> None:
         self._auto_attacher = auto_attacher
         self._scripts = scripts
-        self._identifiers: dict[Target, list[str]] = {}
-        self._unanswered: dict[Target, int] = {}
-        """Number of commands without an answer; until it is 0 not all identifiers are known."""
-        self._stale: set[Target] = set()
-        """Targets that get their commands again once they have answered."""
+        self._states: dict[Target, _State] = {}
         self.run_now = ""
         """Name of a script that also runs once in the documents that are open."""
 
@@ -34,27 +40,23 @@ class ScriptsHook(TargetHook):
         """Return the commands that turn the target's list of scripts into the current one."""
         if target.kind not in ("page", "iframe"):
             return []
-        if self._unanswered.get(target):
-            self._stale.add(target)
+        new = target not in self._states
+        state = self._states.setdefault(target, _State())
+        if state.unanswered:
             # Chrome answers in order: this answer comes after those that are still missing, and
             # whoever waits for it then also waits for the commands that follow.
-            return self._counted(target, [("Page.enable", {})])
-        found: list[Command] = []
-        known = self._identifiers.get(target)
-        if known is None:  # without Page.enable the scripts have no effect
-            # Without Runtime.enable a document has no world to run scripts in until it has a script
-            # of its own, or a client evaluates one; the list would run only then.
-            found += [("Page.enable", {}), ("Runtime.enable", {})]
-        for identifier in _to_remove(known or []):
-            found.append((_REMOVE, {"identifier": identifier}))
-        at_once = target.paused and known is None  # its first, empty document exists already
-        self._identifiers[target] = []
+            state.stale = True
+            state.unanswered += 1
+            return [("Page.enable", {})]
+        # Without Page.enable the scripts have no effect. Without Runtime.enable a document has no
+        # world to run scripts in until it has a script of its own, or a client evaluates one.
+        found: list[Command] = [("Page.enable", {}), ("Runtime.enable", {})] if new else []
+        found += [(_REMOVE, {"identifier": known}) for known in _to_remove(state.identifiers)]
+        at_once = target.paused and new  # its first, empty document exists already
         found += [(_ADD, self._params(each, at_once)) for each in self._scripts.all()]
-        return self._counted(target, found)
-
-    def _counted(self, target: Target, commands: list[Command]) -> list[Command]:
-        self._unanswered[target] = self._unanswered.get(target, 0) + len(commands)
-        return commands
+        state.identifiers = []
+        state.unanswered = len(found)
+        return found
 
     def _params(self, script: Script, at_once: bool) -> dict[str, object]:
         params: dict[str, object] = {"source": script.source}
@@ -66,30 +68,28 @@ class ScriptsHook(TargetHook):
 
     def on_answer(self, target: Target, method: str, answer: cdp.Incoming) -> str:
         """Remember the identifier that Chrome gave to a script."""
-        if target not in self._identifiers:
+        state = self._states.get(target)
+        if state is None:
             return ""
+        error = "" if answer.error is None else answer.error.message
         if method == _ADD and answer.error is None:
-            self._identifiers[target].append(str(answer.result.get("identifier")))
-        self._unanswered[target] -= 1
-        if not self._unanswered[target] and target in self._stale:
-            self._stale.discard(target)
-            self._auto_attacher.resend_to(self, target)
-        return answer.error.message if method == _ADD and answer.error is not None else ""
+            state.identifiers.append(str(answer.result.get("identifier")))
+        state.unanswered -= 1
+        if state.stale and not state.unanswered:
+            state.stale = False
+            self._auto_attacher.send_commands(self, target)
+        return error if method == _ADD else ""
 
     def on_event(self, target: Target, event: cdp.Incoming) -> None:
-        """Send the commands again to a page that navigated before it had answered them all.
-
-        Where the navigation changes the process, Chrome repeats the unanswered commands in the new
-        one, and the list may then have a script twice.
-        """
-        if event.method == "Page.frameNavigated" and self._unanswered.get(target):
-            self._stale.add(target)
+        """Send the commands again to a page that navigated before it had answered them all. Chrome
+        repeats them in a new process, and the list may then have a script twice."""
+        state = self._states.get(target)
+        if state is not None and state.unanswered:
+            state.stale = True
 
     def on_detached(self, target: Target) -> None:
         """Forget a target that is gone."""
-        self._identifiers.pop(target, None)
-        self._unanswered.pop(target, None)
-        self._stale.discard(target)
+        self._states.pop(target, None)
 
 
 def _to_remove(known: list[str]) -> list[str]:

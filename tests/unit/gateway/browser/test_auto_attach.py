@@ -178,7 +178,7 @@ def test_a_page_that_hangs_takes_a_new_script_back_everywhere(
             await artifacts.add_script(B, run_now=True)
         with pytest.raises(NoAnswer):
             await _put(artifacts, Script("a", "another"))
-        assert artifacts.scripts() == [A]
+        assert artifacts.scripts.all() == [A]
         await _finish(chrome)
         assert [chrome.sources(session) for session in ("fine", "hangs")] == [[A.source]] * 2
         await artifacts.add_script(B, run_now=False)
@@ -219,7 +219,7 @@ def test_one_that_is_removed_is_gone_for_good_though_a_page_hangs(
     async def scenario() -> None:
         chrome = Chrome()
         noted: list[list[Script]] = []
-        artifacts = _artifacts(chrome, lambda: noted.append(artifacts.scripts()))
+        artifacts = _artifacts(chrome, lambda: noted.append(artifacts.scripts.all()))
         await artifacts.begin(CaptureOptions(scripts=(A,)))
         chrome.open("hangs")
         await _finish(chrome)
@@ -245,7 +245,7 @@ def test_one_that_chrome_refuses_is_taken_back_everywhere() -> None:
         with pytest.raises(InvalidRequest, match="No such world"):
             await artifacts.add_script(B, run_now=False)
         await _finish(chrome)
-        assert artifacts.scripts() == [A]
+        assert artifacts.scripts.all() == [A]
         assert [chrome.sources(session) for session in ("fine", "refuses")] == [[A.source]] * 2
 
     run(scenario())

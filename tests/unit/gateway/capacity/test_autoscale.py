@@ -406,12 +406,12 @@ def test_a_burst_leaves_more_in_reserve_and_pressure_takes_them_back(
         assert pool.admission.warm_wanted == 1
         sessions = [await pool.creation.create(SessionSpec("a", LIMITS)) for _ in range(6)]
         await pool.look()
-        assert pool.admission.warm_waiting == pool.admission.warm_wanted == 3
+        assert len(pool.admission.warm) == pool.admission.warm_wanted == 3
         for session in pool.registry.chromes:
             session.browser = fake_browser("Browser.close")
         pool.pressed = 0.5
         await pool.look()
-        assert pool.admission.warm_waiting == 0
+        assert len(pool.admission.warm) == 0
         assert [s.owner for s in pool.registry.chromes] == ["a"] * len(sessions)
 
     run(main())
@@ -428,7 +428,7 @@ def test_the_reserve_empties_when_nobody_comes(monkeypatch: pytest.MonkeyPatch) 
             session.browser = fake_browser("Browser.close")
         await pool.look(602)
         waiting = [s for s in pool.registry.chromes if s.owner == POOL]
-        assert len(waiting) == pool.admission.warm_waiting == 1
+        assert len(waiting) == len(pool.admission.warm) == 1
 
     run(main())
 

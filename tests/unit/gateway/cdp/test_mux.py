@@ -132,7 +132,7 @@ def test_each_gets_its_own_answer(world: World) -> None:
         assert answer["id"] == 7
         assert answer["result"]["echo"] == f"Who.{client.name}"
         assert "sessionId" not in answer
-    assert world.mux.ports == clients
+    assert list(world.mux._roots) == clients
 
 
 def test_children_keep_their_session(world: World) -> None:
@@ -319,7 +319,7 @@ def test_an_answer_nobody_waits_for(world: World) -> None:
 def test_an_attach_that_fails(world: World) -> None:
     client = world.join(target="none")
     assert world.answers[-1].error is not None
-    assert world.mux.ports == []
+    assert list(world.mux._roots) == []
     world.send(client, id=1, method="A.b")
     assert client.take()[0]["error"]["code"] == -32001
     assert world.mux.detach(client) is None
@@ -365,7 +365,7 @@ def test_a_page_that_closes_ends_its_client(world: World) -> None:
     world.mux.from_chrome(world.chrome.detach(root_of(world, client)))
     assert client.ends == 1
     assert other.ends == 0
-    assert world.mux.ports == [other]
+    assert list(world.mux._roots) == [other]
     assert world.mux.sessions_of(client) == set()
     for session in (None, child):
         world.send(
@@ -411,7 +411,7 @@ def test_detaching_anothers_session_does_not_touch_the_table(world: World) -> No
     world.send(client, id=1, method="Target.detachFromTarget", params={"sessionId": theirs})
     world.hear()
     assert client.take()[0]["error"]["code"] == -32602
-    assert world.mux.ports == [client, other]
+    assert list(world.mux._roots) == [client, other]
 
 
 def test_no_growth_over_many_clients(world: World) -> None:
@@ -547,7 +547,7 @@ class Crowd(RuleBasedStateMachine):
         while self.world.said:
             self.world.hear()
         self.nobody_heard_what_is_anothers()
-        assert self.world.mux.ports == []
+        assert list(self.world.mux._roots) == []
         assert self.world.size == self.world.empty
         assert self.world.chrome.parents == {}
 

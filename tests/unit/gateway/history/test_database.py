@@ -65,9 +65,9 @@ async def started(sample: Path, running: list[str]) -> tuple[HistoryWriter, int]
     return writer, await writer.start(running)
 
 
-def test_a_database_of_0_1_is_read(path: Path) -> None:
+def test_a_database_of_0_1_is_read(sample: Path) -> None:
     async def read() -> tuple[HistoryPage, PastSessionWithEvents | None, AlertState]:
-        writer, last = await started(path, [f"{3:032x}"])
+        writer, last = await started(sample, [f"{3:032x}"])
         assert last == 20106
         try:
             return (
@@ -129,8 +129,8 @@ def test_a_database_of_0_1_is_written_on(sample: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "kind"), [("sessions", PastSession), ("events", Event), ("alerts", AlertView)]
 )
-def test_columns_have_the_names_of_fields(path: Path, table: str, kind: type[object]) -> None:
-    with closing(sqlite3.connect(path)) as db:
+def test_columns_have_the_names_of_fields(sample: Path, table: str, kind: type[object]) -> None:
+    with closing(sqlite3.connect(sample)) as db:
         columns = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
     assert columns - {"seq"} == set(kind.__annotations__), "a new field needs a migration"
 

@@ -15,7 +15,7 @@ from chromepool.gateway.monitor.metric_table import (
     FAMILIES,
     MetricsPage,
 )
-from chromepool.gateway.monitor.metrics import Lag, Metrics
+from chromepool.gateway.monitor.metrics import Lag, Metrics, Slots
 from chromepool.gateway.runtime import EventBus
 from chromepool.gateway.sessions.events import SessionGone, SessionReady, TabCrashed
 from chromepool.gateway.sessions.session import Session
@@ -27,6 +27,41 @@ from testing.clock import settle
 from testing.fakes import HOST, LIMITS, FakeBrowser, FakeSupervisor
 from testing.fakes import FakePool as Pool
 from testing.metrics import Samples, assert_bounded, at, kinds, read
+
+# -- slots: few labels for many sessions, and counters that never go back --
+
+
+def test_the_lowest_free_slot_is_taken_and_none_beyond_the_bound() -> None:
+    slots = Slots(2)
+    for key in (11, 12, 13, 12):
+        slots.assign(key)
+    assert [(label, slot.key) for label, slot in slots] == [("0", 11), ("1", 12)]
+    assert slots.get(13) is None
+    slots.release(11, Usage())
+    slots.release(13, Usage())
+    slots.release(11, Usage())
+    slots.assign(13)
+    assert [(label, slot.key) for label, slot in slots] == [("0", 13), ("1", 12)]
+
+
+def test_a_slot_counts_on_from_one_session_to_the_next() -> None:
+    slots = Slots(1)
+    told = []
+    for key in (1, 2):
+        slots.assign(key)
+        slot = slots.get(key)
+        assert slot is not None
+        for cpu_s in (1.0, 3.0, 2.0):  # less than before: a process of it has ended
+            slot.note(Usage(cpu_s=cpu_s))
+            told.append(slot.counted("cpu_s"))
+        slots.release(key, Usage(cpu_s=3.5))
+        told.append(slot.counted("cpu_s"))
+        slots.release(key, Usage(cpu_s=3.5))
+    assert told == [1.0, 3.0, 3.0, 3.5, 4.5, 6.5, 6.5, 7.0]
+    assert slot is not None
+    assert slot.counted("io_stall_s") is None
+    assert slot.usage == Usage()
+
 
 # -- the collector, with a pool that it can see and no Chrome --
 
@@ -281,7 +316,7 @@ def test_lag_is_measured() -> None:
         lag = Lag()
         task = asyncio.create_task(lag.watch())
         async with asyncio.timeout(60):
-            while lag.durations.count < 1:
+            while not lag.durations.cumulative()[-1][1]:
                 await asyncio.sleep(0.01)
         task.cancel()
         assert 0 <= lag.durations.total_s < 5

@@ -64,7 +64,7 @@ def test_health_ends_a_warm_one_that_hangs_and_another_takes_its_place(
         await settle()
         assert (hung.owner, hung.reason) == (POOL, Reason.UNHEALTHY)
         async with asyncio.timeout(60):
-            while pool.admission.warm_waiting < 1:
+            while len(pool.admission.warm) < 1:
                 await asyncio.sleep(0.01)
         session = await pool.creation.create(SessionSpec("a", LIMITS))
         assert session.warm

@@ -530,7 +530,7 @@ def test_a_bound_that_was_lowered_sends_nobody_away() -> None:
     async def main() -> None:
         house = House(places=0, queue_length=3)
         tasks = await house.calls(*"abc")
-        house.admission._settings = Settings(creations_per_minute=0, queue_length=1)
+        house.admission.settings = Settings(creations_per_minute=0, queue_length=1)
         await refused(house.enter("d"), QueueFull)
         house.free(3)
         house.admission.sweep()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chromepool.gateway.store import cookies, har
+from chromepool.gateway.store import har
 from chromepool.gateway.store.responses import Response
 
 MARKS = (
@@ -124,19 +124,19 @@ def test_an_address_has_no_brackets() -> None:
     ],
 )
 def test_a_cookie_that_a_server_sets(header: str, cookie: dict[str, Any]) -> None:
-    assert cookies.received(header) == cookie
+    assert har.received_cookie(header) == cookie
 
 
 def test_cookies_that_are_sent() -> None:
-    assert cookies.sent("a=1; b=x=2; ;alone") == [
+    assert har.sent_cookies("a=1; b=x=2; ;alone") == [
         {"name": "a", "value": "1"},
         {"name": "b", "value": "x=2"},
         {"name": "", "value": "alone"},
     ]
-    assert cookies.sent("") == []
+    assert har.sent_cookies("") == []
 
 
 @given(st.text())
 def test_no_header_is_too_odd(text: str) -> None:
-    assert set(cookies.received(text)) >= {"name", "value"}
-    assert all(set(cookie) == {"name", "value"} for cookie in cookies.sent(text))
+    assert set(har.received_cookie(text)) >= {"name", "value"}
+    assert all(set(cookie) == {"name", "value"} for cookie in har.sent_cookies(text))

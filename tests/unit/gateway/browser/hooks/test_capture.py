@@ -12,8 +12,12 @@ from chromepool.gateway.browser.auto_attach import AutoAttacher, Target
 from chromepool.gateway.browser.hooks.capture import CaptureHook
 from chromepool.gateway.cdp.message import Incoming
 from chromepool.gateway.cdp.mux import OnAnswer
-from chromepool.gateway.store.in_flight import InFlightRequests, PendingRequest
-from chromepool.gateway.store.responses import Response, ResponseFilter
+from chromepool.gateway.store.responses import (
+    InFlightRequests,
+    PendingRequest,
+    Response,
+    ResponseFilter,
+)
 from chromepool.gateway.store.ring import Ring
 from testing.cdp import run
 

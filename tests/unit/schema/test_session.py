@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from chromepool.model import Limits
-from chromepool.schema.limits import REQUESTABLE, LimitsRequest, LimitsView
+from chromepool.schema.session import REQUESTABLE, LimitsRequest, LimitsView
 
 FIELDS = {field.name: field for field in dataclasses.fields(Limits)}
 
