@@ -7,7 +7,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from chromepool import wire
 from chromepool.channel import Packet
@@ -18,20 +18,25 @@ from chromepool.model import Host
 from chromepool.supervisor.chrome.chromes import Chromes
 from chromepool.supervisor.chrome.launcher import ChromeLauncher
 from chromepool.supervisor.configuration import Configuration
-from chromepool.supervisor.gateway.handover import adopt_messages, missed_events
 from chromepool.supervisor.gateway.lifecycle import Gateways
+from chromepool.supervisor.linux.cgroup.tree import Tree
 from chromepool.supervisor.linux.reaper import reap
 from chromepool.supervisor.linux.signals import Signals
+from chromepool.supervisor.locks import lock_path
 from chromepool.supervisor.shutdown import ShutdownDeadline
 from chromepool.supervisor.status import ServiceStatus
 from chromepool.supervisor.systemd.fd_store import FdStore, StoredSession
 from chromepool.supervisor.systemd.guardian import Guardian
+from chromepool.supervisor.systemd.jobs import own_unit, pending_job
 from chromepool.supervisor.systemd.notify import Notifier
 
 log = Log("chromepool.supervisor")
 
 _IDLE_S = 30.0
 """Longest wait where nothing is due."""
+_PATIENCE_S = 60.0
+"""Time that sessions wait for the next daemon before the guardian ends them. A package upgrade, and
+systemd's pauses between restarts, are shorter."""
 
 
 class Supervisor:
@@ -41,32 +46,31 @@ class Supervisor:
         self,
         configuration: Configuration,
         *,
-        host: Host,
-        launcher: ChromeLauncher,
-        listeners: Sequence[socket.socket],
-        guardian: Guardian,
-        on_ready: Callable[[], None],
         reload: Callable[[], Configuration],
+        host: Host,
+        tree: Tree,
+        listeners: tuple[socket.socket, socket.socket],
         notifier: Notifier,
         fd_store: FdStore,
-        daemon_follows: Callable[[], bool],
     ) -> None:
-        """Prepare to run.
+        """Prepare to run. The listeners are those of the control API and of DevTools.
 
-        ``on_ready`` is called each time a gateway begins to serve. ``reload`` returns the
-        configuration as it is written now, or raises :class:`ChromepoolError`. ``daemon_follows``
-        returns, at a stop, whether another daemon starts for which the sessions wait.
+        ``reload`` returns the configuration as it is written now, or raises
+        :class:`ChromepoolError`.
         """
         self._configuration = configuration
         self._pending: Configuration | None = None
         """Configuration that the next gateway gets, once it has loaded."""
         self._host = host
-        self._on_ready = on_ready
+        self._devtools = listeners[1]
         self._reload = reload
-        self._launcher = launcher
-        self._guardian = guardian
+        self._launcher = ChromeLauncher(self._settings, host, tree, outlives_us=fd_store.enabled)
+        self._guardian = Guardian(
+            tree,
+            lock=lock_path(self._settings.state_dir),
+            patience_s=_PATIENCE_S if fd_store.enabled else 0.0,
+        )
         self._fd_store = fd_store
-        self._daemon_follows = daemon_follows
         self._status = ServiceStatus(notifier)
         self._drain: wire.Drain | None = None
         self._selector = selectors.DefaultSelector()
@@ -80,7 +84,7 @@ class Supervisor:
             on_exit=self._on_gateway_exit,
             on_replacement_failed=self._on_replacement_failed,
         )
-        self._chromes = Chromes(launcher, fd_store, self._selector, self._gateways)
+        self._chromes = Chromes(self._launcher, fd_store, self._selector, self._gateways)
         self._shutdown = ShutdownDeadline()
         self.sessions_stay = False
         """True if the daemon exits and its sessions continue, for the daemon that follows."""
@@ -169,7 +173,7 @@ class Supervisor:
         self._shutdown.begin(timeout_s)
         self._status.stopping(len(self._chromes.all))
         self._gateways.stop()
-        self.sessions_stay = self._daemon_follows()
+        self.sessions_stay = self._fd_store.enabled and pending_job(own_unit()) == "restart"
         if self.sessions_stay:
             log.info("sessions.stored", sessions=len(self._chromes.by_key))
             self._gateways.leave()
@@ -214,8 +218,7 @@ class Supervisor:
             set_level(self._settings.log_level)
             log.info("settings.reloaded")
         self._chromes.kill_unowned()
-        children = list(self._chromes.by_key.values())
-        adopted = adopt_messages(children)
+        adopted = self._chromes.adopt_messages()
         welcome = wire.Welcome(
             self._settings.values(),
             self._host,
@@ -228,7 +231,7 @@ class Supervisor:
             next_key=self._chromes.last_key + 1,
             drain=self._drain,
         )
-        return [(welcome, ()), *adopted, *missed_events(children)]
+        return [(welcome, ()), *adopted, *self._chromes.missed_events()]
 
     def _on_message(self, message: wire.Message, fds: list[int]) -> None:
         """Do what the gateway asks for; raises :class:`WireError`."""
@@ -244,7 +247,11 @@ class Supervisor:
                 self._chromes.on_message(message, fds)
 
     def _on_gateway_ready(self) -> None:
-        self._on_ready()
+        """Print the line that people and scripts wait for: to stdout, apart from the log."""
+        host, port = self._devtools.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        control = self._settings.control_socket
+        print(f"chromepool is ready: ws://{shown}:{port}/ (control: {control})", flush=True)
         self._status.ready()
 
     def _on_gateway_exit(self) -> None:

@@ -7,7 +7,6 @@ import faulthandler
 import functools
 import os
 import socket
-import sys
 from collections.abc import Callable
 
 import prctl
@@ -18,21 +17,13 @@ from chromepool.model import Host
 from chromepool.startup import raise_file_limit
 from chromepool.supervisor import configuration, folders, locks, sockets
 from chromepool.supervisor import host as hosts
-from chromepool.supervisor.chrome.launcher import ChromeLauncher
-from chromepool.supervisor.configuration import Configuration
 from chromepool.supervisor.linux.cgroup.tree import Tree
 from chromepool.supervisor.loop import Supervisor
 from chromepool.supervisor.reconcile import reconcile
 from chromepool.supervisor.systemd.fd_store import FdStore, StoredSession, find
-from chromepool.supervisor.systemd.guardian import Guardian
-from chromepool.supervisor.systemd.jobs import own_unit, pending_job
 from chromepool.supervisor.systemd.notify import Notifier, listen_fds
 
 log = Log("chromepool.supervisor")
-
-_PATIENCE_S = 60.0
-"""Time that sessions wait for the next daemon before a guardian ends them: a package upgrade, or
-systemd's pauses between restarts, fit in."""
 
 
 def serve(read_settings: Callable[[], Settings]) -> None:
@@ -64,19 +55,17 @@ def serve(read_settings: Callable[[], Settings]) -> None:
         # Find the sessions that an earlier daemon left with systemd, and end all that it did not.
         fd_store, stored_sessions = _open_fd_store(settings, notifier, passed)
         reconcile(settings, tree, [stored.meta.name for stored in stored_sessions])
-        # Listen, or take the sockets that systemd listens on.
-        listeners = _listen(settings, passed, stack)
         # Become the parent of every orphan below, so that each can be reaped.
         prctl.set_child_subreaper(1)
         prctl.set_name("chromepool")
         raise_file_limit()
-        # Serve, restored sessions first, until all has ended or waits for the next daemon.
-        supervisor = _make_supervisor(
+        # Listen, and serve until every session has ended or waits for the next daemon.
+        supervisor = Supervisor(
             configured,
-            load=load,
+            reload=load,
             host=host,
             tree=tree,
-            listeners=listeners,
+            listeners=_listen(settings, passed, stack),
             notifier=notifier,
             fd_store=fd_store,
         )
@@ -119,37 +108,6 @@ def _open_fd_store(
     return fd_store, stored_sessions
 
 
-def _make_supervisor(
-    configured: Configuration,
-    *,
-    load: Callable[[], Configuration],
-    host: Host,
-    tree: Tree,
-    listeners: tuple[socket.socket, socket.socket],
-    notifier: Notifier,
-    fd_store: FdStore,
-) -> Supervisor:
-    settings = configured.settings
-    return Supervisor(
-        configured,
-        host=host,
-        launcher=ChromeLauncher(settings, host, tree, outlives_us=fd_store.enabled),
-        listeners=listeners,
-        guardian=_guardian(settings, tree, fd_store),
-        on_ready=functools.partial(_announce, settings, listeners[1]),
-        reload=load,
-        notifier=notifier,
-        fd_store=fd_store,
-        daemon_follows=lambda: fd_store.enabled and pending_job(own_unit()) == "restart",
-    )
-
-
-def _guardian(settings: Settings, tree: Tree, fd_store: FdStore) -> Guardian:
-    if not fd_store.enabled:
-        return Guardian(tree)
-    return Guardian(tree, lock=locks.lock_path(settings.state_dir), patience_s=_PATIENCE_S)
-
-
 def _listen(
     settings: Settings, passed: dict[str, list[int]], stack: contextlib.ExitStack
 ) -> tuple[socket.socket, socket.socket]:
@@ -171,11 +129,3 @@ def _remove(tree: Tree) -> None:
         tree.remove()
     except OSError as error:
         log.error("cgroup.removal_failed", error=error)
-
-
-def _announce(settings: Settings, devtools: socket.socket) -> None:
-    """Print the line that people and scripts wait for: to stdout, apart from the log."""
-    host, port = devtools.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    print(f"chromepool is ready: ws://{shown}:{port}/ (control: {settings.control_socket})")
-    sys.stdout.flush()

@@ -6,6 +6,7 @@ import os
 import selectors
 
 from chromepool import wire
+from chromepool.channel import Packet
 from chromepool.errors import InvalidRequest, ProfileInUse, StartFailed, WireError
 from chromepool.logs import Log
 from chromepool.model import Limits
@@ -147,6 +148,32 @@ class Chromes:
         except (OSError, StartFailed) as error:
             log.error("session.limits_refused", session=child.key, error=error)
             child.kill()
+
+    def adopt_messages(self) -> list[Packet]:
+        """Return an :class:`wire.Adopt` for each session, for a new gateway.
+
+        Raises OSError where there are not enough descriptors for all: none is handed out then.
+        """
+        packets: list[Packet] = []
+        try:
+            for child in self.by_key.values():
+                adopt = wire.Adopt(child.key, child.pid, str(child.profile))
+                packets.append((adopt, child.duplicate_fds()))
+        except OSError:
+            for fd in [fd for _, fds in packets for fd in fds]:
+                os.close(fd)
+            raise
+        return packets
+
+    def missed_events(self) -> list[Packet]:
+        """Return what has happened to sessions while there was no gateway to report it to."""
+        missed: list[Packet] = []
+        for child in self.by_key.values():
+            if child.exit is not None:
+                missed.append((wire.Exited(child.key, child.exit), ()))
+            if child.phase is Phase.GONE:
+                missed.append((wire.Gone(child.key, child.usage), ()))
+        return missed
 
     def kill_unowned(self) -> None:
         """Kill the Chromes that were starting when the gateway died: no request waits for them."""

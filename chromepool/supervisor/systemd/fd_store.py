@@ -122,11 +122,10 @@ class FdStore:
         if not self.enabled or not child.has_snapshot or child.pipe is None:
             return
         if child.name not in self._versions:
-            self._store(child, "commands", child.pipe[0])
-            self._store(child, "events", child.pipe[1])
-            self._store(child, "process", child.pidfd)
-            if child.stderr >= 0:
-                self._store(child, "stderr", child.stderr)
+            fds = (*child.pipe, child.pidfd, child.stderr)
+            for part, fd in zip(("commands", "events", "process", "stderr"), fds, strict=True):
+                if fd >= 0:
+                    self._send(f"{child.name}.{part}", fd)
             self.put_meta(child)
         self._store_version(child, _SNAPSHOT, child.snapshot_fd)
 
@@ -147,12 +146,9 @@ class FdStore:
         versions = self._versions.setdefault(child.name, {})
         before = versions.get(part, 0)
         versions[part] = before + 1
-        self._store(child, f"{part}{before + 1}", fd)
+        self._send(f"{child.name}.{part}{before + 1}", fd)
         if before:
             self._send(f"{child.name}.{part}{before}")
-
-    def _store(self, child: ChromeProcess, part: str, fd: int) -> None:
-        self._send(f"{child.name}.{part}", fd)
 
     def remove(self, child: ChromeProcess) -> None:
         """Remove a session that is gone."""
