@@ -26,6 +26,7 @@ from chromepool.supervisor.shutdown import ShutdownDeadline
 from chromepool.supervisor.status import ServiceStatus
 from chromepool.supervisor.systemd.fd_store import FdStore, StoredSession
 from chromepool.supervisor.systemd.guardian import Guardian
+from chromepool.supervisor.systemd.jobs import own_unit, pending_job
 from chromepool.supervisor.systemd.notify import Notifier
 
 log = Log("chromepool.supervisor")
@@ -49,13 +50,11 @@ class Supervisor:
         reload: Callable[[], Configuration],
         notifier: Notifier,
         fd_store: FdStore,
-        daemon_follows: Callable[[], bool],
     ) -> None:
         """Prepare to run.
 
         ``on_ready`` is called each time a gateway begins to serve. ``reload`` returns the
-        configuration as it is written now, or raises :class:`ChromepoolError`. ``daemon_follows``
-        returns, at a stop, whether another daemon starts for which the sessions wait.
+        configuration as it is written now, or raises :class:`ChromepoolError`.
         """
         self._configuration = configuration
         self._pending: Configuration | None = None
@@ -66,7 +65,6 @@ class Supervisor:
         self._launcher = launcher
         self._guardian = guardian
         self._fd_store = fd_store
-        self._daemon_follows = daemon_follows
         self._status = ServiceStatus(notifier)
         self._drain: wire.Drain | None = None
         self._selector = selectors.DefaultSelector()
@@ -89,12 +87,10 @@ class Supervisor:
     def _settings(self) -> Settings:
         return self._configuration.settings
 
-    def restore(self, stored: StoredSession) -> None:
-        """Continue a session of an earlier daemon; to be called before :meth:`run`."""
-        self._chromes.restore(stored)
-
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, and return when nothing is left."""
+    def run(self, stored_sessions: Sequence[StoredSession]) -> None:
+        """Continue these sessions, serve until SIGTERM or SIGINT, and return when all has ended."""
+        for stored in stored_sessions:
+            self._chromes.restore(stored)
         # A signal only wakes select() below, which then calls _on_signal.
         signals = Signals(self._selector, self._on_signal)
         # From here on a supervisor that is killed leaves no frozen Chrome behind.
@@ -169,7 +165,7 @@ class Supervisor:
         self._shutdown.begin(timeout_s)
         self._status.stopping(len(self._chromes.all))
         self._gateways.stop()
-        self.sessions_stay = self._daemon_follows()
+        self.sessions_stay = self._fd_store.enabled and pending_job(own_unit()) == "restart"
         if self.sessions_stay:
             log.info("sessions.stored", sessions=len(self._chromes.by_key))
             self._gateways.leave()

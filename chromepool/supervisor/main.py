@@ -14,25 +14,21 @@ import prctl
 
 from chromepool.config import Settings
 from chromepool.logs import Log, set_up_logging
-from chromepool.model import Host
 from chromepool.privileges import raise_file_limit
 from chromepool.supervisor import configuration, folders, locks, sockets
 from chromepool.supervisor import host as hosts
 from chromepool.supervisor.chrome.launcher import ChromeLauncher
-from chromepool.supervisor.configuration import Configuration
 from chromepool.supervisor.linux.cgroup.tree import Tree
 from chromepool.supervisor.loop import Supervisor
 from chromepool.supervisor.reconcile import reconcile
 from chromepool.supervisor.systemd.fd_store import FdStore, StoredSession, find
 from chromepool.supervisor.systemd.guardian import Guardian
-from chromepool.supervisor.systemd.jobs import own_unit, pending_job
 from chromepool.supervisor.systemd.notify import Notifier, listen_fds
 
 log = Log("chromepool.supervisor")
 
 _PATIENCE_S = 60.0
-"""Time that sessions wait for the next daemon before a guardian ends them: a package upgrade, or
-systemd's pauses between restarts, fit in."""
+"""Time that sessions wait for the next daemon: an upgrade, or systemd's pauses, fit in."""
 
 
 def serve(read_settings: Callable[[], Settings]) -> None:
@@ -60,7 +56,7 @@ def serve(read_settings: Callable[[], Settings]) -> None:
         # Find out what this machine can do, and refuse to start without a Chrome or its sandbox.
         tree = hosts.open_tree(settings)
         stack.callback(_remove, tree)
-        host = _examine(settings, tree)
+        host = hosts.examine(settings, tree)
         # Find the sessions that an earlier daemon left with systemd, and end all that it did not.
         fd_store, stored_sessions = _open_fd_store(settings, notifier, passed)
         reconcile(settings, tree, [stored.meta.name for stored in stored_sessions])
@@ -71,18 +67,18 @@ def serve(read_settings: Callable[[], Settings]) -> None:
         prctl.set_name("chromepool")
         raise_file_limit()
         # Serve, restored sessions first, until all has ended or waits for the next daemon.
-        supervisor = _make_supervisor(
+        supervisor = Supervisor(
             configured,
-            load=load,
             host=host,
-            tree=tree,
+            launcher=ChromeLauncher(settings, host, tree, outlives_us=fd_store.enabled),
             listeners=listeners,
+            guardian=_guardian(settings, tree, fd_store),
+            on_ready=functools.partial(_announce, settings, listeners[1]),
+            reload=load,
             notifier=notifier,
             fd_store=fd_store,
         )
-        for stored in stored_sessions:
-            supervisor.restore(stored)
-        supervisor.run()
+        supervisor.run(stored_sessions)
         if supervisor.sessions_stay:
             stack.pop_all()  # locks, groups and sockets are the next daemon's
             log.info("daemon.exited")
@@ -99,17 +95,9 @@ def _take_folders(settings: Settings, stack: contextlib.ExitStack) -> None:
     folders.make_history_folder(settings)
 
 
-def _examine(settings: Settings, tree: Tree) -> Host:
-    host = hosts.examine(settings, tree)
-    for warning in host.warnings:
-        log.warning("host.degraded", detail=warning)
-    return host
-
-
 def _open_fd_store(
     settings: Settings, notifier: Notifier, passed: dict[str, list[int]]
 ) -> tuple[FdStore, list[StoredSession]]:
-    """Return systemd's store and the sessions in it."""
     enabled = settings.fd_store and notifier.connected
     if settings.fd_store and not enabled:
         log.warning("store.disabled", detail="fd_store needs systemd and a unit of Type=notify")
@@ -119,41 +107,14 @@ def _open_fd_store(
     return fd_store, stored_sessions
 
 
-def _make_supervisor(
-    configured: Configuration,
-    *,
-    load: Callable[[], Configuration],
-    host: Host,
-    tree: Tree,
-    listeners: tuple[socket.socket, socket.socket],
-    notifier: Notifier,
-    fd_store: FdStore,
-) -> Supervisor:
-    settings = configured.settings
-    return Supervisor(
-        configured,
-        host=host,
-        launcher=ChromeLauncher(settings, host, tree, outlives_us=fd_store.enabled),
-        listeners=listeners,
-        guardian=_guardian(settings, tree, fd_store),
-        on_ready=functools.partial(_announce, settings, listeners[1]),
-        reload=load,
-        notifier=notifier,
-        fd_store=fd_store,
-        daemon_follows=lambda: fd_store.enabled and pending_job(own_unit()) == "restart",
-    )
-
-
 def _guardian(settings: Settings, tree: Tree, fd_store: FdStore) -> Guardian:
-    if not fd_store.enabled:
-        return Guardian(tree)
-    return Guardian(tree, lock=locks.lock_path(settings.state_dir), patience_s=_PATIENCE_S)
+    patience_s = _PATIENCE_S if fd_store.enabled else 0.0
+    return Guardian(tree, locks.lock_path(settings.state_dir), patience_s)
 
 
 def _listen(
     settings: Settings, passed: dict[str, list[int]], stack: contextlib.ExitStack
 ) -> tuple[socket.socket, socket.socket]:
-    """Return the control and the DevTools socket, each systemd's if it passed one."""
     found = sockets.activated(passed)
     if "control" not in found:
         found["control"] = sockets.listen_control(settings)
@@ -166,10 +127,9 @@ def _listen(
 
 
 def _remove(tree: Tree) -> None:
-    """Remove the pool's groups; those still in use are left to the next start."""
     try:
         tree.remove()
-    except OSError as error:
+    except OSError as error:  # those still in use are left to the next start
         log.error("cgroup.removal_failed", error=error)
 
 
