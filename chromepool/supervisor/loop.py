@@ -14,11 +14,9 @@ from chromepool.channel import Packet
 from chromepool.config import Settings, merge_live
 from chromepool.errors import ChromepoolError
 from chromepool.logs import Log, set_level
-from chromepool.model import Host
 from chromepool.supervisor.chrome.chromes import Chromes
 from chromepool.supervisor.chrome.launcher import ChromeLauncher
 from chromepool.supervisor.configuration import Configuration
-from chromepool.supervisor.gateway.handover import adopt_messages, missed_events
 from chromepool.supervisor.gateway.lifecycle import Gateways
 from chromepool.supervisor.linux.reaper import reap
 from chromepool.supervisor.linux.signals import Signals
@@ -42,7 +40,6 @@ class Supervisor:
         self,
         configuration: Configuration,
         *,
-        host: Host,
         launcher: ChromeLauncher,
         listeners: Sequence[socket.socket],
         guardian: Guardian,
@@ -59,7 +56,6 @@ class Supervisor:
         self._configuration = configuration
         self._pending: Configuration | None = None
         """Configuration that the next gateway gets, once it has loaded."""
-        self._host = host
         self._on_ready = on_ready
         self._reload = reload
         self._launcher = launcher
@@ -140,12 +136,8 @@ class Supervisor:
         if self._chromes.tick(now):
             self._reap()  # what left a group since the last time may be a zombie still
             self._chromes.remove_gone()
-        self._status.tick(
-            now,
-            sessions=len(self._chromes.all),
-            slots=self._settings.max_sessions,
-            gateway=self._gateways.current is not None,
-        )
+        serving = self._gateways.current is not None
+        self._status.tick(now, len(self._chromes.all), self._settings.max_sessions, gateway=serving)
 
     # -- the operator --
 
@@ -210,11 +202,10 @@ class Supervisor:
             set_level(self._settings.log_level)
             log.info("settings.reloaded")
         self._chromes.kill_unowned()
-        children = list(self._chromes.by_key.values())
-        adopted = adopt_messages(children)
+        adopted = self._chromes.adopt_messages()
         welcome = wire.Welcome(
             self._settings.values(),
-            self._host,
+            self._launcher.host,
             self._configuration.tokens,
             self._configuration.webhook_secret,
             restarts=self._gateways.starts - 1,
@@ -224,7 +215,7 @@ class Supervisor:
             next_key=self._chromes.last_key + 1,
             drain=self._drain,
         )
-        return [(welcome, ()), *adopted, *missed_events(children)]
+        return [(welcome, ()), *adopted, *self._chromes.missed_events()]
 
     def _on_message(self, message: wire.Message, fds: list[int]) -> None:
         """Do what the gateway asks for; raises :class:`WireError`."""

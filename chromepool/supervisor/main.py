@@ -32,18 +32,16 @@ _PATIENCE_S = 60.0
 
 
 def serve(read_settings: Callable[[], Settings]) -> None:
-    """Run the daemon until a signal stops it.
+    """Run the daemon, with what ``read_settings`` returns at each call, until a signal stops it.
 
-    ``read_settings`` returns the settings as they are written now; SIGHUP calls it again. Raises
-    :class:`ChromepoolError` where the daemon cannot start: no Chrome, no sandbox, a port or folder
-    that is taken.
+    Raises :class:`ChromepoolError` where it cannot start: no Chrome or sandbox, or a port in use.
     """
     # The watchdog ends a loop that hangs with SIGABRT: print where.
     faulthandler.enable()
     # Take what systemd passed out of the environment, before a child could inherit it.
     notifier = Notifier(os.environ)
     passed = listen_fds(os.environ)
-    # Read the configuration: a mistake in it ends the start before anything is made.
+    # Read the configuration, as SIGHUP does again: a mistake ends the start before all else.
     load = functools.partial(configuration.load, read_settings)
     configured = load()
     settings = configured.settings
@@ -69,7 +67,6 @@ def serve(read_settings: Callable[[], Settings]) -> None:
         # Serve, restored sessions first, until all has ended or waits for the next daemon.
         supervisor = Supervisor(
             configured,
-            host=host,
             launcher=ChromeLauncher(settings, host, tree, outlives_us=fd_store.enabled),
             listeners=listeners,
             guardian=_guardian(settings, tree, fd_store),

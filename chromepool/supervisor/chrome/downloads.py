@@ -33,10 +33,8 @@ def check_name(name: str) -> None:
 
 
 def _is_encodable(name: str) -> bool:
-    try:
-        return bool(name.encode())
-    except UnicodeEncodeError:  # a lone surrogate: JSON can escape it
-        return False
+    """Return whether it has no lone surrogate, which JSON can escape."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 @contextlib.contextmanager
