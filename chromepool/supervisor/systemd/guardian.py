@@ -37,10 +37,7 @@ log = Log("chromepool.supervisor")
 
 
 class Guardian:
-    """A forked process that waits for the supervisor's end, and can be started and stopped.
-
-    It reads from a pipe whose other end only the supervisor has.
-    """
+    """A forked process that reads from a pipe whose other end only the supervisor has."""
 
     def __init__(self, tree: Tree, lock: Path, patience_s: float) -> None:
         """Start none yet. It waits ``patience_s`` for another supervisor to take ``lock``."""
@@ -58,7 +55,6 @@ class Guardian:
 
     def start(self) -> None:
         """Fork it, which is safe because the supervisor has no threads. Raises OSError."""
-        self.stop()
         read, write = os.pipe()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
