@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from chromepool.config import Settings
 from chromepool.errors import HostError
+from chromepool.logs import Log
 from chromepool.model import Host
 from chromepool.startup import become
 from chromepool.supervisor.chrome import command_line as chrome
@@ -17,6 +19,8 @@ from chromepool.supervisor.linux.cgroup import v2 as cgroup_v2
 from chromepool.supervisor.linux.cgroup.none import UncappedTree
 from chromepool.supervisor.linux.cgroup.tree import Tree
 from chromepool.supervisor.linux.namespaces import PrivateMounts, hides, sandbox_attempt, succeeds
+
+log = Log("chromepool.supervisor")
 
 SANDBOX_REMEDY = (
     "Allow unprivileged user namespaces: sysctl user.max_user_namespaces=10000; on Ubuntu 23.10+ "
@@ -34,8 +38,7 @@ def instance_name(state_dir: str) -> str:
 
 def open_tree(settings: Settings) -> Tree:
     """Return the control groups to use: v2 with controllers, v1, bare v2 (no caps), or none."""
-    mountinfo = Path("/proc/self/mountinfo").read_text()
-    own = Path("/proc/self/cgroup").read_text()
+    mountinfo, own = _mounts_and_groups()
     name = instance_name(settings.state_dir)
     point = cgroup_v2.mount_point(mountinfo)
     unified = point is not None and "memory" in (point / "cgroup.controllers").read_text().split()
@@ -45,11 +48,9 @@ def open_tree(settings: Settings) -> Tree:
         if tree.parents():
             return tree
     if point is not None:
-        try:
+        with contextlib.suppress(OSError):  # not ours to write: examine() warns of it
             base = cgroup_v2.choose_base(point, cgroup_v2.own_group(point, own))
             return cgroup_v2.V2Tree(base, name, settings.pool_memory_bytes)
-        except OSError:
-            pass  # not ours to write: examine() warns of it
     return UncappedTree()
 
 
@@ -71,8 +72,11 @@ def memory_bound(mountinfo: str, own: str) -> Path | None:
 
 def own_memory_group() -> Path | None:
     """:func:`memory_bound` of this process."""
-    mountinfo = Path("/proc/self/mountinfo").read_text()
-    return memory_bound(mountinfo, Path("/proc/self/cgroup").read_text())
+    return memory_bound(*_mounts_and_groups())
+
+
+def _mounts_and_groups() -> tuple[str, str]:
+    return Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text()
 
 
 def session_uid(settings: Settings) -> int | None:
@@ -89,32 +93,20 @@ def check_mounts(settings: Settings) -> str:
     """Return why a session cannot have a private /tmp, /dev/shm and view of /proc, or ""."""
     if os.geteuid() != 0:
         return "only root can give each session its own /tmp and /dev/shm"
-    mounts = PrivateMounts(settings.uid_base, 1 << 20, Path("/var"))
-    return succeeds(mounts.enter)
-
-
-def _cgroup_warning(tree: Tree) -> str:
-    missing = [name for name in ("memory", "cpu", "pids") if name not in tree.enforced]
-    if not missing:
-        return ""
-    return (
-        f"Sessions are NOT limited in {', '.join(missing)}: no writable control group enforces it "
-        f"(cgroups: {tree.version}). Run as root, or as a systemd unit with Delegate=yes; "
-        "in a container, limit the container."
-    )
+    return succeeds(PrivateMounts(settings.uid_base, 1 << 20, Path("/var")).enter)
 
 
 def check_profiles(settings: Settings) -> str:
     """Return why a session's uid cannot reach the profiles' folder, or ""."""
-    uid, folder = session_uid(settings), settings.profiles_dir
+    uid = session_uid(settings)
     if uid is None:
         return ""
-    return succeeds(functools.partial(_visit, uid, folder))
 
+    def visit() -> None:
+        become(uid)
+        settings.profiles_dir.stat()
 
-def _visit(uid: int, folder: Path) -> None:
-    become(uid)
-    folder.stat()
+    return succeeds(visit)
 
 
 def _check_visible(settings: Settings, chrome_path: str, *, private_mounts: bool) -> None:
@@ -134,28 +126,37 @@ def _check_visible(settings: Settings, chrome_path: str, *, private_mounts: bool
 
 
 def examine(settings: Settings, tree: Tree) -> Host:
-    """Return what sessions get here; raises :class:`HostError` where none should be started."""
+    """Return what sessions get here, and log what they lack.
+
+    Raises :class:`HostError` where none should be started.
+    """
     path = chrome.find(settings.chrome)
     no_sandbox = check_sandbox(settings)
     if no_sandbox and not settings.no_sandbox:
         raise HostError(f"Chrome's sandbox cannot start: {no_sandbox}.", remedy=SANDBOX_REMEDY)
     no_mounts = check_mounts(settings)
     _check_visible(settings, path, private_mounts=not no_mounts)
-    warnings = [_cgroup_warning(tree)]
-    if no_mounts:
-        warnings.append(f"Sessions share /tmp and /dev/shm: {no_mounts}.")
-    if os.geteuid() != 0:
-        warnings.append("Sessions share one uid. Run as root to give each its own.")
-    if settings.no_sandbox:
-        warnings.append("Chrome's sandbox is OFF: no_sandbox is set.")
+    privileged = os.geteuid() == 0
+    missing = ", ".join(name for name in ("memory", "cpu", "pids") if name not in tree.enforced)
+    warnings = {
+        f"Sessions are NOT limited in {missing}: no writable control group enforces it "
+        f"(cgroups: {tree.version}). Run as root, or as a systemd unit with Delegate=yes; "
+        "in a container, limit the container.": missing,
+        f"Sessions share /tmp and /dev/shm: {no_mounts}.": no_mounts,
+        "Sessions share one uid. Run as root to give each its own.": not privileged,
+        "Chrome's sandbox is OFF: no_sandbox is set.": settings.no_sandbox,
+    }
+    found = tuple(text for text, is_so in warnings.items() if is_so)
+    for warning in found:
+        log.warning("host.degraded", detail=warning)
     return Host(
-        privileged=os.geteuid() == 0,
+        privileged=privileged,
         cgroup=tree.version,
         enforced=tree.enforced,
         private_mounts=not no_mounts,
         sandbox=not settings.no_sandbox,
         chrome=path,
-        warnings=tuple(warning for warning in warnings if warning),
+        warnings=found,
         freezer=tree.freezer,
         memory_group=str(tree.memory_group or ""),
         memory_bound="" if tree.memory_group else str(own_memory_group() or ""),

@@ -56,14 +56,11 @@ def _role(name: str, fd: int) -> str:
     """Return what a descriptor is for; "" where it is no listening stream socket."""
     if not stat.S_ISSOCK(os.fstat(fd).st_mode):
         return ""
-    sock = socket.socket(fileno=fd)
-    try:
+    with socket.socket(fileno=os.dup(fd)) as sock:
         if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return ""
         suits = {socket.AF_UNIX: "control", socket.AF_INET: "devtools", socket.AF_INET6: "devtools"}
         role = suits.get(sock.family, "")
-    finally:
-        sock.detach()
     if name in ("control", "devtools") and role != name:
         raise HostError(
             f"The socket passed as {name} is of the wrong kind.",

@@ -50,22 +50,21 @@ class ServiceStatus:
         self._sessions_at_stop = sessions
         self._sessions_left = sessions
         self._notifier.stopping()
-        self._notifier.status(f"stopping: {sessions} of {sessions} sessions left")
+        self._report_left()
 
-    def tick(self, now: float, *, sessions: int, slots: int, gateway: bool) -> None:
+    def tick(self, now: float, sessions: int, slots: int, *, gateway: bool) -> None:
         """Report what has changed, and to the watchdog that the loop turns."""
         if now >= self.due:
             self.due = now + self._pause_s
             self._notifier.ping()
-        if self._phase == "stopping":
-            self._report_progress(sessions)
-            return
-        phase = self._phase if gateway or self._phase == "starting" else "no gateway"
-        self._notifier.status(f"{phase}: {sessions} Chromes, room for {slots} sessions")
+        if self._phase != "stopping":
+            phase = self._phase if gateway or self._phase == "starting" else "no gateway"
+            self._notifier.status(f"{phase}: {sessions} Chromes, room for {slots} sessions")
+        elif sessions != self._sessions_left:
+            self._sessions_left = sessions
+            log.info("shutdown.progressed", left=sessions, of=self._sessions_at_stop)
+            self._report_left()
 
-    def _report_progress(self, left: int) -> None:
-        if left == self._sessions_left:
-            return
-        self._sessions_left = left
-        self._notifier.status(f"stopping: {left} of {self._sessions_at_stop} sessions left")
-        log.info("shutdown.progressed", left=left, of=self._sessions_at_stop)
+    def _report_left(self) -> None:
+        left, before = self._sessions_left, self._sessions_at_stop
+        self._notifier.status(f"stopping: {left} of {before} sessions left")

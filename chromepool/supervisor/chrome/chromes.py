@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
+from collections.abc import Callable
 
 from chromepool import wire
 from chromepool.channel import Packet
@@ -58,15 +60,14 @@ class Chromes:
         self.all.append(child)
         self._enter(child)
         self.last_key = max(self.last_key, child.key)
-        self._selector.register(
-            child.pidfd, selectors.EVENT_READ, lambda _: self._on_restored_exit(child)
-        )
+        self._watch(child.pidfd, lambda _: self._on_restored_exit(child))
 
     def _enter(self, child: ChromeProcess) -> None:
         self.by_key[child.key] = child
-        self._selector.register(
-            child.stderr, selectors.EVENT_READ, lambda _: self._read_stderr(child)
-        )
+        self._watch(child.stderr, lambda _: self._read_stderr(child))
+
+    def _watch(self, fd: int, on_readable: Callable[[int], None]) -> None:
+        self._selector.register(fd, selectors.EVENT_READ, on_readable)
 
     def _read_stderr(self, child: ChromeProcess) -> None:
         if not child.read_stderr():
@@ -88,9 +89,8 @@ class Chromes:
         except (StartFailed, ProfileInUse, InvalidRequest) as error:
             if child is not None:
                 child.abandon()
-            self._gateways.send(
-                wire.SpawnFailed(message.key, error.detail, error.remedy, error.code)
-            )
+            failed = wire.SpawnFailed(message.key, error.detail, error.remedy, error.code)
+            self._gateways.send(failed)
             return
         self._enter(child)
         self._gateways.send(wire.Spawned(message.key, child.pid, str(child.profile)), fds)
@@ -155,18 +155,15 @@ class Chromes:
         Raises OSError where there are not enough descriptors for all: none is handed out then.
         """
         packets: list[Packet] = []
-        try:
+        with contextlib.ExitStack() as undo:
             for child in self.by_key.values():
                 adopt = wire.Adopt(child.key, child.pid, str(child.profile))
-                packets.append((adopt, child.duplicate_fds()))
-        except OSError:
-            for fd in [fd for _, fds in packets for fd in fds]:
-                os.close(fd)
-            raise
+                packets.append((adopt, child.duplicate_fds(undo)))
+            undo.pop_all()
         return packets
 
     def missed_events(self) -> list[Packet]:
-        """Return what has happened to sessions while there was no gateway to report it to."""
+        """Return what has happened to sessions while no gateway was there to be sent it."""
         missed: list[Packet] = []
         for child in self.by_key.values():
             if child.exit is not None:
@@ -228,20 +225,17 @@ class Chromes:
     def remove_gone(self) -> None:
         """Take those whose end is complete out of the table, and report them."""
         for child in [child for child in self.all if child.phase is Phase.GONE]:
-            self._remove(child)
-
-    def _remove(self, child: ChromeProcess) -> None:
-        self.all.remove(child)
-        self._launcher.release(child)
-        self._fd_store.remove(child)
-        if self.by_key.get(child.key) is not child:
-            child.release_fds()
-        else:  # a gateway that is sent Gone may die before it acts on it: Buried ends that
+            self.all.remove(child)
+            self._launcher.release(child)
+            self._fd_store.remove(child)
+            if self.by_key.get(child.key) is not child:
+                child.release_fds()
+                continue
+            # A gateway that is sent Gone may die before it acts on it: Buried ends that.
             self._gateways.send(wire.Gone(child.key, child.usage))
             if not child.has_snapshot:  # it was no session yet, so no other gateway asks for it
                 self._forget(child)
 
     def _forget(self, child: ChromeProcess) -> None:
-        """Tell no gateway about it any more."""
         del self.by_key[child.key]
         child.release_fds()

@@ -82,11 +82,6 @@ def _resolve_wrapper(path: str) -> str:
     return os.path.realpath(path)
 
 
-def is_headless_shell(path: str) -> bool:
-    """Return whether this is the small Chrome without a window system."""
-    return "headless" in Path(path).name
-
-
 def command_line(
     chrome: str,
     profile: Path,
@@ -100,7 +95,7 @@ def command_line(
     """Return the command line of a session's Chrome."""
     argv = [chrome, *FLAGS, f"--user-data-dir={profile}"]
     argv.append(f"--js-flags=--max-old-space-size={max(1, limits.heap_bytes // (1024 * 1024))}")
-    if not is_headless_shell(chrome):
+    if "headless" not in Path(chrome).name:  # else it is the small one without a window system
         argv.append("--headless=new")
     if not sandbox:
         argv.append("--no-sandbox")
@@ -121,18 +116,10 @@ def environment(profile: Path, name: str, daemon: Mapping[str, str]) -> dict[str
     The daemon's is not passed on: with a D-Bus address Chrome would ask systemd for a scope and
     leave its control group, and other variables may be secrets.
     """
+    fixed = {"PATH": "/usr/local/bin:/usr/bin:/bin", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
+    homes = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), str(profile))
     kept = {name: daemon[name] for name in ("LANG", "TZ", "LC_ALL") if name in daemon}
-    home = str(profile)
-    return {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "HOME": home,
-        NAME_VARIABLE: name,
-        "TMPDIR": "/tmp",
-        "XDG_CONFIG_HOME": home,
-        "XDG_CACHE_HOME": home,
-        "LANG": "C.UTF-8",
-        **kept,
-    }
+    return {NAME_VARIABLE: name, **fixed, **homes, **kept}
 
 
 def shm_size() -> int:

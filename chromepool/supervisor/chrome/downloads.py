@@ -33,24 +33,19 @@ def check_name(name: str) -> None:
 
 
 def _is_encodable(name: str) -> bool:
-    try:
-        return bool(name.encode())
-    except UnicodeEncodeError:  # a lone surrogate: JSON can escape it
-        return False
+    """Return whether it has no lone surrogate, which JSON can escape."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 @contextlib.contextmanager
 def _opened(profile: Path) -> Iterator[int]:
     """Open the folder; raises FileNotFoundError, or OSError where it is no folder."""
-    above = os.open(profile, _DIRECTORY)
-    try:
+    with contextlib.ExitStack() as stack:
+        above = os.open(profile, _DIRECTORY)
+        stack.callback(os.close, above)
         folder = os.open(FOLDER, _DIRECTORY, dir_fd=above)
-    finally:
-        os.close(above)
-    try:
+        stack.callback(os.close, folder)
         yield folder
-    finally:
-        os.close(folder)
 
 
 def _is_own(found: os.stat_result, uid: int | None) -> bool:
@@ -102,16 +97,17 @@ def answer(
     request: wire.FileRequest, child: ChromeProcess | None
 ) -> tuple[wire.FileAnswer, tuple[int, ...]]:
     """Return the answer to a request, and with it the descriptor of a file that was opened."""
+    files: tuple[File, ...] = ()
+    fds: tuple[int, ...] = ()
     try:
         if child is None:
             raise FileNotFoundError(request.name)
         if request.verb == "list":
             files = list_files(child.profile, child.uid)
-            return wire.FileAnswer(request.number, files), ()
-        if request.verb == "open":
-            fd = open_file(child.profile, child.uid, request.name)
-            return wire.FileAnswer(request.number), (fd,)
-        remove_file(child.profile, request.name)
+        elif request.verb == "open":
+            fds = (open_file(child.profile, child.uid, request.name),)
+        else:
+            remove_file(child.profile, request.name)
     except OSError as error:
         return wire.FileAnswer(request.number, error=error.strerror or "no such file"), ()
-    return wire.FileAnswer(request.number), ()
+    return wire.FileAnswer(request.number, files), fds

@@ -48,36 +48,11 @@ def _three_pipes() -> list[tuple[int, int]]:
     try:
         for make in (_pipe, _pipe, os.pipe):
             pipes.append(make())
-    except OSError as error:  # EMFILE: the other sessions take every descriptor
+    except OSError:
         for fd in itertools.chain(*pipes):
             os.close(fd)
-        raise _no_descriptors(error) from error
+        raise
     return pipes
-
-
-def _pidfd(pid: int) -> int:
-    try:
-        return os.pidfd_open(pid)
-    except OSError as error:
-        raise _no_descriptors(error) from error
-
-
-def _duplicates(pipe: tuple[int, int]) -> tuple[int, int]:
-    first = -1
-    try:
-        first = os.dup(pipe[0])
-        return first, os.dup(pipe[1])
-    except OSError as error:
-        if first >= 0:
-            os.close(first)
-        raise _no_descriptors(error) from error
-
-
-def _no_descriptors(error: OSError) -> StartFailed:
-    return StartFailed(
-        f"The session's pipes could not be made: {error}.",
-        remedy="Raise the daemon's limit of open files (LimitNOFILE=), or lower max_sessions.",
-    )
 
 
 class ChromeLauncher:
@@ -88,7 +63,7 @@ class ChromeLauncher:
     ) -> None:
         """``outlives_us``: whether its Chromes may outlive the supervisor."""
         self.settings = settings
-        self._host = host
+        self.host = host
         self._tree = tree
         self._outlives_us = outlives_us
         uids = Uids(settings.uid_base, settings.uid_count) if host.privileged else None
@@ -107,43 +82,43 @@ class ChromeLauncher:
         """
         check_limits(limits, self.settings)
         chrome_options.check(options, self.settings.allowed_flags)
-        name = self._new_name()
+        name = next(name for n in self._numbers if (name := f"s{n}") not in self._restored_names)
+        kept = options.profile
         try:
-            profile, uid = self._open_profile(name, options)
+            profile, uid = self._profiles.open(name, kept, self.settings.kept_profiles)
         except OSError as error:
             raise StartFailed(f"The session's profile could not be made: {error}.") from error
         try:
             leaf = self._tree.create(name, limits, uid)
         except OSError as error:
-            self._release_profile(options.profile, uid)
-            if not options.profile:
+            self._profiles.release(kept, uid)
+            if not kept:
                 shutil.rmtree(profile, ignore_errors=True)
             raise StartFailed(f"The session's control group could not be made: {error}.") from error
-        kept = options.profile
         return ChromeProcess(key, name, limits, leaf, profile, uid, stderr=-1, kept_profile=kept)
-
-    def _new_name(self) -> str:
-        """Return a name that no restored session has."""
-        return next(name for n in self._numbers if (name := f"s{n}") not in self._restored_names)
-
-    def _open_profile(self, name: str, options: ChromeOptions) -> tuple[Path, int | None]:
-        if options.profile:
-            return self._profiles.open_kept(options.profile, self.settings.kept_profiles)
-        return self._profiles.make(name)
-
-    def _release_profile(self, kept: str, uid: int | None) -> None:
-        if kept:
-            self._profiles.unlock(kept)
-        else:
-            self._profiles.free_uid(uid)
 
     def launch(
         self, child: ChromeProcess, options: ChromeOptions, *, protocol_port: bool
-    ) -> tuple[int, int]:
+    ) -> tuple[int, ...]:
         """Start a prepared Chrome, and return the gateway's pipe ends: commands in, events out.
 
         The child keeps duplicates. Raises :class:`StartFailed`; the caller then abandons the child.
         """
+        try:
+            self._spawn(child, options, protocol_port)
+            if self._outlives_us:
+                child.pidfd = os.pidfd_open(child.pid)
+            with contextlib.ExitStack() as undo:
+                fds = child.duplicate_fds(undo)
+                undo.pop_all()
+        except OSError as error:  # EMFILE: the other sessions take every descriptor
+            raise StartFailed(
+                f"The session's pipes could not be made: {error}.",
+                remedy="Raise the daemon's limit of files (LimitNOFILE=), or lower max_sessions.",
+            ) from error
+        return fds
+
+    def _spawn(self, child: ChromeProcess, options: ChromeOptions, protocol_port: bool) -> None:
         into, out, stderr = _three_pipes()
         child.stderr = stderr[0]
         child.pipe = (into[1], out[0])
@@ -151,25 +126,22 @@ class ChromeLauncher:
         try:
             plan = self._plan(child, options, protocol_port, {3: into[0], 4: out[1], 2: stderr[1]})
             child.pid = spawn(plan, child.leaf.add)
-            if self._outlives_us:
-                child.pidfd = _pidfd(child.pid)
         finally:
             for fd in (into[0], out[1], stderr[1]):
                 os.close(fd)
-        return _duplicates(child.pipe)
 
     def _plan(
         self, child: ChromeProcess, options: ChromeOptions, protocol_port: bool, fds: dict[int, int]
     ) -> Plan:
         mounts = None
-        if self._host.private_mounts and child.uid is not None:
+        if self.host.private_mounts and child.uid is not None:
             mounts = PrivateMounts(child.uid, child.limits.memory_bytes, child.profile)
         argv = chrome.command_line(
-            self._host.chrome,
+            self.host.chrome,
             child.profile,
             child.limits,
             options,
-            sandbox=self._host.sandbox,
+            sandbox=self.host.sandbox,
             shm_bytes=self._shm,
             protocol_port=protocol_port,
         )
@@ -192,7 +164,8 @@ class ChromeLauncher:
         leaf = self._tree.adopt(found.name, found.limits)
         self._profiles.restore(found.kept, found.uid)
         os.set_blocking(stored.stderr, False)
-        child = ChromeProcess(
+        self._restored_names.add(found.name)
+        return ChromeProcess(
             found.key,
             found.name,
             found.limits,
@@ -206,9 +179,7 @@ class ChromeLauncher:
             pid=found.pid,
             pidfd=stored.pidfd,
         )
-        self._restored_names.add(found.name)
-        return child
 
     def release(self, child: ChromeProcess) -> None:
         """Allow the uid or the kept profile of a Chrome that is gone to be used again."""
-        self._release_profile(child.kept_profile, child.uid)
+        self._profiles.release(child.kept_profile, child.uid)

@@ -99,23 +99,19 @@ class ChromeProcess:
 
     def keep_snapshot(self, snapshot_fd: int) -> None:
         """Keep a snapshot instead of the one before."""
-        if self.snapshot_fd >= 0:
+        if self.has_snapshot:
             os.close(self.snapshot_fd)
         self.snapshot_fd = snapshot_fd
 
-    def duplicate_fds(self) -> tuple[int, ...]:
-        """Return duplicates for another gateway: commands in, events out, the snapshot.
+    def duplicate_fds(self, undo: contextlib.ExitStack) -> tuple[int, ...]:
+        """Return duplicates for a gateway: commands in, events out, the snapshot if there is one.
 
-        Raises OSError.
+        ``undo`` closes them. Raises OSError.
         """
         duplicates: list[int] = []
-        try:
-            for fd in (*(self.pipe or ()), self.snapshot_fd):
-                duplicates.append(os.dup(fd))
-        except OSError:
-            for fd in duplicates:
-                os.close(fd)
-            raise
+        for fd in (*(self.pipe or ()), *([self.snapshot_fd] if self.has_snapshot else [])):
+            duplicates.append(os.dup(fd))
+            undo.callback(os.close, duplicates[-1])
         return tuple(duplicates)
 
     def release_fds(self) -> None:
@@ -199,11 +195,10 @@ class ChromeProcess:
             return
         if self.phase is Phase.REMOVING:
             self._remove_profile()
-            return
-        if self.phase is Phase.TERMINATING or self.exit is None or self.leaf.pids():
+        elif self.phase is Phase.TERMINATING or self.exit is None or self.leaf.pids():
             self.kill()
-            return
-        self._remove()
+        else:
+            self._remove()
 
     def _remove(self) -> None:
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -29,29 +28,11 @@ class Profiles:
         self._kept_folder = settings.kept_profiles_dir
         self._uids = uids
         self._in_use: set[str] = set()
-        if uids is not None:
-            self._reserve_uids(uids)
-
-    def _reserve_uids(self, uids: Uids) -> None:
-        """Take the kept profiles' uids out of the range. It runs before the loop, so chown may take
-        its time."""
         for folder in self._kept_folder.glob("*/*"):
-            uid = folder.lstat().st_uid
-            if not uids.reserve(uid):  # it was copied here, or the range was moved
-                uid = uids.take()
+            if uids is not None and not uids.reserve(folder.lstat().st_uid):
+                uid = uids.take()  # it was copied here, or the range was moved
                 argv = ["/bin/chown", "-hR", "--", f"{uid}:{uid}", str(folder)]
-                subprocess.run(argv, check=True)
-
-    def make(self, name: str) -> tuple[Path, int | None]:
-        """Return a new folder and its uid. Raises OSError, :class:`StartFailed`."""
-        uid = self._uids.take() if self._uids else None
-        folder = self._folder / name
-        try:
-            self._make(folder, uid)
-        except OSError:
-            self.free_uid(uid)
-            raise
-        return folder, uid
+                subprocess.run(argv, check=True)  # before the loop, so it may take its time
 
     def restore(self, kept: str, uid: int | None) -> None:
         """Reserve the uid and the kept profile of a session of an earlier daemon."""
@@ -60,18 +41,31 @@ class Profiles:
         elif self._uids is not None and uid is not None:
             self._uids.reserve(uid)
 
-    @staticmethod
-    def _make(folder: Path, uid: int | None) -> None:
-        folder.mkdir(mode=0o700)
-        if uid is not None:
-            os.chown(folder, uid, uid)
+    def open(self, name: str, kept: str, most: int) -> tuple[Path, int | None]:
+        """Return a session's folder and uid: a new one, or ``kept``, an ``owner/name``, locked.
 
-    def open_kept(self, name: str, most: int) -> tuple[Path, int | None]:
-        """Return the kept folder ``owner/name`` and its uid, locked until :meth:`unlock`.
-
-        It is made where there is none and its owner has fewer than ``most``. Raises
+        That is made where there is none and its owner has fewer than ``most``. Raises
         :class:`ProfileInUse`, :class:`InvalidRequest`, :class:`StartFailed`, OSError.
         """
+        if kept:
+            return self._open_kept(kept, most)
+        folder = self._folder / name
+        return folder, self._make(folder)
+
+    def _make(self, folder: Path) -> int | None:
+        uid = self._uids.take() if self._uids else None
+        try:
+            folder.mkdir(mode=0o700)
+            if uid is not None:
+                os.chown(folder, uid, uid)
+        except OSError:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+            self.release("", uid)
+            raise
+        return uid
+
+    def _open_kept(self, name: str, most: int) -> tuple[Path, int | None]:
         if name in self._in_use:
             raise ProfileInUse(
                 f"The profile {name.partition('/')[2]!r} is used by another session.",
@@ -79,8 +73,7 @@ class Profiles:
             )
         folder = self._kept_folder / name
         if not folder.exists():
-            self._check_number(folder.parent, most)
-            self._make_kept(folder)
+            self._make_kept(folder, most)
         for singleton in _SINGLETONS:
             with contextlib.suppress(FileNotFoundError):
                 (folder / singleton).unlink()
@@ -93,31 +86,22 @@ class Profiles:
         self._in_use.add(name)
         return folder, None if self._uids is None else owner
 
-    @staticmethod
-    def _check_number(owners: Path, most: int) -> None:
-        if owners.exists() and len(list(owners.iterdir())) >= most:
+    def _make_kept(self, folder: Path, most: int) -> None:
+        owners = folder.parent
+        if not owners.exists():
+            owners.mkdir()
+            owners.chmod(0o711)
+        elif len(list(owners.iterdir())) >= most:
             raise InvalidRequest(
                 f"The owner has {most} kept profiles already.",
                 remedy="Use one of those, or have the operator raise kept_profiles.",
             )
 
-    def _make_kept(self, folder: Path) -> None:
-        if not folder.parent.exists():
-            folder.parent.mkdir()
-            folder.parent.chmod(0o711)
-        uid = self._uids.take() if self._uids else None
-        try:
-            self._make(folder, uid)
-        except OSError:
-            shutil.rmtree(folder, ignore_errors=True)
-            self.free_uid(uid)
-            raise
+        self._make(folder)
 
-    def unlock(self, name: str) -> None:
-        """Let another session use a kept profile; its last process is gone."""
-        self._in_use.discard(name)
-
-    def free_uid(self, uid: int | None) -> None:
-        """Let another session have a uid; its last process and file are gone."""
-        if self._uids is not None and uid is not None:
+    def release(self, kept: str, uid: int | None) -> None:
+        """Let another session use the kept profile, or the uid; its last process is gone."""
+        if kept:
+            self._in_use.discard(kept)
+        elif self._uids is not None and uid is not None:
             self._uids.free(uid)

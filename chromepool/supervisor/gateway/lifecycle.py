@@ -7,6 +7,7 @@ of its pipe, and the listening sockets, in which new connections wait for the ne
 from __future__ import annotations
 
 import collections
+import functools
 import os
 import selectors
 import socket
@@ -24,8 +25,7 @@ log = Log("chromepool.supervisor")
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
-"""Pauses double from death to death, up to this: a gateway that cannot start must not fill the log,
-and one that can is missed by clients."""
+"""Pauses double up to this: one that cannot start must not fill the log, and clients miss one."""
 _STEADY_S = 10.0
 """Life after which the pauses begin at none again: the fault is not in the start."""
 _SHORTAGE_S = 1.0
@@ -57,11 +57,11 @@ class Gateways:
     ) -> None:
         """Start none yet.
 
-        ``silence_s`` returns how long one may be silent before it counts as hung. ``welcome``
-        returns the first messages for the one that serves from now on; it may raise OSError.
-        ``on_message`` gets what that one sends, and raises :class:`WireError` at what it must not
-        send; the descriptors are closed here. ``on_exit`` is called when it is dead, and
-        ``on_replacement_failed`` when its successor died instead.
+        ``silence_s`` returns how long one may be silent before it counts as hung; ``welcome`` the
+        first messages for the one that serves from now on, or raises OSError. ``on_message`` gets
+        what that one sends, and raises :class:`WireError` at what it must not send; descriptors are
+        closed here. ``on_exit`` is called when it is dead, ``on_replacement_failed`` when only its
+        successor is.
         """
         self._listeners = listeners
         self._selector = selector
@@ -95,13 +95,10 @@ class Gateways:
         since = time.monotonic() - _WINDOW_S
         return sum(at > since for at in self._deaths_at)
 
-    # -- starting --
-
     def start_if_due(self) -> None:
         """Start one where there is none and the pause is over."""
-        if self._alive or self._stopping or time.monotonic() < self._start_at:
-            return
-        self._start()
+        if not (self._alive or self._stopping or time.monotonic() < self._start_at):
+            self._start()
 
     def replace(self) -> str:
         """Start another, which takes over once it has loaded; return why that cannot be, or "".
@@ -118,20 +115,11 @@ class Gateways:
             log.error("gateway.start_failed", error=error, pause_s=_SHORTAGE_S)
             return f"no other gateway could be started: {error}"
         self.starts += 1
-        self._register(self._next)
+        on_wire = functools.partial(self._on_wire, self._next)
+        self._selector.register(self._next.channel.sock, selectors.EVENT_READ, on_wire)
         return ""
 
-    def _delay(self, lived_s: float) -> float:
-        """Set when the next may start, after one that lived this long; return the pause."""
-        if lived_s > _STEADY_S:
-            self._pause_s = 0.0
-        pause = self._pause_s
-        self._start_at = time.monotonic() + pause
-        self._pause_s = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, pause * 2))
-        return pause
-
     def _promote(self) -> None:
-        """Have the one that has loaded serve from now on."""
         assert self._next is not None
         self.current = self._next
         self._next = None
@@ -145,12 +133,6 @@ class Gateways:
             self.send(message, fds)
 
     # -- the wire --
-
-    def _register(self, gateway: GatewayProcess) -> None:
-        def on_wire(events: int) -> None:
-            self._on_wire(gateway, events)
-
-        self._selector.register(gateway.channel.sock, selectors.EVENT_READ, on_wire)
 
     def _on_wire(self, gateway: GatewayProcess, events: int) -> None:
         try:
@@ -191,18 +173,15 @@ class Gateways:
         if self.current is None:
             self._promote()
         else:
-            self._ask_to_leave(self.current)
+            self.leave()
 
     def leave(self) -> None:
-        """Have the one that serves leave although none follows: its sessions stay."""
+        """Ask the one that serves, if any, to leave: its sessions stay, for a successor."""
         if self.current is not None:
-            self._ask_to_leave(self.current)
-
-    def _ask_to_leave(self, gateway: GatewayProcess) -> None:
-        gateway.leaving = True
-        if gateway.kill_at is None:  # otherwise it hangs, and is about to be killed
-            gateway.kill_at = time.monotonic() + HANDOVER_S
-        self.send(wire.Handover(HANDOVER_S))
+            self.current.leaving = True
+            if self.current.kill_at is None:  # otherwise it hangs, and is about to be killed
+                self.current.kill_at = time.monotonic() + HANDOVER_S
+            self.send(wire.Handover(HANDOVER_S))
 
     def send(self, message: wire.Message, fds: tuple[int, ...] = ()) -> bool:
         """Send to the one that serves, and close ``fds``; return False where there is none."""
@@ -239,17 +218,15 @@ class Gateways:
 
     def reaped(self, pid: int, status: int) -> bool:
         """Take note of a dead process; return whether it was a gateway."""
-        for gateway in self._alive:
-            if gateway.pid == pid:
-                self._on_death(gateway, status)
-                return True
-        return False
+        gateway = next((gateway for gateway in self._alive if gateway.pid == pid), None)
+        if gateway is not None:
+            self._on_death(gateway, status)
+        return gateway is not None
 
     def _on_death(self, gateway: GatewayProcess, status: int) -> None:
         if gateway.connected:
             self._selector.unregister(gateway.channel.sock)
         gateway.close()
-        planned = gateway.leaving and os.waitstatus_to_exitcode(status) == 0
         if gateway is self._next:
             self._next = None
             self._record_death(gateway, status)
@@ -258,7 +235,7 @@ class Gateways:
                 self._on_replacement_failed()
             return
         self.current = None
-        if planned:
+        if gateway.leaving and os.waitstatus_to_exitcode(status) == 0:
             log.info("gateway.exited")
         else:
             self._record_death(gateway, status)
@@ -267,10 +244,12 @@ class Gateways:
             self._promote()
 
     def _record_death(self, gateway: GatewayProcess, status: int) -> None:
-        code, name = split_status(status)
         now = time.monotonic()
-        pause = self._delay(now - gateway.started_at)
+        pause = 0.0 if now - gateway.started_at > _STEADY_S else self._pause_s
+        self._start_at = now + pause
+        self._pause_s = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, pause * 2))
         if not self._stopping:
+            code, name = split_status(status)
             self.deaths += 1
             self._deaths_at.append(now)
             log.error("gateway.died", code=code, signal=name, pause_s=pause)
@@ -291,7 +270,8 @@ class Gateways:
     def tick(self, now: float) -> None:
         """Ping the one that serves, and end those that hang."""
         for gateway in self._alive:
-            hangs = gateway.silent_s(now) > self._patience_s(gateway)
+            patience_s = max(self._silence_s(), 0.0 if gateway.ready else _LOADING_S)
+            hangs = gateway.silent_s(now) > patience_s
             if gateway.kill_at is not None and now >= gateway.kill_at:
                 self._end(gateway)
             elif gateway.connected and not gateway.stacks_requested and hangs:
@@ -303,9 +283,6 @@ class Gateways:
 
     def _ping_s(self) -> float:
         return min(PING_S, self._silence_s() / 4)
-
-    def _patience_s(self, gateway: GatewayProcess) -> float:
-        return self._silence_s() if gateway.ready else max(_LOADING_S, self._silence_s())
 
     def _end(self, gateway: GatewayProcess) -> None:
         silent_s = round(time.monotonic() - gateway.last_message_at, 1)

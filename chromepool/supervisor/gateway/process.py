@@ -18,6 +18,7 @@ from chromepool.supervisor.linux.spawn import Plan, spawn
 _STACKS_BYTES = 65536
 """A pipe holds no more (pipe(7))."""
 _MOST_LINES = 80
+_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONTRACEMALLOC", "JOURNAL_STREAM")
 PING_S = 2.0
 """Pause between two pings of a gateway."""
 
@@ -35,26 +36,25 @@ class GatewayProcess:
         and before it reads anything.
         """
         ours, theirs = wire.pair()
-        stacks, written = os.pipe()
-        os.set_blocking(stacks, False)
+        self._stacks, written = os.pipe()
+        os.set_blocking(self._stacks, False)
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         fds = {0: null, 1: 1, 2: 2, WIRE_FD: theirs.fileno(), EVIDENCE_FD: written}
         served = [listener.fileno() for listener in listeners]
         fds |= dict(zip((CONTROL_FD, DEVTOOLS_FD), served, strict=True))
         argv = [sys.executable, "-P", "-m", "chromepool.gateway"]
+        env = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
         try:
-            plan = Plan(argv=argv, env=self._environment(), fds=fds, umask=0o077)
-            self.pid = spawn(plan, lambda pid: None)
+            self.pid = spawn(Plan(argv, env, fds), lambda pid: None)
         except BaseException:
             ours.close()
-            os.close(stacks)
+            os.close(self._stacks)
             raise
         finally:
             theirs.close()
             os.close(written)
             os.close(null)
         self.channel = Channel(ours)
-        self._stacks = stacks
         now = time.monotonic()
         self.started_at = now
         self.last_message_at = now
@@ -67,11 +67,6 @@ class GatewayProcess:
         self.kill_at: float | None = None
         """Time of its SIGKILL: set once it hangs, or was asked to leave."""
 
-    @staticmethod
-    def _environment() -> dict[str, str]:
-        kept = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONTRACEMALLOC", "JOURNAL_STREAM")
-        return {name: os.environ[name] for name in kept if name in os.environ}
-
     @property
     def connected(self) -> bool:
         """True if its wire is open."""
@@ -80,8 +75,7 @@ class GatewayProcess:
     def silent_s(self, now: float) -> float:
         """Return for how long it has sent nothing, although it was pinged.
 
-        A supervisor that was held up itself (stopped, or short of CPU time) has read nothing
-        meanwhile, and counts nothing of that.
+        Time in which the supervisor itself was held up, and read nothing, does not count.
         """
         if now - self._checked_at > 2 * PING_S:
             self.last_message_at = now
@@ -107,8 +101,6 @@ class GatewayProcess:
         os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Close the descriptors of a dead one. May be called twice."""
+        """Close the descriptors of a dead one."""
         self.channel.close()
-        if self._stacks >= 0:
-            os.close(self._stacks)
-            self._stacks = -1
+        os.close(self._stacks)

@@ -33,29 +33,29 @@ _RESTARTED = {"signal", "core-dump", "watchdog", "exit-code", "oom-kill"}
 def after_stop(settings: Settings, environ: Mapping[str, str], *, keep_controllers: bool) -> None:
     """End every session, or make room for the next daemon. Do nothing while a daemon runs.
 
-    ``keep_controllers`` where the next daemon is not put into the unit's own group
-    (``DelegateSubgroup=``).
+    ``keep_controllers`` where ``DelegateSubgroup=`` puts the next daemon into another group.
     """
     try:
         lock = lock_folder(settings.state_dir)
-    except HostError:  # another daemon has the folder already
-        return
-    except OSError:  # there is no folder: no daemon ever started
+    except (HostError, OSError):  # another daemon has the folder, or none ever made it
         return
     try:
         pools = recorded_pools(settings)
-        result = environ.get("SERVICE_RESULT", "")
-        if settings.fd_store and restarts(result, own_unit()):
-            for pool in pools if not keep_controllers else ():
-                disable_controllers(pool, own_unit())
-        else:
-            _end_all(pools, settings)
+        unit = own_unit()
+        if not (settings.fd_store and restarts(environ.get("SERVICE_RESULT", ""), unit)):
+            # The unit's leaf has processes of the daemon; kept profiles stay.
+            leaves = [Group(unit / "daemon") for pool in pools if unit and unit == pool.parent]
+            leaves += [group for pool in pools for group in groups_in(pool)]
+            remove_leftovers(settings, leaves)
+        elif not keep_controllers:
+            for pool in pools:
+                disable_controllers(pool, unit)
     finally:
         os.close(lock)
 
 
 def restarts(result: str, unit: Path | None) -> bool:
-    """Return whether systemd will start the daemon again. ``result`` is its SERVICE_RESULT.
+    """Return whether systemd will start the daemon again, whose SERVICE_RESULT is ``result``.
 
     It does after a crash, unless a stop was requested meanwhile, and in the middle of a restart.
     """
@@ -77,13 +77,3 @@ def disable_controllers(pool: Path, unit: Path | None) -> None:
                 cgroup.write(folder / "cgroup.subtree_control", f"-{name}")
         except OSError as error:  # the next start fails, and systemd reports it
             log.error("cgroup.release_failed", error=error)
-
-
-def _end_all(pools: list[Path], settings: Settings) -> None:
-    """Kill what is in the pools and in the unit's leaf, then remove groups and profiles.
-
-    Kept profiles stay.
-    """
-    unit = own_unit()
-    beside = [Group(unit / "daemon") for pool in pools if unit is not None and unit == pool.parent]
-    remove_leftovers(settings, [*beside, *(group for pool in pools for group in groups_in(pool))])

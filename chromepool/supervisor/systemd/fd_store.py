@@ -34,7 +34,7 @@ from chromepool.supervisor.systemd.notify import Notifier
 
 log = Log("chromepool.supervisor")
 
-_FIXED = frozenset({"commands", "events", "stderr", "process"})
+_FIXED = ("commands", "events", "process", "stderr")
 _META = "ledger"
 _SNAPSHOT = "record"
 _VERSIONED = (_META, _SNAPSHOT)
@@ -59,15 +59,8 @@ class SessionMeta:
     @classmethod
     def of(cls, child: ChromeProcess) -> SessionMeta:
         """Return a Chrome's as it is now."""
-        return cls(
-            child.key,
-            child.name,
-            child.pid,
-            child.uid,
-            child.kept_profile,
-            str(child.profile),
-            child.limits,
-        )
+        kept, profile = child.kept_profile, str(child.profile)
+        return cls(child.key, child.name, child.pid, child.uid, kept, profile, child.limits)
 
     @classmethod
     def read(cls, fd: int) -> SessionMeta:
@@ -110,12 +103,8 @@ class FdStore:
         """Session name → versions of its parts that are stored."""
         self._unsent: collections.deque[tuple[str, int]] = collections.deque()
         """Name and descriptor to store; -1: what has the name is to be removed."""
-        self._retry_at = math.inf
-
-    @property
-    def due(self) -> float:
+        self.due = math.inf
         """Time of the next :meth:`tick` (monotonic)."""
-        return self._retry_at
 
     def put(self, child: ChromeProcess) -> None:
         """Store a session that has a snapshot. Called again, store its new snapshot."""
@@ -123,7 +112,7 @@ class FdStore:
             return
         if child.name not in self._versions:
             fds = (*child.pipe, child.pidfd, child.stderr)
-            for part, fd in zip(("commands", "events", "process", "stderr"), fds, strict=True):
+            for part, fd in zip(_FIXED, fds, strict=True):
                 if fd >= 0:
                     self._send(f"{child.name}.{part}", fd)
             self.put_meta(child)
@@ -154,7 +143,7 @@ class FdStore:
         """Remove a session that is gone."""
         versions = self._versions.pop(child.name, None)
         if versions is not None:
-            self.remove_names([f"{child.name}.{part}" for part in _parts(versions)])
+            self._remove_parts(child.name, versions)
 
     def restore(self, stored: StoredSession) -> None:
         """Continue the versions of a session that an earlier daemon left."""
@@ -164,7 +153,11 @@ class FdStore:
         """Close and remove a session that cannot continue."""
         for fd in (stored.commands, stored.events, stored.stderr, stored.pidfd, stored.snapshot):
             os.close(fd)
-        self.remove_names([f"{stored.meta.name}.{part}" for part in _parts(stored.versions)])
+        self._remove_parts(stored.meta.name, stored.versions)
+
+    def _remove_parts(self, name: str, versions: dict[str, int]) -> None:
+        parts = [*_FIXED, *(f"{part}{version}" for part, version in versions.items())]
+        self.remove_names([f"{name}.{part}" for part in parts])
 
     def remove_names(self, names: Sequence[str]) -> None:
         """Remove what cannot be used, so that the next daemon does not get it as well."""
@@ -184,16 +177,15 @@ class FdStore:
             name, fd = self._unsent.popleft()
             log.error("session.store_failed", part=name, error="systemd does not read")
             self._close(fd)
-        if self._retry_at == math.inf:
-            self._retry_at = time.monotonic() + _RETRY_S
+        self.due = min(self.due, time.monotonic() + _RETRY_S)
 
     def tick(self, now: float) -> None:
         """Send what could not be sent before, in order."""
-        if now < self._retry_at:
+        if now < self.due:
             return
         while self._unsent and self._try_send(*self._unsent[0]):
             self._close(self._unsent.popleft()[1])
-        self._retry_at = now + _RETRY_S if self._unsent else math.inf
+        self.due = now + _RETRY_S if self._unsent else math.inf
 
     def _try_send(self, name: str, fd: int) -> bool:
         if not self._notifier.connected:  # outside systemd there is nothing to lose
@@ -206,10 +198,6 @@ class FdStore:
     def _close(fd: int) -> None:
         if fd >= 0:
             os.close(fd)
-
-
-def _parts(versions: dict[str, int]) -> list[str]:
-    return [*_FIXED, *(f"{part}{version}" for part, version in versions.items())]
 
 
 def find(
@@ -233,18 +221,18 @@ def find(
         stored = _open(parts) if wanted else None
         if stored is not None:
             stored_sessions.append(stored)
-        else:
-            useless += [f"{session}.{part}" for part in parts]
-            for fd in parts.values():
-                with contextlib.suppress(OSError):
-                    os.close(fd)
+            continue
+        useless += [f"{session}.{part}" for part in parts]
+        for fd in parts.values():
+            with contextlib.suppress(OSError):
+                os.close(fd)
     return stored_sessions, useless
 
 
 def _open(parts: dict[str, int]) -> StoredSession | None:
     """Return the session in these parts, older versions closed; None where a part is missing."""
     versions = {part: _newest(parts, part) for part in _VERSIONED}
-    if not parts.keys() >= _FIXED or 0 in versions.values():
+    if not parts.keys() >= set(_FIXED) or 0 in versions.values():
         return None
     try:
         meta = SessionMeta.read(parts[f"{_META}{versions[_META]}"])
@@ -255,15 +243,8 @@ def _open(parts: dict[str, int]) -> StoredSession | None:
     for part, fd in parts.items():
         if part not in _FIXED and fd != snapshot:
             os.close(fd)
-    return StoredSession(
-        meta,
-        commands=parts["commands"],
-        events=parts["events"],
-        stderr=parts["stderr"],
-        pidfd=parts["process"],
-        snapshot=snapshot,
-        versions=versions,
-    )
+    commands, events, pidfd, stderr = (parts[part] for part in _FIXED)
+    return StoredSession(meta, commands, events, stderr, pidfd, snapshot, versions)
 
 
 def _newest(parts: dict[str, int], part: str) -> int:

@@ -37,12 +37,9 @@ log = Log("chromepool.supervisor")
 
 
 class Guardian:
-    """A forked process that waits for the supervisor's end, and can be started and stopped.
+    """A forked process that reads from a pipe whose other end only the supervisor has."""
 
-    It reads from a pipe whose other end only the supervisor has.
-    """
-
-    def __init__(self, tree: Tree, *, lock: Path | None = None, patience_s: float = 0.0) -> None:
+    def __init__(self, tree: Tree, lock: Path, patience_s: float) -> None:
         """Start none yet. It waits ``patience_s`` for another supervisor to take ``lock``."""
         self._tree = tree
         self._lock = lock
@@ -58,7 +55,6 @@ class Guardian:
 
     def start(self) -> None:
         """Fork it, which is safe because the supervisor has no threads. Raises OSError."""
-        self.stop()
         read, write = os.pipe()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -125,7 +121,7 @@ class Guardian:
 
         If not, the lock is ours until we exit, so that none starts while its sessions are killed.
         """
-        if self._lock is None or self._patience_s <= 0:
+        if self._patience_s <= 0:
             return False
         deadline = time.monotonic() + self._patience_s
         fd = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
