@@ -91,8 +91,7 @@ class AutoAttacher:
         self._settled = asyncio.Event()
         self._lock = asyncio.Lock()
         self.patience_s: float | None = None
-        """Time to wait for targets that hang; they follow the commands once they run again. Without
-        a value a target that does not answer in time is an error."""
+        """Seconds to wait for a target that hangs and follows later; None: a hang is an error."""
 
     async def add_hook(self, hook: TargetHook) -> None:
         """Run a hook on all open targets, and on later ones before they run. Raises
@@ -133,7 +132,7 @@ class AutoAttacher:
             if self.patience_s is None:
                 raise NoAnswer("Chrome did not take the session's options in time.") from None
             self.patience_s = 0.0
-            self._browser.log.warning("attendant.unanswered", commands=len(self._batch))
+            self._browser.log.warning("options.unanswered", commands=len(self._batch))
         finally:
             self._batch = None
         if self._failures:
@@ -181,7 +180,7 @@ class AutoAttacher:
         try:
             incoming = cdp.decode(bytes(head) + tail)
         except msgspec.DecodeError as error:
-            self._browser.log.error("attendant.message_dropped", error=error)
+            self._browser.log.error("answer.dropped", error=error)
             return
         if incoming.id is not None:
             self._on_answer(incoming.id, incoming)

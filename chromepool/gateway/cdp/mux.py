@@ -90,8 +90,7 @@ class Mux:
         def on_answer(incoming: cdp.Incoming) -> None:
             session = incoming.result.get("sessionId")
             if isinstance(session, str):
-                root = session.encode()
-                self._roots[port] = root
+                root = self._roots[port] = session.encode()
                 self._tails[port] = cdp.tail_for(root)
                 self._owners[root] = port
             answer(incoming)

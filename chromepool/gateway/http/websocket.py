@@ -97,8 +97,9 @@ class ClientConnection(asyncio.Protocol):
         # The backlog decides, without these messages: the client cannot help one of 100 MB.
         if transport.get_write_buffer_size() > self._buffer_bytes:
             self._dropped["slow"] += 1
-            why = f"the client is too slow: {self.buffered_bytes} bytes unread"
-            self.end(CloseCode.POLICY, why)
+            self.end(
+                CloseCode.POLICY, f"the client is too slow: {self.buffered_bytes} bytes unread"
+            )
         elif len(unsent) == 3 and len(unsent[1]) >= _WRITELINES_BYTES:
             self._written += sum(map(len, unsent))
             transport.writelines(unsent)
