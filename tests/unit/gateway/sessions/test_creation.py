@@ -52,7 +52,7 @@ def test_health_ends_a_warm_one_that_hangs_and_another_takes_its_place(
 ) -> None:
     async def main() -> None:
         pool = Pool(monkeypatch, host=without_freezer(), warm_sessions=1, max_sessions=2)
-        health = HealthChecker(pool.runtime, lambda: pool.registry.chromes, pool.termination)
+        health = HealthChecker(pool.parts)
         pool.warm_pool.refill(0)
         await settle()
         hung = pool.registry.chromes[0]
