@@ -89,11 +89,11 @@ class EventStream:
         Clients of an earlier gateway know numbers up to ``last``. Where nobody knows it (0), events
         are numbered from the time in milliseconds: no earlier gateway can have emitted as many.
         """
-        held, self._held = self._held, None
-        if held is None:  # events have numbers already, which must not jump
-            self.last = max(self.last, last)
-            return
-        self.last = max(self.last, last or time.time_ns() // 1_000_000)
+        if self._held is not None:  # else events have numbers already, which must not jump
+            last = last or time.time_ns() // 1_000_000
+        self.last = max(self.last, last)
+        held = self._held or ()
+        self._held = None
         for event in held:
             self._number(event)
 
