@@ -50,24 +50,19 @@ class Adopter:
             os.close(offered.snapshot)
         session = self._enter(offered, snapshot)
         self.ids.append(session.id)
-        browser = self._pool.connector.connect(
-            session, offered.commands, offered.events, adopted=snapshot.traffic
-        )
+        browser = self._pool.connector.connect(session, offered, snapshot.traffic)
         self._work.append(asyncio.create_task(self._resume(session, browser, snapshot)))
 
     def _enter(self, offered: SessionOffered, snapshot: SessionSnapshot) -> Session:
+        kept = ("id", "guid", "created_at", "oom_kills_seen", "warm")
         session = Session(
             offered.key,
             snapshot.spec,
             self._runtime.clock,
             self._pool.registry.on_move,
-            id=snapshot.id,
-            guid=snapshot.guid,
-            created_at=snapshot.created_at,
             pid=offered.pid,
             profile=offered.profile,
-            oom_kills_seen=snapshot.oom_kills_seen,
-            warm=snapshot.warm,
+            **{name: getattr(snapshot, name) for name in kept},
         )
         self._pool.registry.enter(session)
         session.resume(snapshot.began, snapshot.last_active, snapshot.left)

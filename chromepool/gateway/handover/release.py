@@ -27,11 +27,8 @@ def restarting() -> Restarting:
 
 
 async def disconnect_clients(pool: Pool) -> None:
-    """Disconnect all clients, which may connect again, and keep their sessions.
-
-    Whole messages that a client has sent reach Chrome, and answers that Chrome has at once reach
-    the client.
-    """
+    """Disconnect all clients, which may connect again, and keep their sessions. Whole messages of a
+    client still reach Chrome, and answers that Chrome has at once still reach the client."""
     pool.gate.leaving = True
     await asyncio.gather(*(_disconnect(browser) for browser in _browsers(pool) if browser.clients))
     pool.runtime.events.emit("gateway.leaving")

@@ -130,10 +130,8 @@ class Downloads:
         return download
 
     def _make_room(self) -> None:
-        """Cancel the oldest downloads while there are too many or they take too much.
-
-        A download that Chrome never reports as over is no longer counted then.
-        """
+        """Cancel the oldest downloads while there are too many or they take too much: a download
+        that Chrome never reports as over is no longer counted then."""
         counted = [item for item in self._in_progress.items() if not item[1].refused]
         total = sum(download.size for _, download in counted)
         while len(counted) > MOST or total > self._most_bytes:

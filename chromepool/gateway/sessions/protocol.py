@@ -43,9 +43,8 @@ class ProtocolReader:
         supervisor = self.runtime.supervisor
         settings = self.runtime.settings
         key = self.next_key()
-        spawned = await supervisor.spawn(
-            key, settings.session_limits, ChromeOptions(), protocol_port=True
-        )
+        limits = settings.session_limits
+        spawned = await supervisor.spawn(key, limits, ChromeOptions(), protocol_port=True)
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 url = f"http://127.0.0.1:{await self._port(key)}/json/protocol"

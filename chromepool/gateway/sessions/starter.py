@@ -75,16 +75,16 @@ class Starter:
     async def _bring_up(self, session: Session) -> None:
         """Spawn a Chrome, connect to it, and apply the session's options."""
         spec = session.spec
-        spawn = self.runtime.supervisor.spawn
         try:
-            spawned = await spawn(session.key, spec.limits, spec.chrome_options)
+            ask = self.runtime.supervisor.spawn
+            spawned = await ask(session.key, spec.limits, spec.chrome_options)
         except (StartFailed, ProfileInUse, InvalidRequest):
             self.registry.remove(session.key)  # the supervisor cleans up by itself
             session.is_gone.set()
             raise
         session.pid = spawned.pid
         session.profile = spawned.profile
-        browser = self.connector.connect(session, spawned.commands, spawned.events)
+        browser = self.connector.connect(session, spawned)
         await connection.initialize(browser, self.runtime.settings)
         await connection.apply_options(session, browser, spec)
         if session.state is State.STARTING:

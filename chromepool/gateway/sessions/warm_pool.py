@@ -40,10 +40,8 @@ class WarmPool:
     # -- handing out --
 
     async def claim(self, spec: SessionSpec) -> Session | None:
-        """A warm Chrome with its new owner's options; None where none suits or none lives.
-
-        Raises :class:`InvalidRequest` where Chrome refuses an option.
-        """
+        """A warm Chrome with its new owner's options, None where none suits or none lives; raises
+        :class:`InvalidRequest` where Chrome refuses an option."""
         while session := self.admission.warm.take(spec):
             session.held = True
             try:
