@@ -1,8 +1,6 @@
-"""The gateway's process: everything is put together here, and nowhere else.
-
-Everything is imported before root is dropped, because the code may lie where only root can read
-(/root, say), and root is dropped before the first byte that is not the supervisor's is read.
-"""
+"""The gateway's process: everything is put together here, and nowhere else. Everything is imported
+before root is dropped, because the code may lie where only root can read (/root, say), and root is
+dropped before the first byte that is not the supervisor's is read."""
 
 from __future__ import annotations
 
@@ -235,7 +233,7 @@ class _Gateway:
             log.error("gateway.sessions_left", within_s=timeout_s)
 
     async def _leave_sessions(self, timeout_s: float) -> None:
-        """Let requests under way end, as far as there is time, and accepts no others."""
+        """Let requests under way end, as far as there is time, and accept no others."""
         pool = self._pool
         await self._server.leave_listeners()
         pool.gate.close(release.restarting())

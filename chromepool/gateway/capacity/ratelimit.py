@@ -12,9 +12,6 @@ class RateLimiter:
         self._buckets: dict[str, tuple[float, float]] = {}
         """Tokens of each client, and the time at which there were as many."""
 
-    def __len__(self) -> int:
-        return len(self._buckets)
-
     def _tokens(self, owner: str, now: float) -> float:
         """Tokens of a client now, up to those of one minute."""
         size = max(1.0, self.per_minute)

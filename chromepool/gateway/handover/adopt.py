@@ -86,12 +86,10 @@ class Adopter:
             why = f"it did not take to the new gateway: {error.detail}"
             await self._pool.termination.end(session, reason, why)
 
-    async def _take_over(
-        self, session: Session, browser: Browser, snapshot: SessionSnapshot
-    ) -> None:
-        if snapshot.frozen:
+    async def _take_over(self, session: Session, browser: Browser, old: SessionSnapshot) -> None:
+        if old.frozen:
             self._runtime.supervisor.send(wire.Thaw(session.key, session.limits))
-        await browser.take_over(snapshot.base)
+        await browser.take_over(old.base)
         await connection.initialize(browser, self._runtime.settings)
         # The next gateway must know the new base before anything is attached below it.
         self._runtime.bus.publish(SessionChanged(session))

@@ -19,11 +19,9 @@ _POLL_S = 0.005
 
 def restarting() -> Restarting:
     """The error for callers while another gateway is about to take over."""
-    return Restarting(
-        "The gateway is being replaced.",
-        remedy="Ask again in a moment: sessions stay.",
-        retry_after_s=_RESTARTING_S,
-    )
+    said = "The gateway is being replaced."
+    remedy = "Ask again in a moment: sessions stay."
+    return Restarting(said, remedy=remedy, retry_after_s=_RESTARTING_S)
 
 
 async def disconnect_clients(pool: Pool) -> None:

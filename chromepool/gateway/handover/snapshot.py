@@ -1,8 +1,6 @@
-"""The snapshot of a session that the next gateway needs, kept by the supervisor in memory.
-
-The file is not on disk, so that a full disk costs nobody a session, and it is whole or not there at
-all: each version is a file of its own, sealed before anybody else sees it.
-"""
+"""The snapshot of a session that the next gateway needs, kept by the supervisor in memory, so that
+a full disk costs nobody a session. A snapshot is whole or not there at all: each version is a file
+of its own, sealed before anybody else sees it."""
 
 from __future__ import annotations
 

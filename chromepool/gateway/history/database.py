@@ -1,7 +1,5 @@
-"""The history's database: an SQLite file, its schema, and the one connection that writes to it.
-
-All of this waits for the disk, so :mod:`chromepool.gateway.history.writer` calls it in threads.
-"""
+"""The history's database: an SQLite file, its schema, and the one connection that writes to it. All
+of this waits for the disk, so :mod:`chromepool.gateway.history.writer` calls it in threads."""
 
 from __future__ import annotations
 

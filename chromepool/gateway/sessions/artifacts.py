@@ -39,12 +39,8 @@ class Artifacts:
         self._scripting: ScriptsHook | None = None
         self._lock = asyncio.Lock()
         self._body_bytes = settings.response_body_bytes
-        self.responses: Ring[Response] = Ring(
-            settings.response_store_items,
-            settings.response_store_bytes,
-            clock,
-            settings.response_store_ttl_s,
-        )
+        bounds = (settings.response_store_items, settings.response_store_bytes)
+        self.responses: Ring[Response] = Ring(*bounds, clock, settings.response_store_ttl_s)
         self.console: Ring[ConsoleView] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
 
     async def begin(self, options: CaptureOptions) -> None:
@@ -71,8 +67,6 @@ class Artifacts:
         """Drop everything at once: the session is over."""
         self.responses.clear()
         self.console.clear()
-
-    # -- scripts --
 
     async def add_script(self, script: Script, *, run_now: bool) -> None:
         """Add a script, last in the order, to every target; where it raises to none, except for a

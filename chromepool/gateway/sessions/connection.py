@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 from chromepool.config import Settings
@@ -62,11 +63,9 @@ class Connector:
         session.downloads = Downloads(
             runtime, session.key, browser, lambda: session.created_at, on_failure
         )
+        on_change = functools.partial(runtime.bus.publish, SessionChanged(session))
         session.artifacts = Artifacts(
-            runtime.settings,
-            runtime.clock,
-            session.auto_attacher,
-            lambda: runtime.bus.publish(SessionChanged(session)),
+            runtime.settings, runtime.clock, session.auto_attacher, on_change
         )
         return browser
 

@@ -46,13 +46,9 @@ class Drainer:
     def _enter(self, drain: wire.Drain) -> None:
         self.now = drain
         then = ", and exits after the last one" if drain.leave else ""
-        self._pool.gate.close(
-            Draining(
-                f"The daemon drains and takes no new sessions{then}.",
-                remedy="Use another daemon, or have this one go on: `chromepool drain --cancel`.",
-                retry_after_s=_RETRY_S,
-            )
-        )
+        said = f"The daemon drains and takes no new sessions{then}."
+        remedy = "Use another daemon, or have this one go on: `chromepool drain --cancel`."
+        self._pool.gate.close(Draining(said, remedy=remedy, retry_after_s=_RETRY_S))
         self.wake()
         self._runtime.bus.publish(SweepDue())  # warm Chromes are ended
 

@@ -1,8 +1,6 @@
-"""``/json/protocol``: the description of the protocol that this very Chrome speaks.
-
-Chrome serves it over HTTP only, never over the pipe. At the first request a Chrome without a
-session is started with a port, asked, and ended; its answer is kept until the gateway ends.
-"""
+"""``/json/protocol``: the description of the protocol that this very Chrome speaks, which it serves
+over HTTP only, never over the pipe. At the first request a Chrome without a session is started with
+a port, asked, and ended; its answer is kept until the gateway ends."""
 
 from __future__ import annotations
 

@@ -87,19 +87,15 @@ class SlotQueue:
     def _take_token(self, owner: str) -> None:
         pause_s = self._rate.take(owner, self.clock())
         if pause_s:
-            raise RateLimited(
-                f"A client may create {self._rate.per_minute:g} sessions a minute.",
-                remedy="Use a session for longer, or have creations_per_minute raised.",
-                retry_after_s=pause_s,
-            )
+            said = f"A client may create {self._rate.per_minute:g} sessions a minute."
+            remedy = "Use a session for longer, or have creations_per_minute raised."
+            raise RateLimited(said, remedy=remedy, retry_after_s=pause_s)
 
     async def _line_up(self, spec: SessionSpec, wait_s: float) -> None:
         if len(self._queue) >= self.settings.queue_length:
-            raise QueueFull(
-                f"{len(self._queue)} callers wait already.",
-                remedy="Try again later, or have queue_length raised.",
-                retry_after_s=RETRY_S,
-            )
+            said = f"{len(self._queue)} callers wait already."
+            remedy = "Try again later, or have queue_length raised."
+            raise QueueFull(said, remedy=remedy, retry_after_s=RETRY_S)
         waiter = Waiter(spec, self.clock(), asyncio.get_running_loop().create_future())
         self._queue.append(waiter)
         try:

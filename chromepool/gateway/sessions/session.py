@@ -156,15 +156,14 @@ class Session:
         self._auto_attacher = None
 
     def resume(self, began: float, last_active: float, left: float | None) -> None:
-        """Continue a session of an earlier gateway, with that gateway's times (monotonic seconds);
-        clients have :data:`RECONNECT_S` to reconnect."""
+        """Continue a session of an earlier gateway, with its times there (monotonic seconds)."""
         now = self.clock()
         self.began = began
         self.last_active = last_active
         self.left = left
         if self.spec.idle_timeout_s:
-            idle_s = max(0.0, self.spec.idle_timeout_s - RECONNECT_S)
-            self.last_active = max(last_active, now - idle_s)
+            used_s = max(0.0, self.spec.idle_timeout_s - RECONNECT_S)
+            self.last_active = max(last_active, now - used_s)
         if self.spec.fleeting:
             self.spec = msgspec.structs.replace(self.spec, grace_s=RECONNECT_S)
         if self.spec.grace_s is not None:

@@ -58,7 +58,6 @@ class Starter:
         """A session that is ready, by one try; nothing is left of a try that fails. Raises
         :class:`StartFailed`, :class:`ProfileInUse`, :class:`InvalidRequest`."""
         session = self.registry.add(spec, held=spec.owner != POOL)
-        began = self.runtime.clock()
         failure: ChromepoolError | None = None
         try:
             await self._bring_up(session)
@@ -68,16 +67,15 @@ class Starter:
             self.termination.abandon(session)
             raise
         if failure is None and session.state is State.READY:
-            self.admission.autoscale.note_start(self.runtime.clock() - began)
+            self.admission.autoscale.note_start(self.runtime.clock() - session.began)
             return session
         raise await self._clean_up(session, failure) from failure
 
     async def _bring_up(self, session: Session) -> None:
-        """Spawn a Chrome, connect to it, and apply the session's options."""
         spec = session.spec
+        spawn = self.runtime.supervisor.spawn
         try:
-            ask = self.runtime.supervisor.spawn
-            spawned = await ask(session.key, spec.limits, spec.chrome_options)
+            spawned = await spawn(session.key, spec.limits, spec.chrome_options)
         except (StartFailed, ProfileInUse, InvalidRequest):
             self.registry.remove(session.key)  # the supervisor cleans up by itself
             session.is_gone.set()
@@ -91,7 +89,7 @@ class Starter:
             session.move(State.READY)
 
     async def _clean_up(self, session: Session, failure: ChromepoolError | None) -> ChromepoolError:
-        """End a session whose start failed; the error for its caller."""
+        """End a session whose start failed, and return the error for its caller."""
         if isinstance(failure, errors.BrowserGone):  # ``Exited`` is about to give the reason
             await session.is_gone.wait()
         await self.termination.discard(session, failure.detail if failure else session.detail)
@@ -99,8 +97,6 @@ class Starter:
             return failure
         words = session.exit.stderr.strip()[-_LAST_WORDS:] if session.exit else ""
         quoted = f" Chrome's last words: {words}" if words else ""
-        return StartFailed(
-            f"Chrome did not start: {session.detail.rstrip('.')}.{quoted}",
-            remedy=failure.remedy if failure else "",
-            retry_after_s=RETRY_S,
-        )
+        said = f"Chrome did not start: {session.detail.rstrip('.')}.{quoted}"
+        remedy = failure.remedy if failure else ""
+        return StartFailed(said, remedy=remedy, retry_after_s=RETRY_S)
