@@ -21,10 +21,8 @@ _CONSOLE_BYTES = 4 << 20
 
 
 class Artifacts:
-    """Scripts, responses and console messages of one session, kept while its Chrome runs.
-
-    Costs nothing until something is asked for.
-    """
+    """Scripts, responses and console messages of one session, kept while its Chrome runs; without
+    cost until something is asked for."""
 
     def __init__(
         self,
@@ -41,12 +39,8 @@ class Artifacts:
         self._scripting: ScriptsHook | None = None
         self._lock = asyncio.Lock()
         self._body_bytes = settings.response_body_bytes
-        self.responses: Ring[Response] = Ring(
-            settings.response_store_items,
-            settings.response_store_bytes,
-            clock,
-            settings.response_store_ttl_s,
-        )
+        bounds = (settings.response_store_items, settings.response_store_bytes)
+        self.responses: Ring[Response] = Ring(*bounds, clock, settings.response_store_ttl_s)
         self.console: Ring[ConsoleView] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
 
     async def begin(self, options: CaptureOptions) -> None:
@@ -74,15 +68,10 @@ class Artifacts:
         self.responses.clear()
         self.console.clear()
 
-    # -- scripts --
-
     async def add_script(self, script: Script, *, run_now: bool) -> None:
-        """Add a script, last in the order.
-
-        When it returns every target has the script; when it raises none has, except for a page that
-        hangs, until it answers. Raises :class:`ScriptExists`, :class:`StoreFull`,
-        :class:`InvalidRequest`, and :class:`NoAnswer` where a page hangs.
-        """
+        """Add a script, last in the order, to every target; where it raises to none, except for a
+        page that hangs, until it answers. Raises :class:`ScriptExists`, :class:`StoreFull`,
+        :class:`InvalidRequest`, and :class:`NoAnswer` where a page hangs."""
         async with self._lock:
             self.scripts.add(script)
             await self._tell_or_undo(script, None, run_now)
@@ -97,11 +86,8 @@ class Artifacts:
             return before is None
 
     async def remove_script(self, name: str) -> None:
-        """Remove a script everywhere; raise :class:`ScriptNotFound`.
-
-        Raises :class:`NoAnswer` where a page hangs: the script is removed then as well, and from
-        that page as soon as it answers.
-        """
+        """Remove a script everywhere; raise :class:`ScriptNotFound`, and :class:`NoAnswer` where a
+        page hangs, from which the script is removed as soon as it answers."""
         async with self._lock:
             self.scripts.remove(name)
             self._on_change()

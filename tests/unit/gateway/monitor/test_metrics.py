@@ -88,9 +88,7 @@ class Scraped:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
         self.pool = Pool(monkeypatch, supervisor=Link, **settings)
         self.link: Link = self.pool.supervisor
-        health = HealthChecker(
-            self.pool.runtime, lambda: self.pool.registry.chromes, self.pool.termination
-        )
+        health = HealthChecker(self.pool.parts)
         welcome = wire.Welcome({}, HOST, {}, restarts=3, deaths=2)
         self.more: list[Callable[[MetricsPage], None]] = []
         self.metrics = Metrics(self.pool.parts, health, welcome, [self._write_more])
