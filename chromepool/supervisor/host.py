@@ -57,8 +57,7 @@ def open_tree(settings: Settings) -> Tree:
 def memory_bound(mountinfo: str, own: str) -> Path | None:
     """Return the group that counts this process's memory; None where none is visible.
 
-    The texts are those of /proc/self/mountinfo and /proc/self/cgroup. A container sees its own
-    group, or all groups, and in most cases may write to neither.
+    The texts are those of /proc/self/mountinfo and /proc/self/cgroup.
     """
     v1 = cgroup_v1.hierarchies(mountinfo, own).get("memory")
     if v1 is not None:
@@ -126,10 +125,7 @@ def _check_visible(settings: Settings, chrome_path: str, *, private_mounts: bool
 
 
 def examine(settings: Settings, tree: Tree) -> Host:
-    """Return what sessions get here, and log what they lack.
-
-    Raises :class:`HostError` where none should be started.
-    """
+    """Return what sessions get here, and log what they lack; raises HostError where too much."""
     path = chrome.find(settings.chrome)
     no_sandbox = check_sandbox(settings)
     if no_sandbox and not settings.no_sandbox:

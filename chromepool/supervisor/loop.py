@@ -139,8 +139,6 @@ class Supervisor:
         serving = self._gateways.current is not None
         self._status.tick(now, len(self._chromes.all), self._settings.max_sessions, gateway=serving)
 
-    # -- the operator --
-
     def _on_signal(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._on_stop_signal()
@@ -190,8 +188,6 @@ class Supervisor:
         if fixed:
             log.warning("settings.restart_needed", settings=fixed)
         return ""
-
-    # -- the gateway --
 
     def _welcome(self) -> list[Packet]:
         """Return the settings, and every session of the gateway before. Raises OSError."""
