@@ -17,14 +17,10 @@ _HISTORY_MODE = 0o700
 
 
 def make_folders(settings: Settings) -> None:
-    """Make the runtime and state folders where they are missing, and check who owns them.
-
-    Sessions, with uids of their own, may pass through the profiles' folder, but not read it. Raises
-    :class:`HostError`.
-    """
+    """Make the missing folders, and check who owns each. Raises :class:`HostError`."""
     for folder, mode in (
         (Path(settings.runtime_dir), 0o755),
-        (Path(settings.state_dir), 0o711),
+        (Path(settings.state_dir), 0o711),  # sessions' uids may pass through, but not read
         (settings.profiles_dir, 0o711),
         (settings.kept_profiles_dir, 0o711),
     ):

@@ -7,7 +7,6 @@ import faulthandler
 import functools
 import os
 import socket
-import sys
 from collections.abc import Callable
 
 import prctl
@@ -134,5 +133,5 @@ def _announce(settings: Settings, devtools: socket.socket) -> None:
     """Print the line that people and scripts wait for: to stdout, apart from the log."""
     host, port = devtools.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    print(f"chromepool is ready: ws://{shown}:{port}/ (control: {settings.control_socket})")
-    sys.stdout.flush()
+    ready = f"chromepool is ready: ws://{shown}:{port}/ (control: {settings.control_socket})"
+    print(ready, flush=True)

@@ -1,7 +1,4 @@
-"""The two listening sockets, of the control API and of the DevTools endpoint.
-
-They belong to the supervisor, so that connections wait in them while a gateway is replaced.
-"""
+"""The listening sockets of the control API and DevTools, in which clients wait between gateways."""
 
 from __future__ import annotations
 

@@ -46,8 +46,7 @@ class ChromeProcess:
 
     key: int
     name: str
-    """Name of its group and profile folder. The session's id is a secret, and other users of the
-    machine can read names in /proc."""
+    """Name of its group and profile folder: not the session's id, as all can read it in /proc."""
     limits: Limits
     leaf: Leaf
     profile: Path
@@ -57,8 +56,7 @@ class ChromeProcess:
     kept_profile: str = ""
     """Name of the kept profile in use, which stays, and is locked until the end; empty: none."""
     pipe: tuple[int, int] | None = None
-    """Duplicates of the gateway's ends: commands in, events out. Chrome exits when all are closed,
-    so while these are open it survives its gateway."""
+    """Duplicates of the gateway's ends, commands in, events out: Chrome lives while one is open."""
     snapshot_fd: int = -1
     """File with the gateway's snapshot of the session; -1: it is no session yet."""
     pid: int = 0

@@ -43,8 +43,8 @@ class Profiles:
     def open(self, name: str, kept: str, most: int) -> tuple[Path, int | None]:
         """Return a session's folder and uid: a new one, or ``kept``, an ``owner/name``, locked.
 
-        That is made where there is none and its owner has fewer than ``most``. Raises
-        :class:`ProfileInUse`, :class:`InvalidRequest`, :class:`StartFailed`, OSError.
+        That is made where there is none and its owner has fewer than ``most``. Raises ProfileInUse,
+        InvalidRequest, StartFailed, OSError.
         """
         if kept:
             return self._open_kept(kept, most)

@@ -34,11 +34,9 @@ class Notifier:
         """Longest pause the manager allows between two calls of :meth:`ping`; 0 is any."""
         if interval.isdecimal() and named in ("", str(os.getpid())):
             self.watchdog_s = int(interval) / 1e6
-        self._socket: socket.socket | None = None
         self._last_status = ""
-        if self._address:
-            kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-            self._socket = socket.socket(socket.AF_UNIX, kind)
+        kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        self._socket = socket.socket(socket.AF_UNIX, kind) if address else None
 
     @property
     def connected(self) -> bool:
