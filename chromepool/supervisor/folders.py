@@ -17,14 +17,10 @@ _HISTORY_MODE = 0o700
 
 
 def make_folders(settings: Settings) -> None:
-    """Make the runtime and state folders where they are missing, and check who owns them.
-
-    Other users may pass through the profiles' folder, since each session has a uid of its own, but
-    may not read it. Raises :class:`HostError`.
-    """
+    """Make the missing folders, and check who owns each. Raises :class:`HostError`."""
     for folder, mode in (
         (Path(settings.runtime_dir), 0o755),
-        (Path(settings.state_dir), 0o711),
+        (Path(settings.state_dir), 0o711),  # sessions' uids may pass through, but not read
         (settings.profiles_dir, 0o711),
         (settings.kept_profiles_dir, 0o711),
     ):
@@ -46,10 +42,7 @@ def make_folders(settings: Settings) -> None:
 
 
 def make_history_folder(settings: Settings) -> None:
-    """Make the history's folder, or give it to the gateway's user.
-
-    A failure is only logged: a daemon without a history is better than none.
-    """
+    """Make the history's folder, or give it to the gateway's user; a failure is only logged."""
     if not settings.journal:
         return
     folder = settings.history_dir

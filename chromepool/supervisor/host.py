@@ -14,8 +14,7 @@ from chromepool.logs import Log
 from chromepool.model import Host
 from chromepool.startup import become
 from chromepool.supervisor.chrome import command_line as chrome
-from chromepool.supervisor.linux.cgroup import v1 as cgroup_v1
-from chromepool.supervisor.linux.cgroup import v2 as cgroup_v2
+from chromepool.supervisor.linux.cgroup import v1, v2
 from chromepool.supervisor.linux.cgroup.none import UncappedTree
 from chromepool.supervisor.linux.cgroup.tree import Tree
 from chromepool.supervisor.linux.namespaces import PrivateMounts, hides, sandbox_attempt, succeeds
@@ -40,33 +39,32 @@ def open_tree(settings: Settings) -> Tree:
     """Return the control groups to use: v2 with controllers, v1, bare v2 (no caps), or none."""
     mountinfo, own = _mounts_and_groups()
     name = instance_name(settings.state_dir)
-    point = cgroup_v2.mount_point(mountinfo)
+    point = v2.mount_point(mountinfo)
     unified = point is not None and "memory" in (point / "cgroup.controllers").read_text().split()
     if not unified:
-        found = cgroup_v1.hierarchies(mountinfo, own)
-        tree = cgroup_v1.V1Tree(found, name, settings.pool_memory_bytes)
+        found = v1.hierarchies(mountinfo, own)
+        tree = v1.V1Tree(found, name, settings.pool_memory_bytes)
         if tree.parents():
             return tree
     if point is not None:
         with contextlib.suppress(OSError):  # not ours to write: examine() warns of it
-            base = cgroup_v2.choose_base(point, cgroup_v2.own_group(point, own))
-            return cgroup_v2.V2Tree(base, name, settings.pool_memory_bytes)
+            base = v2.choose_base(point, v2.own_group(point, own))
+            return v2.V2Tree(base, name, settings.pool_memory_bytes)
     return UncappedTree()
 
 
 def memory_bound(mountinfo: str, own: str) -> Path | None:
     """Return the group that counts this process's memory; None where none is visible.
 
-    The texts are those of /proc/self/mountinfo and /proc/self/cgroup. A container sees its own
-    group, or all groups, and in most cases may write to neither.
+    The texts are those of /proc/self/mountinfo and /proc/self/cgroup.
     """
-    v1 = cgroup_v1.hierarchies(mountinfo, own).get("memory")
-    if v1 is not None:
-        return v1
-    point = cgroup_v2.mount_point(mountinfo)
+    memory = v1.hierarchies(mountinfo, own).get("memory")
+    if memory is not None:
+        return memory
+    point = v2.mount_point(mountinfo)
     if point is None:
         return None
-    group = cgroup_v2.own_group(point, own)
+    group = v2.own_group(point, own)
     return group if group.is_dir() else point  # only a part of the hierarchy is mounted
 
 
@@ -126,10 +124,7 @@ def _check_visible(settings: Settings, chrome_path: str, *, private_mounts: bool
 
 
 def examine(settings: Settings, tree: Tree) -> Host:
-    """Return what sessions get here, and log what they lack.
-
-    Raises :class:`HostError` where none should be started.
-    """
+    """Return what sessions get here, and log what they lack; raises HostError where too much."""
     path = chrome.find(settings.chrome)
     no_sandbox = check_sandbox(settings)
     if no_sandbox and not settings.no_sandbox:

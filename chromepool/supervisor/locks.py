@@ -49,10 +49,9 @@ def try_lock(fd: int) -> bool:
 
 
 def lock_uids(settings: Settings) -> int:
-    """Lock the range of session uids, and the gateway's uid, until the descriptor is closed.
+    """Lock the uids of sessions and gateway (root only) until the returned descriptor is closed.
 
-    Two daemons with one range would each give a uid to a session, and the two sessions could read
-    and signal each other. Root only. Raises :class:`HostError`.
+    Sessions of two daemons with one uid could read and signal each other. Raises HostError.
     """
     fd = os.open(_UID_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -155,8 +155,6 @@ class Supervisor:
             gateway=self._gateways.current is not None,
         )
 
-    # -- the operator --
-
     def _on_signal(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._on_stop_signal()
@@ -206,8 +204,6 @@ class Supervisor:
         if fixed:
             log.warning("settings.restart_needed", settings=fixed)
         return ""
-
-    # -- the gateway --
 
     def _welcome(self) -> list[Packet]:
         """Return the settings, and every session of the gateway before. Raises OSError."""

@@ -1,7 +1,6 @@
-"""Removal of what an earlier daemon left: at boot, and when none follows.
+"""Removal of what an earlier daemon left, at boot and when none follows.
 
-The pool's locks are held meanwhile, so whatever lies in its control groups and its profiles'
-folder belongs to no daemon that runs.
+The pool's locks are held meanwhile, so what is found belongs to no daemon that runs.
 """
 
 from __future__ import annotations

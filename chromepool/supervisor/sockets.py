@@ -1,11 +1,7 @@
-"""The two listening sockets, of the control API and of the DevTools endpoint.
-
-They belong to the supervisor, so that connections wait in them while a gateway is replaced.
-"""
+"""The listening sockets of the control API and DevTools, in which clients wait between gateways."""
 
 from __future__ import annotations
 
-import contextlib
 import grp
 import os
 import socket
@@ -35,8 +31,7 @@ def find_group(name: str) -> int | None:
 def activated(passed: Mapping[str, Sequence[int]]) -> dict[str, socket.socket]:
     """Return the listening sockets among passed descriptors, as ``control`` and ``devtools``.
 
-    A descriptor's name decides, else its kind: a Unix socket is for the control API, a TCP socket
-    for DevTools. What does not listen is left alone. Raises :class:`HostError`.
+    A descriptor's name decides, else its kind: Unix or TCP. Raises :class:`HostError`.
     """
     roles: dict[str, int] = {}
     for name, fds in passed.items():
@@ -70,13 +65,9 @@ def _role(name: str, fd: int) -> str:
 
 
 def listen_control(settings: Settings) -> socket.socket:
-    """Return the control API's socket. Raises :class:`HostError`.
-
-    A socket file of an earlier daemon is replaced: the folder's lock is held.
-    """
+    """Return the control API's socket. Raises :class:`HostError`."""
     path = settings.control_socket
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
+    path.unlink(missing_ok=True)  # of an earlier daemon: the folder's lock is held
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(str(path))

@@ -46,8 +46,6 @@ class Chromes:
         """Chromes that the gateway knows, or that the next one will adopt."""
         self.last_key = 0
 
-    # -- beginnings --
-
     def restore(self, stored: StoredSession) -> None:
         """Continue a session of an earlier daemon."""
         try:
@@ -94,8 +92,6 @@ class Chromes:
             return
         self._enter(child)
         self._gateways.send(wire.Spawned(message.key, child.pid, str(child.profile)), fds)
-
-    # -- the gateway --
 
     def on_message(self, message: wire.Message, fds: list[int]) -> None:
         """Do what the gateway asks for; raises :class:`WireError`."""
@@ -178,8 +174,6 @@ class Chromes:
             if not child.has_snapshot:
                 child.kill()
                 self._forget(child)
-
-    # -- ends --
 
     def terminate_all(self) -> None:
         """Send SIGTERM to every Chrome, where there is no gateway that would close them first."""

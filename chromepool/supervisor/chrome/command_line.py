@@ -72,10 +72,7 @@ def find(configured: str) -> str:
 
 
 def _resolve_wrapper(path: str) -> str:
-    """Return the program behind one of Debian's wrapper scripts, any other path as it is.
-
-    A script that the operator wrote must end in ``exec``.
-    """
+    """Return the program behind one of Debian's scripts; an operator's must end in ``exec``."""
     behind = Path("/usr/lib/chromium") / Path(path).name
     if Path(path).parent == Path("/usr/bin") and behind.exists():
         return str(behind)
@@ -111,10 +108,9 @@ NAME_VARIABLE = "CHROMEPOOL_NAME"
 
 
 def environment(profile: Path, name: str, daemon: Mapping[str, str]) -> dict[str, str]:
-    """Return Chrome's whole environment.
+    """Return Chrome's whole environment; of the daemon's, other variables may be secrets.
 
-    The daemon's is not passed on: with a D-Bus address Chrome would ask systemd for a scope and
-    leave its control group, and other variables may be secrets.
+    With a D-Bus address Chrome would ask systemd for a scope and leave its control group.
     """
     fixed = {"PATH": "/usr/local/bin:/usr/bin:/bin", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
     homes = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"), str(profile))

@@ -77,8 +77,7 @@ class ChromeLauncher:
     def prepare(self, key: int, limits: Limits, options: ChromeOptions) -> ChromeProcess:
         """Return a Chrome with its group, uid and profile that is not started yet.
 
-        Raises :class:`InvalidRequest`, :class:`ProfileInUse` or :class:`StartFailed`, and leaves
-        nothing behind then.
+        Raises InvalidRequest, ProfileInUse or StartFailed, and leaves nothing behind then.
         """
         check_limits(limits, self.settings)
         chrome_options.check(options, self.settings.allowed_flags)

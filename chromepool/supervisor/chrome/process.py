@@ -46,8 +46,7 @@ class ChromeProcess:
 
     key: int
     name: str
-    """Name of its group and profile folder. The session's id is a secret, and other users of the
-    machine can read names in /proc."""
+    """Name of its group and profile folder: not the session's id, as all can read it in /proc."""
     limits: Limits
     leaf: Leaf
     profile: Path
@@ -57,8 +56,7 @@ class ChromeProcess:
     kept_profile: str = ""
     """Name of the kept profile in use, which stays, and is locked until the end; empty: none."""
     pipe: tuple[int, int] | None = None
-    """Duplicates of the gateway's ends: commands in, events out. Chrome exits when all are closed,
-    so while these are open it survives its gateway."""
+    """Duplicates of the gateway's ends, commands in, events out: Chrome lives while one is open."""
     snapshot_fd: int = -1
     """File with the gateway's snapshot of the session; -1: it is no session yet."""
     pid: int = 0
@@ -74,8 +72,6 @@ class ChromeProcess:
     removal_attempts: int = 0
     _stderr_tail: bytes = b""
 
-    # -- stderr --
-
     @property
     def stderr_tail(self) -> str:
         """The last of what Chrome wrote to stderr."""
@@ -90,8 +86,6 @@ class ChromeProcess:
         self._stderr_tail = (self._stderr_tail + data)[-_STDERR_BYTES:]
         return bool(data)
 
-    # -- what the next gateway gets --
-
     @property
     def has_snapshot(self) -> bool:
         """True once it is a session, and outlives its gateway."""
@@ -104,10 +98,7 @@ class ChromeProcess:
         self.snapshot_fd = snapshot_fd
 
     def duplicate_fds(self, undo: contextlib.ExitStack) -> tuple[int, ...]:
-        """Return duplicates for a gateway: commands in, events out, the snapshot if there is one.
-
-        ``undo`` closes them. Raises OSError.
-        """
+        """Return duplicates, which ``undo`` closes: commands in, events out, and any snapshot."""
         duplicates: list[int] = []
         for fd in (*(self.pipe or ()), *([self.snapshot_fd] if self.has_snapshot else [])):
             duplicates.append(os.dup(fd))
@@ -122,8 +113,6 @@ class ChromeProcess:
         self.pipe = None
         self.snapshot_fd = -1
         self.pidfd = -1
-
-    # -- running --
 
     def freeze(self) -> None:
         """Stop all of its processes, until :meth:`thaw` or its end."""
@@ -140,13 +129,8 @@ class ChromeProcess:
             self.limits = limits
         self.leaf.freeze(False)
 
-    # -- ending --
-
     def terminate(self, grace_s: float) -> None:
-        """Send SIGTERM now, and SIGKILL to all of it ``grace_s`` later.
-
-        May be called again: the earlier deadline counts.
-        """
+        """Send SIGTERM now, and SIGKILL to all of it ``grace_s`` later: the earliest counts."""
         deadline = time.monotonic() + grace_s
         if self.phase is Phase.RUNNING:
             self.phase = Phase.TERMINATING
@@ -172,10 +156,7 @@ class ChromeProcess:
             self.leaf.kill()
 
     def on_exit(self, status: int | None) -> Exit:
-        """Take note that its main process was reaped, and kill the rest.
-
-        ``status`` is the wait status, None where another parent has it.
-        """
+        """Take note of its wait status, None where another parent has it, and kill the rest."""
         if self.stderr >= 0:
             self.read_stderr()
         self.usage = self.leaf.usage()
@@ -214,8 +195,7 @@ class ChromeProcess:
             self._remove_profile()
 
     def _remove_profile(self) -> None:
-        """Start ``rm``: a session can nest folders deeper than Python can recurse, and make more of
-        them than the loop may wait for."""
+        # Python cannot recurse as deep as folders can be nested, nor may the loop wait for it.
         self.removal_attempts += 1
         try:
             self.remover_pid = spawn(Plan(remove_argv([self.profile]), {}, {}), lambda pid: None)

@@ -18,9 +18,8 @@ _SINGLETONS = ("SingletonLock", "SingletonCookie", "SingletonSocket")
 class Profiles:
     """The profile folders: makes them, gives each a uid, and locks the kept ones in use.
 
-    A kept profile has a uid for good: no other session ever runs as it, so no file has to change
-    hands. The lock is in memory, where every Chrome's end is known, and not in a file: whatever
-    ends a session ends its lock.
+    A kept profile has a uid for good, so no file has to change hands. The lock is in memory, where
+    every Chrome's end is known: whatever ends a session ends its lock.
     """
 
     def __init__(self, settings: Settings, uids: Uids | None) -> None:
@@ -44,8 +43,8 @@ class Profiles:
     def open(self, name: str, kept: str, most: int) -> tuple[Path, int | None]:
         """Return a session's folder and uid: a new one, or ``kept``, an ``owner/name``, locked.
 
-        That is made where there is none and its owner has fewer than ``most``. Raises
-        :class:`ProfileInUse`, :class:`InvalidRequest`, :class:`StartFailed`, OSError.
+        That is made where there is none and its owner has fewer than ``most``. Raises ProfileInUse,
+        InvalidRequest, StartFailed, OSError.
         """
         if kept:
             return self._open_kept(kept, most)

@@ -101,10 +101,8 @@ class Gateways:
             self._start()
 
     def replace(self) -> str:
-        """Start another, which takes over once it has loaded; return why that cannot be, or "".
-
-        One that is starting already will do: it is sent the settings only when it takes over.
-        """
+        """Start another, which takes over once it has loaded; return why that cannot be, or ""."""
+        # One that is starting already will do: it is sent the settings only when it takes over.
         return "" if self._next is not None else self._start()
 
     def _start(self) -> str:
@@ -131,8 +129,6 @@ class Gateways:
             return
         for message, fds in packets:
             self.send(message, fds)
-
-    # -- the wire --
 
     def _on_wire(self, gateway: GatewayProcess, events: int) -> None:
         try:
@@ -214,8 +210,6 @@ class Gateways:
         log.error("gateway.disconnected", why=why)
         gateway.kill()
 
-    # -- ends --
-
     def reaped(self, pid: int, status: int) -> bool:
         """Take note of a dead process; return whether it was a gateway."""
         gateway = next((gateway for gateway in self._alive if gateway.pid == pid), None)
@@ -265,8 +259,6 @@ class Gateways:
         for gateway in self._alive:
             gateway.kill()
 
-    # -- time --
-
     def tick(self, now: float) -> None:
         """Ping the one that serves, and end those that hang."""
         for gateway in self._alive:
@@ -299,8 +291,7 @@ class Gateways:
                 events = selectors.EVENT_READ
                 events |= selectors.EVENT_WRITE if gateway.channel.unsent else 0
                 key = self._selector.get_key(gateway.channel.sock)
-                if key.events != events:
-                    self._selector.modify(gateway.channel.sock, events, key.data)
+                self._selector.modify(key.fileobj, events, key.data)
 
     def due(self, now: float) -> float:
         """Return when :meth:`tick` or a start is due next (monotonic)."""

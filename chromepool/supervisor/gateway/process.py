@@ -24,16 +24,12 @@ PING_S = 2.0
 
 
 class GatewayProcess:
-    """A fresh interpreter that loads its code, is welcomed, serves, and can be killed.
-
-    It is not forked from the supervisor's memory, so that each one takes up the code on disk.
-    """
+    """A fresh interpreter that loads the code on disk, is welcomed, serves, and can be killed."""
 
     def __init__(self, listeners: Sequence[socket.socket]) -> None:
         """Start it, to serve these two sockets. Raises :class:`StartFailed`, OSError.
 
-        It drops root itself, once it has imported its code, which may lie where only root can read,
-        and before it reads anything.
+        It drops root itself, once it has imported its code, which only root may be able to read.
         """
         ours, theirs = wire.pair()
         self._stacks, written = os.pipe()

@@ -1,7 +1,6 @@
 """Mount, IPC and user namespaces, which hide other sessions and parts of the machine from one.
 
-Python 3.11 has neither ``unshare`` nor ``mount``, so both are called in libc. The calls in the
-forked child are safe because the supervisor has no threads.
+Python 3.11 lacks unshare and mount: libc has them, safe in a forked child of one thread.
 """
 
 from __future__ import annotations
@@ -88,7 +87,7 @@ class PrivateMounts:
 def succeeds(attempt: Callable[[], None]) -> str:
     """Run ``attempt`` in a forked child; return "" if it worked, else the error's text.
 
-    It waits for the child itself, so it is only for the time before the loop runs, and reaps.
+    Only for the time before the loop, which would reap the child.
     """
     read, write = os.pipe()
     pid = os.fork()
@@ -109,12 +108,11 @@ def succeeds(attempt: Callable[[], None]) -> str:
 
 
 def sandbox_attempt(uid: int | None) -> None:
-    """Do what Chrome's sandbox does first; raises OSError where it could not.
+    """Do what Chrome's sandbox does first, as ``uid`` if given; raises OSError where it could not.
 
     It makes a user namespace, then others and a chroot with the rights it has there. On Ubuntu
     23.10+ AppArmor allows the first call and takes the rights away, so the second fails; in a
-    container without capabilities it is the third. ``uid`` is taken before, as in a session; None
-    stays the daemon's.
+    container without capabilities it is the third.
     """
     if uid is not None:
         become(uid)

@@ -10,7 +10,7 @@ def reap() -> list[tuple[int, int]]:
     """Reap every child that is dead by now, as (pid, wait status).
 
     SIGCHLD coalesces: one signal may stand for many deaths (signal(7)), so each call drains
-    ``waitpid`` until no other child is dead, or there are no children at all.
+    ``waitpid``.
     """
     dead: list[tuple[int, int]] = []
     while True:

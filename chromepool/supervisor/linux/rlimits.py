@@ -13,8 +13,7 @@ def rlimits(limits: Limits, *, own_uid: bool) -> list[Rlimit]:
     """Return the (resource, value) pairs of one session.
 
     RLIMIT_AS is never set: V8 reserves terabytes of address space. RLIMIT_NPROC counts every
-    process of a uid, so it is set only where the session has a uid of its own, and above the
-    cgroup's cap of processes, which is meant to be met first.
+    process of a uid, so only a session's own uid gets one, above the cgroup's cap, met first.
     """
     pairs = [
         (resource.RLIMIT_NOFILE, limits.files),

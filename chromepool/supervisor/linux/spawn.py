@@ -63,13 +63,9 @@ def _place_fds(fds: Mapping[int, int]) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel send SIGKILL when the supervisor dies.
-
-    A change of uid clears that (prctl(2)), so this comes after it. A parent that died before the
-    call shows by a changed parent pid.
-    """
+    """Have the kernel send SIGKILL when the supervisor dies: last, as a change of uid clears it."""
     prctl.set_pdeathsig(signal.SIGKILL)
-    if os.getppid() != parent:
+    if os.getppid() != parent:  # it died before the call
         os._exit(127)
 
 

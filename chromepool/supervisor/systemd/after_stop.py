@@ -1,12 +1,11 @@
 """``chromepool after-stop``, which systemd runs once the daemon's own process is gone.
 
-The unit's ``KillMode=process`` spares the sessions of a crashed daemon, so that the next one can
-take them over. It spares them also where no next one comes: then this ends them. Where one comes,
-this makes room for it. systemd before 254 puts the new daemon into the unit's own group, and the
-kernel refuses that (EBUSY) while the group hands controllers down to others: "no internal
-processes", cgroups(7). So the controllers are disabled, and the next daemon enables them again.
-What a leaf had counted is lost by that: its memory stays charged to the unit, but not to the leaf's
-new memory.max, and memory.peak and memory.events begin at zero.
+The unit's ``KillMode=process`` spares the sessions of a crashed daemon, for the next one to take
+over. Where none comes, this ends them; where one comes, this makes room for it. systemd before 254
+puts the new daemon into the unit's own group, which the kernel refuses (EBUSY) while that hands
+controllers down: "no internal processes", cgroups(7). So they are disabled, and the next daemon
+enables them again. What a leaf had counted is lost by that: its memory stays charged to the unit,
+but not to the leaf's new memory.max, and memory.peak and memory.events begin at zero.
 """
 
 from __future__ import annotations
@@ -64,11 +63,8 @@ def restarts(result: str, unit: Path | None) -> bool:
 
 
 def disable_controllers(pool: Path, unit: Path | None) -> None:
-    """Disable the controllers, the pool's first, where the pool is in the unit's own group.
-
-    A pool elsewhere lies at the top of the machine's hierarchy, which is not ours to change.
-    """
-    if pool.parent != unit:
+    """Disable the controllers, the pool's first, where the pool is in the unit's own group."""
+    if pool.parent != unit:  # it lies at the top of the hierarchy, which is not ours to change
         return
     for folder in (pool, unit):
         enabled = cgroup.read(folder / "cgroup.subtree_control").split()

@@ -92,8 +92,7 @@ class StoredSession:
 class FdStore:
     """Puts sessions into systemd's store, updates and removes them; disabled, it does nothing.
 
-    No notification may be lost. One that systemd lags too far behind to take is sent again, in
-    order, by :meth:`tick`.
+    What systemd lags too far behind to take is sent again, in order: no notification may be lost.
     """
 
     def __init__(self, notifier: Notifier, *, enabled: bool) -> None:
@@ -163,8 +162,6 @@ class FdStore:
         """Remove what cannot be used, so that the next daemon does not get it as well."""
         for name in names:
             self._send(name)
-
-    # -- notifications --
 
     def _send(self, name: str, fd: int = -1) -> None:
         if not self._unsent and self._try_send(name, fd):

@@ -1,14 +1,12 @@
 """The guardian: a process that ends what a killed supervisor leaves frozen.
 
 When the supervisor is killed, the kernel kills every Chrome (``PR_SET_PDEATHSIG``), and Chrome's
-other processes exit when they notice. Frozen ones notice nothing; and what cgroup v1's freezer
-holds takes no signal, not even SIGKILL, until it is thawed (kernel documentation,
-cgroup-v1/freezer-subsystem). So a small process waits for the supervisor's end, and then kills what
-is left in its groups.
+other processes exit when they notice. Frozen ones notice nothing, and in cgroup v1's freezer take
+no signal, not even SIGKILL (kernel documentation, cgroup-v1/freezer-subsystem). So a small process
+waits for the supervisor's end, and then kills what is left in its groups.
 
-Where sessions may outlive the supervisor the guardian is patient: it ends them only when no daemon
-has taken the state folder's lock for some time. So no Chrome runs for ever after a supervisor that
-systemd has given up.
+Sessions that may outlive the supervisor it ends only when no daemon has taken the state folder's
+lock for some time, so that none runs for ever after a supervisor that systemd has given up.
 """
 
 from __future__ import annotations
@@ -91,10 +89,7 @@ class Guardian:
         return True
 
     def stop(self) -> None:
-        """Close the pipe, and wait until the guardian has found nothing to kill, and exited.
-
-        May be called twice, and when it is dead.
-        """
+        """Close the pipe, and wait for its exit. May be called twice, or when it is dead."""
         if self._pipe >= 0:
             os.close(self._pipe)
             with contextlib.suppress(ChildProcessError):  # it was reaped already
@@ -119,7 +114,7 @@ class Guardian:
     def _is_succeeded(self) -> bool:
         """Return whether another supervisor takes the lock in time.
 
-        If not, the lock is ours until we exit, so that none starts while its sessions are killed.
+        If not, the lock stays ours, so that none starts while its sessions are killed.
         """
         if self._patience_s <= 0:
             return False

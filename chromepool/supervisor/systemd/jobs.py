@@ -25,25 +25,23 @@ def own_unit() -> Path | None:
 
 
 def pending_job(unit: Path | None) -> str:
-    """Return the type of the unit's job that runs or waits, such as ``stop`` or ``restart``.
+    """Return the type of the unit's job, such as ``stop`` or ``restart``; "" where there is none.
 
-    "" where there is none, or systemctl fails. The log reports the latter: sessions that a restart
-    would have kept end then.
+    Likewise where systemctl fails, which is logged: sessions that a restart would keep end then.
     """
     if unit is None:
         return ""
     user = ["--user"] if "/user@" in str(unit) else []
     argv = ["systemctl", *user, "list-jobs", "--no-legend", "--plain", unit.name]
     try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=_SYSTEMCTL_S, check=False
+        run = subprocess.run(
+            argv, check=False, capture_output=True, text=True, timeout=_SYSTEMCTL_S
         )
+        if run.returncode:
+            output = (run.stderr or run.stdout).strip()
+            raise OSError(output or f"it exited with {run.returncode}")
     except (OSError, subprocess.TimeoutExpired) as error:
         log.warning("systemctl.failed", error=error)
         return ""
-    if done.returncode:
-        output = (done.stderr or done.stdout).strip()
-        log.warning("systemctl.failed", error=output or f"it exited with {done.returncode}")
-        return ""
-    rows = [line.split() for line in done.stdout.splitlines()]
+    rows = [line.split() for line in run.stdout.splitlines()]
     return next((row[2] for row in rows if row[1:2] == [unit.name] and len(row) > 2), "")

@@ -34,11 +34,9 @@ class Notifier:
         """Longest pause the manager allows between two calls of :meth:`ping`; 0 is any."""
         if interval.isdecimal() and named in ("", str(os.getpid())):
             self.watchdog_s = int(interval) / 1e6
-        self._socket: socket.socket | None = None
         self._last_status = ""
-        if self._address:
-            kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-            self._socket = socket.socket(socket.AF_UNIX, kind)
+        kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        self._socket = socket.socket(socket.AF_UNIX, kind) if address else None
 
     @property
     def connected(self) -> bool:
@@ -73,8 +71,7 @@ class Notifier:
     def store(self, name: str, fds: Sequence[int], *, poll: bool = True) -> bool:
         """Leave copies of descriptors with the manager, for the next process's :func:`listen_fds`.
 
-        With ``poll`` the manager drops those whose other end hangs up. A name has up to 255
-        printable ASCII letters and no colon (ValueError).
+        With ``poll`` the manager drops those whose other end hangs up. Raises ValueError.
         """
         words = ["FDSTORE=1", f"FDNAME={_checked(name)}", *([] if poll else ["FDPOLL=0"])]
         return self._send(*words, fds=fds)
@@ -113,10 +110,9 @@ def _checked(name: str) -> str:
 
 
 def listen_fds(environ: MutableMapping[str, str]) -> dict[str, list[int]]:
-    """Return the descriptors this process was started with, by name.
+    """Return the descriptors this process was started with, by name: sockets, and stored ones.
 
-    They are listening sockets, and what an earlier process stored. Children inherit neither them
-    nor the variables that announce them.
+    Children inherit neither them nor the variables that announce them.
     """
     named_pid = environ.pop("LISTEN_PID", "")
     count = environ.pop("LISTEN_FDS", "")

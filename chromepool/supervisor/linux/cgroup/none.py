@@ -1,8 +1,8 @@
 """No control groups: a session is what its first process has started, and nothing caps it.
 
 Every Chrome leads a process session (setsid) of its own, and the supervisor is the subreaper of
-all. So the processes of one are found below its first process, by their session id, or by a name in
-their environment; where the session has a uid of its own, by that.
+all. A process leaves the leader's session by setsid, and the leader's tree when its parent dies;
+one that did both is known by its environment. Where the session has a uid of its own, that decides.
 """
 
 from __future__ import annotations
@@ -32,11 +32,7 @@ class UncappedLeaf:
         self._leader = pid
 
     def _processes(self) -> list[psutil.Process]:
-        """Return the descendants of this daemon that came from the leader.
-
-        A process leaves the leader's session by setsid, and the leader's tree when its parent dies;
-        one that did both is known by its environment.
-        """
+        """Return the descendants of this daemon that came from the leader."""
         try:
             below = set(psutil.Process(self._leader).children(recursive=True))
         except psutil.NoSuchProcess:

@@ -33,8 +33,8 @@ def groups_in(pool: Path) -> list[Group]:
 def kill_and_remove(leaves: Iterable[Leaf], deadline: float) -> None:
     """Kill every process in these groups, and remove the groups once they are empty.
 
-    All are killed before any is waited for: one whose process hangs in the kernel must not keep
-    the others alive. What is left at ``deadline`` (monotonic) is logged.
+    All are killed before any is waited for: one that hangs in the kernel must not keep the others
+    alive. What is left at ``deadline`` (monotonic) is logged.
     """
     left = list(leaves)
     while left := [leaf for leaf in left if not _is_removed(leaf)]:

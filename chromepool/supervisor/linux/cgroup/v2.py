@@ -38,9 +38,8 @@ def choose_base(point: Path, own: Path) -> Path:
 
     A group cannot have both processes and controlled children ("no internal processes",
     cgroups(7)). So where this process is alone in a group that it may write to (a delegated unit, a
-    container) it moves itself to a leaf and uses the group. It may be in that leaf already
-    (``DelegateSubgroup=``, systemd 254). In a group with others, such as a login session, root uses
-    the top of the hierarchy instead.
+    container) it moves itself to a leaf, if ``DelegateSubgroup=`` has not, and uses the group. In a
+    group with others, such as a login session, root uses the top of the hierarchy instead.
     """
     if own.name == _OWN_LEAF and _is_unit_of(own):
         return own.parent
