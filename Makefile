@@ -1,7 +1,7 @@
 # Two commands are all a newcomer needs: make run, make test.
 VENV := .venv
 BIN := $(VENV)/bin
-# Test processes. A test that waits for Chrome leaves its core to another one.
+# Test processes, for two cores: a test that waits for Chrome leaves its core to another one.
 WORKERS := 4
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS)
 
@@ -24,7 +24,7 @@ test: check
 # Soak and chaos, the image (with podman, runc and mmdebstrap), systemd (with a runner, see
 # tests/slow/systemd/test_system.py).
 test-slow: $(VENV)/.installed-dev
-	$(PYTEST) -m slow $(ARGS)
+	$(PYTEST) --numprocesses 2 -m slow $(ARGS)
 
 # Writes the generated references anew, then the site into site/.
 docs: $(VENV)/.installed-dev

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psutil
 import pytest
 
@@ -20,6 +21,14 @@ from testing.leak_check import children, open_files
 from testing.scheduling import Scheduling
 from testing.site import Site
 
+# How long an example takes is the machine's business. What fails can be done again from the report.
+hypothesis.settings.register_profile(
+    "tests",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("tests")
 NEED_A_DAEMON = {"daemon", "daemons", "shared_daemon", "misbehaving"}
 
 
