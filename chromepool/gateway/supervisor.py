@@ -51,8 +51,8 @@ class SessionOffered(Spawned):
 
 
 class SupervisorClient:
-    """Sends requests to the supervisor, and publishes the events that the supervisor reports; the
-    end of the supervisor counts as a shutdown without time."""
+    """Sends requests to the supervisor, and publishes what the supervisor reports: offered sessions
+    and messages, the end of the supervisor as a shutdown without time."""
 
     def __init__(self, sock: socket.socket, publish: Callable[[object], None]) -> None:
         self._channel = Channel(sock, most_unsent=math.inf)

@@ -33,7 +33,8 @@ class Gate:
     """True if clients are disconnected although their sessions stay, for the next gateway."""
 
     def close(self, why: ChromepoolError) -> None:
-        """Refuse creations from now on; only a drain gives way to another reason."""
+        """Refuse creations from now on. Only a drain gives way to another reason: a gateway that
+        ends does not come back."""
         if self.closed is None or isinstance(self.closed, Draining):
             self.closed = why
         self.publish(SlotFreed())  # waiting callers are refused too

@@ -90,7 +90,7 @@ class Starter:
 
     async def _clean_up(self, session: Session, failure: ChromepoolError | None) -> ChromepoolError:
         """End a session whose start failed, and return the error for its caller."""
-        if isinstance(failure, errors.BrowserGone):  # ``Exited`` is about to give the reason
+        if isinstance(failure, errors.BrowserGone):  # Chrome dies; ``Exited`` gives the reason
             await session.is_gone.wait()
         await self.termination.discard(session, failure.detail if failure else session.detail)
         if isinstance(failure, InvalidRequest | ProfileInUse):
