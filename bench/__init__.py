@@ -1,1 +1,1 @@
-"""What chromepool costs: ratios against Chrome without it, taken in one run."""
+"""Costs of chromepool: ratios against Chrome without it, taken in one run."""

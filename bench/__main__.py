@@ -14,7 +14,7 @@ _RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    """Runs every benchmark once."""
+    """Run every benchmark once."""
     figures: dict[str, object] = {"python": platform.python_version(), "kernel": platform.release()}
     for part in (roundtrip, lifecycle, warm, monitor, capture, survival):
         with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:

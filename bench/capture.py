@@ -1,5 +1,6 @@
-"""What capture costs a page: loads in a session that keeps responses, with their bodies, and in one
-that does not, taken in turn.
+"""Cost of capture for a page: loads with and without it, in turn.
+
+One session keeps responses with their bodies, the other keeps none.
 
 From a server as far away as a near one is on the Internet; and from one on this machine, where
 nothing is waited for and all that Chrome itself does to report the network is seen: that alone
@@ -106,7 +107,7 @@ async def _load_s(client: Cdp, page: str, url: str) -> float:
 
 
 class _Side:
-    """One of the two sessions."""
+    """A session, of the two that are compared."""
 
     def __init__(self, client: Cdp, page: str, domains: tuple[str, ...]) -> None:
         self._client, self._page, self._domains = client, page, domains
@@ -161,7 +162,7 @@ async def _compare(
 
 
 def _check_kept(daemon: Daemon, session_id: str) -> None:
-    """It was worth measuring: the last load is there, its large body too."""
+    """Assert that the measurement means something: the last load is there with its large body."""
 
     def bodies() -> int:
         answer = daemon.ask("GET", f"/v1/sessions/{session_id}/responses").json

@@ -1,4 +1,4 @@
-"""What a session costs in time and memory."""
+"""Time and memory that a session costs."""
 
 from __future__ import annotations
 

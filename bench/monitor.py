@@ -1,4 +1,4 @@
-"""What watching costs: the daemon's CPU time with fifty sessions and nobody who drives them, alone
+"""Cost of watching: the daemon's CPU time with fifty sessions and nobody who drives them, alone
 and while Prometheus asks every five seconds."""
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Connection:
         return time.perf_counter() - began
 
     async def rate(self, calls: int) -> float:
-        """Calls a second when all are sent without waiting."""
+        """Return the calls per second when all are sent without waiting."""
         body = '{"id":%d,"method":"Runtime.evaluate","params":{"expression":"1+1"}}'
 
         async def send() -> None:

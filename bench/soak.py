@@ -1,7 +1,7 @@
 """``make soak``: a day in an hour. Thousands of sessions, each used in one of many ways, several at
-a time, on one daemon; then the books: nothing may be left of them, and nothing may have grown.
+a time, on one daemon; then the leak check: nothing may be left of them, and nothing may have grown.
 
-``SESSIONS=200 make soak`` makes it shorter. The ledger goes to ``bench/results/``, outside git, and
+``SESSIONS=200 make soak`` makes it shorter. The report goes to ``bench/results/``, outside git, and
 the exit code tells whether every bound was kept.
 """
 
@@ -34,7 +34,7 @@ import psutil
 from bench.capture import serving
 from testing.cdp import Cdp, connect, run
 from testing.daemon import Answer, Daemon, wait_for
-from testing.leak_check import Books, is_zombie
+from testing.leak_check import LeakCheck, is_zombie
 from testing.site import Site
 
 _RESULTS = Path(__file__).parent / "results"
@@ -42,7 +42,7 @@ _SESSIONS = 2000
 _WORKERS = 4
 _EVERY_S = 0.5
 _GROWTH, _GROWTH_OF_FEW = 1.1, 1.15
-"""What the last tenth of the sessions may take of the second's memory. While there are few, what is
+"""Memory of the last tenth of the sessions against that of the second. While there are few, what is
 kept of a hundred ended sessions and of a thousand events still fills up."""
 _FEW = 1000
 _MOST_ERRORS = 20
@@ -62,7 +62,7 @@ Json = dict[str, Any]
 
 
 def vanish(client: Cdp) -> None:
-    """Its connection is reset, without a word."""
+    """Reset the connection, without a word."""
     transport = client.socket._writer.transport
     linger = struct.pack("ii", 1, 0)
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -75,7 +75,7 @@ class _Site(Site):
 
 
 class _Visitor:
-    """Those who use the daemon; each method makes one session, uses it and ends it."""
+    """Users of the daemon; each method makes one session, uses it and ends it."""
 
     def __init__(self, daemon: Daemon, site: Site) -> None:
         self._daemon, self._site = daemon, site
@@ -217,7 +217,7 @@ class _Visitor:
             assert self._daemon.wait_ended(session["id"])["exit"]["reason"] == "client_closed"
 
     async def vanishes_for_a_while(self) -> None:
-        """And finds its session again, with a popup that nobody has let run."""
+        """Leave and find the session again, with a popup that nobody has let run."""
         with self._session(console=True) as session:
             wait = {"autoAttach": True, "waitForDebuggerOnStart": True, "flatten": True}
             async with connect(session["webSocketDebuggerUrl"]) as client:
@@ -282,15 +282,15 @@ class _Visitor:
             assert await asyncio.to_thread(self._daemon.delete, session["id"]) == 204
 
 
-class _Books(Books):
-    """Also of what may grow from session to session."""
+class _LeakCheck(LeakCheck):
+    """Leak check with samples of what may grow from session to session."""
 
     def __init__(self, daemon: Daemon) -> None:
         super().__init__(daemon, pause_s=1.0)
         self._supervisor, self._gateway = psutil.Process(daemon.pid), daemon.gateway
 
     def sample(self) -> dict[str, int]:
-        """What may grow."""
+        """Return counts that may grow."""
         both = (("supervisor", self._supervisor), ("gateway", self._gateway))
         found = {f"{name}_rss": process.memory_info().rss for name, process in both}
         found |= {f"{name}_fds": process.num_fds() for name, process in both}
@@ -306,7 +306,7 @@ class _Books(Books):
         }
 
     def count(self) -> dict[str, int]:
-        """What is to be the same in the end."""
+        """Return counts that have to be the same in the end."""
         counted = {name: n for name, n in self.sample().items() if not name.endswith("_rss")}
         below = self._below()
         return counted | {
@@ -318,17 +318,17 @@ class _Books(Books):
 
     @property
     def same_gateway(self) -> bool:
-        """Whether it has lived all the time."""
+        """Report whether the daemon has lived all the time."""
         return self._gateway.is_running()
 
 
 class Soak:
-    """One run."""
+    """A run of the soak."""
 
     def __init__(self, daemon: Daemon, site: Site, sessions: int) -> None:
         self._daemon, self._sessions = daemon, sessions
         self._kinds = _Visitor(daemon, site).kinds()
-        self._books = _Books(daemon)
+        self._leak_check = _LeakCheck(daemon)
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._done = 0
@@ -337,10 +337,10 @@ class Soak:
         self._samples: list[dict[str, float]] = []
 
     def run(self) -> Json:
-        """The ledger."""
+        """The report."""
         for kind in self._kinds:  # what is loaded once is loaded before the count
             run(kind())
-        self._books.open()
+        self._leak_check.open()
         began = time.monotonic()
         sampler = threading.Thread(target=self._sample, args=(began,))
         sampler.start()
@@ -348,7 +348,7 @@ class Soak:
             list(workers.map(self._one, range(self._sessions)))
         self._over.set()
         sampler.join()
-        return self._ledger(time.monotonic() - began)
+        return self._report(time.monotonic() - began)
 
     def _one(self, number: int) -> None:
         kind = self._kinds[number % len(self._kinds)]
@@ -366,14 +366,14 @@ class Soak:
     def _sample(self, began: float) -> None:
         while not self._over.is_set():
             try:
-                found = self._books.sample()
+                found = self._leak_check.sample()
             except (OSError, KeyError, psutil.Error) as error:
                 self._errors.append(f"no sample: {error!r}")
                 return
             self._samples.append({"at_s": time.monotonic() - began, "done": self._done} | found)
             self._over.wait(_EVERY_S)
 
-    # -- the ledger --
+    # -- the report --
 
     def _tenth(self, number: int, name: str) -> float:
         """The median of one tenth of the sessions; the first is 1."""
@@ -389,8 +389,8 @@ class Soak:
         divide = 1 << 20 if name.endswith("_rss") else 1
         return [round(self._tenth(number, name) / divide, 1) for number in range(1, 11)]
 
-    def _ledger(self, took_s: float) -> Json:
-        left = self._books.left_over()
+    def _report(self, took_s: float) -> Json:
+        left = self._leak_check.left_over()
         names = [name for name in self._samples[0] if name not in ("at_s", "done")]
         page = self._daemon.ask("GET", "/metrics").body.decode()
         return {
@@ -403,44 +403,44 @@ class Soak:
             "supervisor_rss_growth": self._growth("supervisor_rss"),
             "tenths": {name: self._tenths(name) for name in names},
             "most": {name: max(s[name] for s in self._samples) for name in names},
-            "before": self._books.before,
+            "before": self._leak_check.before,
             "left_over": left,
-            "gateway_restarted": not self._books.same_gateway,
+            "gateway_restarted": not self._leak_check.same_gateway,
             "errors": self._errors,
         }
 
 
-def broken(ledger: Json) -> list[str]:
+def broken(report: Json) -> list[str]:
     """The bounds that were not kept."""
-    growth = _GROWTH_OF_FEW if ledger["sessions"] < _FEW else _GROWTH
-    found = [f"{name} was {n[0]}, is {n[1]}" for name, n in ledger["left_over"].items()]
+    growth = _GROWTH_OF_FEW if report["sessions"] < _FEW else _GROWTH
+    found = [f"{name} was {n[0]}, is {n[1]}" for name, n in report["left_over"].items()]
     for name in ("gateway_rss_growth", "supervisor_rss_growth"):
-        if not 0 < ledger[name] <= growth:
-            found.append(f"{name} is {ledger[name]}, over {growth}")
-    if ledger["gateway_restarted"]:
+        if not 0 < report[name] <= growth:
+            found.append(f"{name} is {report[name]}, over {growth}")
+    if report["gateway_restarted"]:
         found.append("the gateway died")
-    return found + list(ledger["errors"])
+    return found + list(report["errors"])
 
 
 def soak(folder: Path, sessions: int) -> Json:
-    """Runs it on a daemon of its own; the ledger."""
+    """Run the soak on a daemon of its own and return the report."""
     site = _Site()
     with serving(site), Daemon(folder, **_SETTINGS) as daemon:
         return Soak(daemon, site, sessions).run()
 
 
 def main() -> None:
-    """Prints the ledger and keeps it."""
+    """Print the report and keep it in a file."""
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         Path(folder).chmod(0o755)
-        ledger = soak(Path(folder), int(os.environ.get("SESSIONS", _SESSIONS)))
-    ledger["broken"] = broken(ledger)
-    text = json.dumps(ledger, indent=2)
+        report = soak(Path(folder), int(os.environ.get("SESSIONS", _SESSIONS)))
+    report["broken"] = broken(report)
+    text = json.dumps(report, indent=2)
     _RESULTS.mkdir(exist_ok=True)
     now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
     (_RESULTS / f"soak-{now}.json").write_text(text)
     print(text)
-    sys.exit(1 if ledger["broken"] else 0)
+    sys.exit(1 if report["broken"] else 0)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""How soon a pool is there again after its gateway was killed, what reloads cost its users, and how
-long it takes to stop when not everybody cooperates."""
+"""Survival: how soon a pool is there again after its gateway was killed, the cost of reloads, and
+how long a stop takes when not everybody cooperates."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _answer_s(daemon: Daemon, began: float) -> float:
 
 
 def _killed(folder: Path) -> dict[str, float]:
-    """One SIGKILL of the gateway with ten driven sessions."""
+    """Kill the gateway once, with ten driven sessions."""
     with Daemon(folder, max_sessions=_SESSIONS, pool_memory_bytes="4GiB") as daemon:
         sessions = [daemon.new() for _ in range(_SESSIONS)]
         with driving(sessions) as drivers:

@@ -34,7 +34,7 @@ class _Times:
 
 
 async def _create(daemon: Daemon, control: aiohttp.ClientSession, times: _Times) -> bool:
-    """One session, its first answer over a WebSocket, its end; whether it was a warm one."""
+    """Time a session, its first answer over a WebSocket and its end; return whether it was warm."""
     began = time.perf_counter()
     async with control.post("/v1/sessions") as answer:
         session = await answer.json()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from chromepool.client import Client
 from chromepool.errors import ChromepoolError
@@ -29,7 +28,13 @@ class Canary:
             async with self._client.session(labels=_LABELS, idle_timeout_s=60) as session:
                 self._step("connect")
                 browser = await session.pyppeteer()
-                await self._visit(browser)
+                self._step("load")
+                page = await browser.newPage()
+                await page.goto(_PAGE)
+                self._step("evaluate")
+                found = await page.evaluate("[document.title, window.sum]")
+                if found != ["canary", 42]:
+                    raise ChromepoolError(f"The page says {found!r}.")
                 self._step("delete")
             self._step("")
             self._result.ok = True
@@ -38,21 +43,13 @@ class Canary:
             self._result.error = strike(said)[:500]
         return self._result
 
-    async def _visit(self, browser: Any) -> None:
-        self._step("load")
-        page = await browser.newPage()
-        await page.goto(_PAGE)
-        self._step("evaluate")
-        found = await page.evaluate("[document.title, window.sum]")
-        if found != ["canary", 42]:
-            raise ChromepoolError(f"The page says {found!r}.")
-
     def _step(self, name: str) -> None:
         """End the step before, and begin the next one."""
         now = time.monotonic()
         if self._result.step:
             self._result.steps_s[self._result.step] = round(now - self._began, 4)
-        self._result.step, self._began = name, now
+        self._result.step = name
+        self._began = now
 
 
 def preload() -> None:

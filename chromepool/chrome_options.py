@@ -55,10 +55,9 @@ def _check_flag(flag: str, allowed: frozenset[str]) -> None:
 
 def _check_proxy(proxy: str) -> None:
     """Check a proxy strictly: Chrome ignores one that it cannot parse, and connects directly."""
-    if proxy in ("", "direct://"):
-        return
     match = _PROXY.fullmatch(proxy)
-    if match is None or not 1 <= int(match[1]) <= 65535:
+    port = int(match[1]) if match else 0
+    if proxy not in ("", "direct://") and not 1 <= port <= 65535:
         raise InvalidRequest(
             "The proxy is not scheme://host:port with http, https, socks4 or socks5.",
             remedy="Give a user name and password over CDP (Fetch.authRequired), not in the URL.",
@@ -72,7 +71,7 @@ def check(launch: ChromeOptions, allowed_flags: str) -> None:
     """
     if len(launch.flags) > MAX_FLAGS:
         raise InvalidRequest(
-            f"The session asks for {len(launch.flags)} flags; {MAX_FLAGS} are allowed."
+            f"The session sets {len(launch.flags)} flags; {MAX_FLAGS} are allowed."
         )
     allowed = ALLOWED_FLAGS.union(map(str.strip, allowed_flags.split(",")))
     for flag in launch.flags:

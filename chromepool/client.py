@@ -177,7 +177,8 @@ class Client:
             raise self._blocked(error) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             # Not tried again: the daemon may have done what was asked.
-            raise _failure("no_answer", f"The daemon gave no answer: {error!r}.") from error
+            detail = f"The daemon gave no answer: {error!r}."
+            raise ApiError(Problem("", "", 0, "no_answer", detail), 0) from error
 
     def _blocked(self, error: aiohttp.ClientConnectorError) -> DaemonUnreachable:
         why = error.os_error.strerror or repr(error)
@@ -319,18 +320,13 @@ class Client:
                         if (await self.status()).gateway.restarts > before:
                             return
         detail = f"No new gateway has taken over within {timeout_s:g} s; see the log of the daemon."
-        raise _failure("not_reloaded", detail)
-
-
-def _failure(code: str, detail: str) -> ApiError:
-    return ApiError(Problem("", "", 0, code, detail), 0)
+        raise ApiError(Problem("", "", 0, "not_reloaded", detail), 0)
 
 
 def _refusal(data: bytes, answer: aiohttp.ClientResponse) -> ApiError:
     after = answer.headers.get("Retry-After", "")
-    retry_after_s = float(after) if after.isdigit() else None
     try:
         problem = msgspec.json.decode(data, type=Problem)
     except (msgspec.DecodeError, UnicodeDecodeError):
         problem = Problem("", "", answer.status, "http_error", f"HTTP {answer.status}.")
-    return ApiError(problem, answer.status, retry_after_s)
+    return ApiError(problem, answer.status, float(after) if after.isdigit() else None)

@@ -57,9 +57,7 @@ class Settings:
 
     host: str = fixed("127.0.0.1", "Address that the DevTools endpoint listens on.")
     port: int = fixed(9222, "Port of the DevTools endpoint; 0 picks a free one.", high=65535)
-    runtime_dir: str = fixed(
-        "", "Folder of the control socket; empty: in /run or the user's runtime folder."
-    )
+    runtime_dir: str = fixed("", "Folder of the control socket; empty: in /run or XDG_RUNTIME_DIR.")
     state_dir: str = fixed("", "Folder of profiles; empty: in /var/lib or the user's state folder.")
     chrome: str = fixed("", "Path of Chrome; empty: the headless shell, or else any Chrome.")
     no_sandbox: bool = fixed(
@@ -88,17 +86,21 @@ class Settings:
     queue_length: int = setting(100, "Maximum number of callers that wait for a slot.", high=10_000)
     queue_wait_s: float = seconds(60.0, "Longest time a caller may wait for a slot.", high=3600)
     start_attempts: int = setting(2, "Number of tries to start a Chrome.", low=1, high=10)
-    breaker_failures: int = setting(5, "Failed starts in a row that cause breaker_pause_s.", low=1)
-    breaker_pause_s: float = seconds(30.0, "Pause after breaker_failures.", low=0.1, high=3600)
+    breaker_failures: int = setting(5, "Failed starts in a row after which starts pause.", low=1)
+    breaker_pause_s: float = seconds(
+        30.0, "Pause of starts after breaker_failures failed ones.", low=0.1, high=3600
+    )
     session_need_bytes: int = size(128 * MIB, "Free memory that one more Chrome needs to start.")
     session_limits: Limits = dataclasses.field(default_factory=Limits)
     """Limits of a session that asks for none, and the most that one may ask for. Each is a setting
     of its own, ``session_`` and the limit's name."""
     pool_memory_bytes: int = size(
-        GIB, "Hard memory cap of all sessions.", low=128 * MIB, live=False
+        GIB, "Hard memory cap of all sessions together.", low=128 * MIB, live=False
     )
     kept_profiles: int = setting(20, "Kept profiles of one owner; each uses a uid.", high=100_000)
-    uid_base: int = fixed(60600, "First uid of the sessions (root only).", low=1, high=_MAX_UID)
+    uid_base: int = fixed(
+        60600, "First uid of those that sessions run as (root only).", low=1, high=_MAX_UID
+    )
     uid_count: int = fixed(512, "Number of uids from uid_base on.", low=1, high=100_000)
     gateway_uid: int = fixed(60599, "Uid and gid of the gateway (root only).", low=1, high=_MAX_UID)
     start_timeout_s: float = seconds(30.0, "Time for Chrome to give its first CDP answer.", low=0.1)
@@ -107,7 +109,9 @@ class Settings:
     shutdown_timeout_s: float = seconds(30.0, "Time for the daemon to end all sessions.", low=0.1)
     max_message_bytes: int = size(64 * MIB, "Largest CDP message from a client.", low=MIB)
     max_clients: int = setting(32, "WebSockets that one session may have.", low=1, high=10_000)
-    client_buffer_bytes: int = size(32 * MIB, "Unread data that drops a slow client.", low=MIB)
+    client_buffer_bytes: int = size(
+        32 * MIB, "Unread data after which a slow client is dropped.", low=MIB
+    )
     max_body_bytes: int = size(MIB, "Largest body of a control API request.", low=1024, live=False)
     allowed_hosts: str = setting("", "Further host names of the endpoint, comma-separated; *: any.")
     allowed_origins: str = setting("", "Origins that may open WebSockets, comma-separated; *: any.")
@@ -130,7 +134,9 @@ class Settings:
         20 * 1024, "Longest persistent script.", low=1, alias="MAX_SCRIPT_SIZE"
     )
     response_store_items: int = setting(100, "Responses kept for one session.", low=1, high=100_000)
-    response_store_bytes: int = size(32 * MIB, "Responses kept for one session.", low=MIB)
+    response_store_bytes: int = size(
+        32 * MIB, "Size of the responses kept for one session.", low=MIB
+    )
     response_store_ttl_s: float = seconds(
         300.0, "Time that a response is kept.", low=1, high=_LONGEST_S, alias="RESPONSE_STORE_TTL"
     )
@@ -159,7 +165,9 @@ class Settings:
     webhook_url: str = setting("", "URL (http or https) that alerts are sent to.")
     webhook_secret_file: str = setting("", "File with the key that signs requests to webhook_url.")
     dynamic_limits: bool = setting(False, "Adapt admitted sessions and warm Chromes to the load.")
-    dynamic_floor: int = setting(1, "Fewest sessions with dynamic_limits.", low=1, high=10_000)
+    dynamic_floor: int = setting(
+        1, "Fewest sessions that dynamic_limits admits.", low=1, high=10_000
+    )
     warm_most: int = setting(5, "Maximum number of warm Chromes with dynamic_limits.", high=1000)
     journal: bool = fixed(True, "Keep the history of sessions and events in a database on disk.")
     journal_sessions: int = setting(10_000, "Sessions kept in the history.", low=1, high=1_000_000)

@@ -1,8 +1,7 @@
 """The exceptions of chromepool.
 
 Every error has a stable ``code`` that programs match on, a ``detail`` (what failed and why) and, if
-there is something to do, a ``remedy``. The only table of HTTP statuses is in
-:mod:`chromepool.gateway.http.problems`.
+there is something to do, a ``remedy``. :mod:`chromepool.gateway.http.problems` has HTTP statuses.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ class ChromepoolError(Exception):
     code = "internal"
 
     def __init_subclass__(cls, *, code: str = "") -> None:
-        """Declare the ``code`` of an error; without one it has that of its base."""
+        """Declare the ``code`` of an error; the default is that of its base."""
         cls.code = code or cls.code
 
     def __init__(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
 import logging
 import math
@@ -59,9 +60,6 @@ def plain(value: object) -> Any:
     return cut(strike(str(value)))  # in this order, or half a secret may stay
 
 
-# -- exceptions --
-
-
 def _summary(error: BaseException) -> str:
     kind = type(error)
     module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
@@ -92,9 +90,6 @@ def describe(error: BaseException) -> str:
         if isinstance(one, BaseExceptionGroup):
             lines += [f"one of it: {describe(inner)}\n" for inner in one.exceptions[:_MOST_ITEMS]]
     return "".join(lines).rstrip("\n")[-_MOST_EXCEPTION:]
-
-
-# -- lines --
 
 
 def _parts(record: logging.LogRecord) -> tuple[str, dict[str, Any], str]:
@@ -199,39 +194,27 @@ def set_level(level: str) -> None:
     logging.getLogger().setLevel(level.upper())
 
 
-# -- writing lines --
-
-
 class Log:
     """A logger that takes an event and its fields, and an exception as ``exc_info``."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
 
-    def debug(self, event: str, **fields: Any) -> None:
-        """Log what helps to find a fault."""
-        self._log(logging.DEBUG, event, **fields)
-
-    def info(self, event: str, **fields: Any) -> None:
-        """Log what happens as it should."""
-        self._log(logging.INFO, event, **fields)
-
-    def warning(self, event: str, **fields: Any) -> None:
-        """Log what should not happen, and is dealt with."""
-        self._log(logging.WARNING, event, **fields)
-
-    def error(self, event: str, **fields: Any) -> None:
-        """Log what the operator should look at."""
-        self._log(logging.ERROR, event, **fields)
-
-    def critical(self, event: str, **fields: Any) -> None:
-        """Log what ends the process."""
-        self._log(logging.CRITICAL, event, **fields)
-
     def _log(
-        self, level: int, event: str, *, exc_info: BaseException | None = None, **fields: Any
+        self, level: int, event: str, *, exc_info: BaseException | None = None, **fields: object
     ) -> None:
         self._logger.log(level, event, extra={"fields": fields}, exc_info=exc_info)
+
+    debug = functools.partialmethod(_log, logging.DEBUG)
+    """Log what helps to find a fault."""
+    info = functools.partialmethod(_log, logging.INFO)
+    """Log what happens as it should."""
+    warning = functools.partialmethod(_log, logging.WARNING)
+    """Log what should not happen, and is dealt with."""
+    error = functools.partialmethod(_log, logging.ERROR)
+    """Log what the operator should look at."""
+    critical = functools.partialmethod(_log, logging.CRITICAL)
+    """Log what ends the process."""
 
 
 log = Log("chromepool")

@@ -32,11 +32,9 @@ class Reason(enum.StrEnum):
     CRASHED = "crashed"
     OUT_OF_MEMORY = "out_of_memory"
     UNHEALTHY = "unhealthy"
-    """Chrome did not answer a health check, the next gateway or a wake-up, or broke the
-    protocol."""
+    """Chrome did not answer a health check, gateway or wake-up, or broke the protocol."""
     DRAINED = "drained"
-    """Left at a drain's deadline; or warm, and the pool needed its slot or fewer
-    warm ones."""
+    """Left at a drain's deadline; or warm, and its slot was needed or there were too many."""
     START_FAILED = "start_failed"
     SHUTDOWN = "shutdown"
 
@@ -50,12 +48,9 @@ _size = functools.partial(size, requestable=True, adjustable=True)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """The caps of one session, declared once.
-
-    The settings ``session_<name>``, the API's ``limits`` and the checks of both processes are made
-    from these fields. Only the enforcement is written for each limit: in the control groups, the
-    rlimits or Chrome's command line. Every limit has a default, so that sessions an older version
-    stored can be adopted.
+    """The caps of one session, declared once: the settings ``session_<name>``, the API's ``limits``
+    and the checks of both processes are made from these fields. Every limit has a default, so that
+    sessions an older version stored can be adopted.
     """
 
     memory_bytes: int = _size(512 * MIB, "Hard memory cap of one session.", low=64 * MIB)
@@ -71,7 +66,7 @@ class Limits:
         0.0, "CPU cores that one session may use; 0, for the operator only, is no cap.", high=4096
     )
     files: int = _limit(
-        4096, "Open files of each Chrome process.", low=256, high=1 << 20, adjustable=False
+        4096, "Open files of each process.", low=256, high=1 << 20, adjustable=False
     )
     file_bytes: int = _size(
         GIB, "Largest file Chrome may write.", low=16 * MIB, requestable=False, adjustable=False

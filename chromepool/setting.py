@@ -35,10 +35,8 @@ def setting(
     live: bool = True,
     **more: Any,
 ) -> Any:
-    """Declare a dataclass field as a setting.
-
-    ``text`` is the help, ``low`` and ``high`` are the bounds, ``alias`` is a second environment
-    variable. SIGHUP changes ``live`` settings. ``more`` is kept for the table's owner.
+    """Declare a dataclass field as a setting. ``alias`` is a second environment variable, SIGHUP
+    changes ``live`` settings, and ``more`` is kept for the table's owner.
     """
     meta = {"help": text, "low": low, "high": high, "alias": alias, "live": live}
     return dataclasses.field(default=default, metadata=_PLAIN | meta | more)
@@ -46,8 +44,8 @@ def setting(
 
 def seconds(default: float, text: str, *, alias: str = "", **more: Any) -> Any:
     """Declare a time; the help is given its unit. ``alias`` holds milliseconds."""
-    unit = 0.001 if alias else 1
-    return setting(default, _in(text, "seconds"), alias=alias, alias_unit=unit, **more)
+    more |= {"alias": alias, "alias_unit": 0.001} if alias else {}
+    return setting(default, _in(text, "seconds"), **more)
 
 
 def size(default: int, text: str, *, high: int = LARGEST_BYTES, **more: Any) -> Any:
@@ -79,8 +77,6 @@ def parse_value(kind: type, meta: Mapping[str, Any], value: Any) -> Any:
 
 
 def _parse_bool(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
     word = str(value).strip().lower()
     if word not in _TRUE | _FALSE:
         raise ValueError("is not true or false")

@@ -39,9 +39,7 @@ def parse(text: str, path: str) -> dict[str, str]:
             continue
         where = f"{path}:{number}"
         if len(rest) != 1 or not _NAME.fullmatch(name):
-            raise ConfigError(
-                f"{where}: the line is not a name (letters, digits, dashes) and a token."
-            )
+            raise ConfigError(f"{where}: this is not a name (letters, digits, dashes) and a token.")
         token = rest[0]
         if len(token) < SHORTEST:
             raise ConfigError(

@@ -33,7 +33,12 @@ _INT_BITS = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Welcome:
+class Message:
+    """A message of the wire: one of the dataclasses below."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Welcome(Message):
     """Supervisor to gateway, before all others: the settings and the machine."""
 
     settings: dict[str, Any]
@@ -55,7 +60,7 @@ class Welcome:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(Message):
     """Gateway to supervisor, for the next gateway: the daemon drains, or not any more."""
 
     on: bool = True
@@ -66,58 +71,58 @@ class Drain:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(Message):
     """Gateway to supervisor: the drain is complete, and the daemon is to exit."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Buried:
+class Buried(Message):
     """Gateway to supervisor: the end of a session is recorded, and may be forgotten."""
 
     key: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Message):
     """Gateway to supervisor, before all others: its code is imported, it waits for the welcome."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Message):
     """Gateway to supervisor: both sockets are served."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Message):
     """Supervisor to gateway: a request for a sign of life."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(Message):
     """Gateway to supervisor: the answer to :class:`Ping`, as its event loop runs."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Reload:
+class Reload(Message):
     """Gateway to supervisor: a client asks for a reload of the settings and a new gateway."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Reloading:
+class Reloading(Message):
     """Supervisor to gateway: the answer; :class:`Handover` follows if there is no error."""
 
     error: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Handover:
+class Handover(Message):
     """Supervisor to gateway: another is ready. Leave within ``timeout_s``; sessions stay."""
 
     timeout_s: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Remember:
+class Remember(Message):
     """Gateway to supervisor: the snapshot of a session, for the next gateway. Carries one
     descriptor, of a sealed file in memory that the supervisor does not read."""
 
@@ -125,7 +130,7 @@ class Remember:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Adopt:
+class Adopt(Message):
     """Supervisor to gateway: a session of the gateway before. Carries three descriptors: commands
     in, events out, and its last snapshot."""
 
@@ -135,7 +140,7 @@ class Adopt:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Spawn:
+class Spawn(Message):
     """Gateway to supervisor: start a Chrome under these limits."""
 
     key: int
@@ -147,7 +152,7 @@ class Spawn:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Spawned:
+class Spawned(Message):
     """Supervisor to gateway: Chrome runs. Carries two descriptors: commands in, events out."""
 
     key: int
@@ -157,7 +162,7 @@ class Spawned:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class SpawnFailed:
+class SpawnFailed(Message):
     """Supervisor to gateway: Chrome did not start, and nothing is left of the attempt."""
 
     key: int
@@ -168,14 +173,14 @@ class SpawnFailed:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Freeze:
+class Freeze(Message):
     """Gateway to supervisor: stop all processes of a warm session."""
 
     key: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Thaw:
+class Thaw(Message):
     """Gateway to supervisor: let a warm session run again, under its owner's limits."""
 
     key: int
@@ -183,7 +188,7 @@ class Thaw:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Message):
     """Gateway to supervisor: send SIGTERM, and after ``grace_s`` SIGKILL to the whole session."""
 
     key: int
@@ -191,14 +196,14 @@ class Stop:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Inspect:
+class Inspect(Message):
     """Gateway to supervisor: a request for a session's usage."""
 
     key: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Inspected:
+class Inspected(Message):
     """Supervisor to gateway: the answer to :class:`Inspect`."""
 
     key: int
@@ -209,7 +214,7 @@ class Inspected:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class FileRequest:
+class FileRequest(Message):
     """Gateway to supervisor: ``list`` a session's downloads, ``open`` or ``remove`` one."""
 
     number: int
@@ -220,7 +225,7 @@ class FileRequest:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class FileAnswer:
+class FileAnswer(Message):
     """Supervisor to gateway: the answer. Carries the descriptor of a file that was opened."""
 
     number: int
@@ -229,7 +234,7 @@ class FileAnswer:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(Message):
     """Supervisor to gateway: the session's Chrome is dead; the rest is being removed."""
 
     key: int
@@ -237,7 +242,7 @@ class Exited:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(Message):
     """Supervisor to gateway: every process, control group and file of the session is gone."""
 
     key: int
@@ -246,41 +251,14 @@ class Gone:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Shutdown:
+class Shutdown(Message):
     """Supervisor to gateway: end every session within ``timeout_s``, then exit."""
 
     timeout_s: float
 
 
-Message = (
-    Welcome
-    | Drain
-    | Leave
-    | Buried
-    | Loaded
-    | Ready
-    | Ping
-    | Pong
-    | Reload
-    | Reloading
-    | Handover
-    | Remember
-    | Adopt
-    | Spawn
-    | Spawned
-    | SpawnFailed
-    | Freeze
-    | Thaw
-    | Stop
-    | Inspect
-    | Inspected
-    | FileRequest
-    | FileAnswer
-    | Exited
-    | Gone
-    | Shutdown
-)
-_KINDS: dict[str, type] = {kind.__name__: kind for kind in typing.get_args(Message)}
+KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in Message.__subclasses__()}
+"""Message classes by name. ``slots=True`` makes a class twice, and the second is the one in use."""
 
 
 def encode(message: Message) -> bytes:
@@ -332,7 +310,7 @@ def decode(packet: bytes) -> Message:
     """Return the message in a packet; raises :class:`WireError` for anything else."""
     try:
         body = json.loads(packet)
-        kind = _KINDS[body.pop("kind")]
+        kind = KINDS[body.pop("kind")]
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise WireError(f"A packet has no message: {packet[:80]!r}.") from error
     return typing.cast(Message, _build_struct(kind, body, kind.__name__))

@@ -96,7 +96,7 @@ class Picture:
         return [rectangle, head.replace("<text", '<text class="head"'), *others]
 
     def _arrow(self, found: re.Match[str], label: str, share: float) -> list[str]:
-        """One arrow; arrows of the same two boxes divide the edge that these have in common."""
+        """An arrow; arrows of the same two boxes divide the edge that these have in common."""
         a, b, lines = self._boxes[found["a"]], self._boxes[found["b"]], label.splitlines()
         low, high = max(a.left, b.left), min(a.right, b.right)
         if low < high:

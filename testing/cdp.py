@@ -17,12 +17,12 @@ DEADLINE_S = 60.0
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine to its end."""
+    """Run a coroutine to its end."""
     return asyncio.run(work)
 
 
 class Cdp:
-    """One WebSocket."""
+    """A WebSocket of a CDP client."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.socket = socket
@@ -30,7 +30,7 @@ class Cdp:
         self.events: list[dict[str, Any]] = []
 
     async def send(self, method: str, params: object = None, session: str | None = None) -> int:
-        """Sends a command and returns its id."""
+        """Send a command and return its id."""
         self._last += 1
         message: dict[str, Any] = {"id": self._last, "method": method, "params": params or {}}
         if session is not None:
@@ -115,7 +115,7 @@ WAIT = {"autoAttach": True, "waitForDebuggerOnStart": True, "flatten": True}
 
 
 def vanish(client: Cdp) -> None:
-    """Its connection is reset, without a word."""
+    """Reset the connection, without a word."""
     transport = client.socket._writer.transport
     assert transport is not None
     linger = struct.pack("ii", 1, 0)

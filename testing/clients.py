@@ -21,7 +21,7 @@ Result = dict[str, Any]
 
 
 def run(client: str, step: str, **params: object) -> Result:
-    """One step of one client; fails the test with the client's words when it fails."""
+    """Do one step of one client; fail the test with the client's words when it fails."""
     if client == "pyppeteer":
         return pyppeteer_steps.run(step, params, SCRIPT_DEADLINE_S)
     result: Result = script("run.mjs", client, step, json.dumps(params))
@@ -39,7 +39,7 @@ def assert_picture(encoded: str) -> None:
 
 
 def assert_driven(result: Result) -> None:
-    """What ``drive`` has to give, whoever drives."""
+    """Answer that ``drive`` has to give, whoever drives."""
     assert result["title"] == "chromepool"
     assert result["answer"] == 42
     assert result["before"] == ["", None]
@@ -49,7 +49,7 @@ def assert_driven(result: Result) -> None:
 
 
 def assert_left(daemon: Daemon, session: Session) -> None:
-    """Its clients are gone and it goes on."""
+    """Assert that the session's clients are gone and that it goes on."""
     wait_for(lambda: daemon.show(session["id"])["clients"] == 0, "the clients are gone")
     assert daemon.show(session["id"])["state"] == "ready"
 

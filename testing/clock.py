@@ -42,7 +42,7 @@ class Loop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Runs ``main`` on such a loop; an exception that nobody handles fails the test as well."""
+    """Run ``main`` on such a loop; an exception that nobody handles fails the test as well."""
     unhandled: list[dict[str, Any]] = []
     with asyncio.Runner(loop_factory=Loop) as runner:
         runner.get_loop().set_exception_handler(lambda _, context: unhandled.append(context))

@@ -51,7 +51,7 @@ tmp_dir = "{run}/tmp"
 
 
 def lacks() -> str:
-    """Why no container can be built and run here; "" where one can."""
+    """Return why no container can be built and run here; "" where one can."""
     if os.geteuid() != 0:
         return "needs root"
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
@@ -65,7 +65,7 @@ def _limit(kind: int) -> int:
 
 
 class Engine:
-    """podman, with a store of the tests' own."""
+    """A podman with a store of the tests' own."""
 
     def __init__(self) -> None:
         self.folder = _CACHE.expanduser() / "container"
@@ -77,7 +77,7 @@ class Engine:
         self._forget_earlier_runs()
 
     def _forget_earlier_runs(self) -> None:
-        """What podman notes of mounts and processes is void after a boot, and so are containers
+        """Notes of podman on mounts and processes are void after a boot, and so are containers
         whose test run was killed."""
         boot, noted = Path("/proc/sys/kernel/random/boot_id").read_text(), self.folder / "boot"
         if not noted.exists() or noted.read_text() != boot:
@@ -88,7 +88,7 @@ class Engine:
                 self("rm", "--force", "--time=0", name)
 
     def __call__(self, *words: str | Path, timeout_s: float = DEADLINE_S) -> str:
-        """What ``podman WORDS`` prints; fails the test when it fails."""
+        """Return the output of ``podman WORDS``; fail the test when it fails."""
         done = self.run(*words, timeout_s=timeout_s)
         assert done.returncode == 0, f"podman {words}: {done.stdout[-4000:]} {done.stderr[-4000:]}"
         return done.stdout
@@ -125,7 +125,7 @@ class Engine:
         return _IMAGE
 
     def close(self) -> None:
-        """Removes the control groups that podman leaves, empty as soon as its monitors are gone."""
+        """Remove the control groups that podman leaves, empty as soon as its monitors are gone."""
         wait_for(self._remove_groups, "podman's control groups are gone", pause_s=0.1)
 
     def _remove_groups(self) -> bool:
@@ -197,7 +197,7 @@ class Container:
         return self.engine.run("exec", self.name, *words)
 
     def say(self, *words: str) -> Any:
-        """What ``chromepool WORDS --json`` says in it."""
+        """Return what ``chromepool WORDS --json`` prints in the container."""
         done = self.exec("chromepool", *words, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
@@ -207,7 +207,7 @@ class Container:
         return found
 
     def processes(self) -> list[psutil.Process]:
-        """Everything in it but its first process, zombies too."""
+        """Return every process in the container but its first, zombies too."""
         return self.process.children(recursive=True)
 
     def stop(self) -> int:
@@ -281,7 +281,7 @@ def _for_the_build(folder: Path) -> list[str]:
 
 
 def _pip_settings() -> dict[str, str]:
-    """Where this machine's pip gets packages, whatever file or variable says so."""
+    """Return this machine's index of packages, whatever file or variable names it."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = {}

@@ -32,7 +32,7 @@ DEADLINE_S = 60.0
 def wait_for(
     condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S, pause_s: float = 0.01
 ) -> Any:
-    """What ``condition`` returns once it is true; fails the test when it never is."""
+    """Return what ``condition`` returns once it is true; fail the test when it never is."""
     end = time.monotonic() + deadline_s
     while True:
         value = condition()
@@ -119,7 +119,7 @@ class Daemon:
         return self
 
     def _end_at_once(self) -> None:
-        """Nobody leaves the block of a daemon that did not start."""
+        """Start the daemon; stop it again where the start fails, since no block is left then."""
         if self.process.poll() is None:
             os.killpg(self.pid, signal.SIGKILL)
             self.process.wait()
@@ -143,7 +143,7 @@ class Daemon:
 
     @property
     def text(self) -> str:
-        """Everything it has logged."""
+        """Return everything that the daemon has logged."""
         return "".join(self.log)
 
     # -- its parts --
@@ -190,7 +190,7 @@ class Daemon:
         return [process for process in below if process not in own]
 
     def own(self) -> list[psutil.Process]:
-        """What the daemon itself consists of, beside the supervisor."""
+        """Return the daemon's own processes beside the supervisor."""
         return [self.gateway, *self.guardians()]
 
     def guardians(self) -> list[psutil.Process]:
@@ -308,7 +308,7 @@ Misbehaving = Callable[..., Daemon]
 
 
 def named(process: psutil.Process, name: str) -> bool:
-    """Whether a process has this name, of which the kernel keeps fifteen bytes (prctl(2))."""
+    """Report whether a process has this name; the kernel keeps fifteen bytes of it (prctl(2))."""
     try:
         return process.name()[:15] == name[:15]
     except psutil.NoSuchProcess:
@@ -316,7 +316,7 @@ def named(process: psutil.Process, name: str) -> bool:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether it still does anything; a zombie only waits for its parent, maybe a slow init."""
+    """Report whether a process still does anything: a zombie only waits for its parent."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

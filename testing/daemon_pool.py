@@ -61,7 +61,7 @@ class DaemonPool:
         return found
 
     def check(self) -> None:
-        """Ends the sessions that a test left, and fails it when it did a daemon harm."""
+        """End the sessions that a test left, and fail it when it did a daemon harm."""
         used, self._used = self._used, set()
         for key in used:
             daemon = self._daemons[key]
@@ -90,7 +90,7 @@ class DaemonPool:
             shutil.rmtree(daemon.folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Stops all daemons; what one of them leaves behind is an error, as it is with any."""
+        """Stop all daemons; what one of them leaves behind is an error, as it is with any."""
         with contextlib.ExitStack() as stack:
             for key in list(self._daemons):
                 stack.callback(self._stop, key)

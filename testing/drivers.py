@@ -21,20 +21,20 @@ _AGAIN_S = 0.02
 
 @dataclasses.dataclass
 class Driver:
-    """One client and what it has seen."""
+    """A client and its observations."""
 
     session: dict[str, Any]
     pause_s: float = 0.01
     """Between two questions."""
     answers: int = 0
     came_back: list[float] = dataclasses.field(default_factory=list)
-    """When it had the first answer of each connection (``time.perf_counter``)."""
+    """Times of the first answer of each connection (``time.perf_counter``)."""
     closes: collections.Counter[int | None] = dataclasses.field(default_factory=collections.Counter)
-    """Its connections' ends, by WebSocket close code."""
+    """Ends of its connections, by WebSocket close code."""
     refused: int = 0
     """Connections that nobody took."""
     gone: str = ""
-    """What it was told when there was no session of this URL any more."""
+    """Answer it had when no session of this URL was left."""
 
     async def drive(self, over: threading.Event) -> None:
         """Until it is over, or its session is gone.

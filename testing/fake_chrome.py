@@ -24,10 +24,10 @@ class FakeChrome:
         self.parents: dict[str | None, str | None] = {}
         """Session → the one it was attached from, None for the pipe's own root."""
         self.seen: list[tuple[int, str, str | None]] = []
-        """(id, method, session) of all that was understood."""
+        """List of (id, method, session) of every message that was understood."""
 
     def take(self, message: bytes) -> list[bytes]:
-        """What Chrome says to one message."""
+        """Return the answers of Chrome to one message."""
         try:
             body = json.loads(message, object_pairs_hook=_unique)
         except ValueError:
@@ -76,7 +76,7 @@ class FakeChrome:
         return self.event("Target.attachedToTarget", {"sessionId": child, "x": {}}, parent), child
 
     def detach(self, session: str) -> bytes:
-        """Ends a session and, without a word, those below it; the event that its parent gets."""
+        """End a session and, silently, those below it; return the event that its parent gets."""
         parent = self.parents[session]
         self._forget(session)
         return self.event("Target.detachedFromTarget", {"sessionId": session}, parent)

@@ -139,7 +139,7 @@ class FakePool:
         session.move(State.READY)
 
     async def fail(self, session: Session) -> None:
-        raise StartFailed("the fake does not start")
+        raise StartFailed("The fake does not start.")
 
     def states(self) -> list[tuple[str, State]]:
         return [(session.owner, session.state) for session in self.registry.chromes]

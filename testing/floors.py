@@ -13,8 +13,7 @@ SHARED = {
     "logs",
     "tokens",
     "wire",
-    "inherited_fds",
-    "privileges",
+    "startup",
     "psi",
 }
 """The ground both processes stand on: the standard library only."""

@@ -14,7 +14,7 @@ def serving(daemon: Daemon) -> int:
 
 
 def kill_gateway(daemon: Daemon, number: int = signal.SIGKILL) -> None:
-    """Returns when another serves."""
+    """Return when another gateway serves."""
     before = serving(daemon)
     daemon.gateway.send_signal(number)
     wait_taken_over(daemon, before)

@@ -1,4 +1,4 @@
-"""What there is of a daemon: counted before, and again after what was done to it."""
+"""Traces of a daemon that may leak: counted before a test, and again after it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psutil
 from testing.daemon import Daemon, wait_for
 
 
-class Books(abc.ABC):
+class LeakCheck(abc.ABC):
     """A daemon's, beside one Chrome that waits."""
 
     def __init__(self, daemon: Daemon, pause_s: float = 0.5) -> None:
@@ -22,10 +22,10 @@ class Books(abc.ABC):
 
     @abc.abstractmethod
     def count(self) -> dict[str, int]:
-        """What is to be the same in the end."""
+        """Return the counts that have to be the same in the end."""
 
     def open(self) -> None:
-        """What is more later is left over against now."""
+        """Return what a later count has more than this one."""
         self._rest()
         self.before = self.count()
 
@@ -36,7 +36,7 @@ class Books(abc.ABC):
         wait_for(is_the_same, "nothing changes any more", pause_s=self._pause_s)
 
     def left_over(self) -> dict[str, list[int]]:
-        """What does not come down to what it was: before and now."""
+        """Return the counts that do not come down to what they were: before and now."""
         with contextlib.suppress(AssertionError):
             self._rest()
             wait_for(lambda: not self._excess(), "all is as it was", pause_s=0.1)
@@ -64,7 +64,7 @@ class Books(abc.ABC):
         return psutil.Process(self._daemon.pid).children(recursive=True)
 
     def _of_chromes(self) -> set[psutil.Process]:
-        """What belongs to a Chrome that lives."""
+        """Return the folders of Chromes that live."""
         found = set()
         for chrome in self._daemon.chromes():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -72,7 +72,7 @@ class Books(abc.ABC):
         return found
 
     def _mounts(self) -> int:
-        """Its own: others of this machine mount things, too."""
+        """Return the daemon's own mounts: others of this machine mount things, too."""
         mounts = Path(f"/proc/{self._daemon.pid}/mountinfo").read_text()
         return mounts.count(str(self._daemon.folder))
 
@@ -82,7 +82,7 @@ class Books(abc.ABC):
 
 
 def is_zombie(process: psutil.Process) -> bool:
-    """Whether it is dead and nobody has waited for it."""
+    """Report whether a process is dead and nobody has waited for it."""
     try:
         return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

@@ -63,7 +63,7 @@ def bomb() -> None:
 
 
 def is_first() -> bool:
-    """Whether none has died before: a file that anybody may remove tells."""
+    """Report whether none has died before: a file that anybody may remove tells."""
     try:
         (Path(__file__).parent / "marks" / "die-once").unlink()
     except FileNotFoundError:

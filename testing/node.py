@@ -13,7 +13,7 @@ SCRIPT_DEADLINE_S = 120.0
 
 
 def script(*argv: str, node: str = "node") -> Any:
-    """What a script prints as JSON; fails the test with the script's words when it fails.
+    """Return what a script prints as JSON; fail the test with the script's words when it fails.
 
     ``argv`` is a file there and its arguments, or what :func:`inline` makes of a text.
     """

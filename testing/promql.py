@@ -35,7 +35,7 @@ def variables() -> list[tuple[str, str]]:
 
 @dataclasses.dataclass
 class Asked:
-    """What a query reads."""
+    """Return the metrics that a query reads."""
 
     names: set[str] = dataclasses.field(default_factory=set)
     matched: list[tuple[str, promql_parser.Matcher]] = dataclasses.field(default_factory=list)

@@ -22,7 +22,7 @@ def _store(who: str) -> str:
 
 
 async def _ask(page: Page, expression: str) -> Any:
-    """pyppeteer guesses whether it is given a function; here it never is."""
+    """Evaluate an expression, never a function: pyppeteer would guess which it is."""
     return await page.evaluate(expression, force_expr=True)
 
 
@@ -95,7 +95,7 @@ async def _connect(endpoint: str) -> Browser:
 
 
 async def _leave(browser: Browser, how: str) -> None:
-    """Disconnects or closes, and waits for the reading task: pyppeteer itself leaves it behind."""
+    """Disconnect or close, and wait for the reading task: pyppeteer itself leaves it behind."""
     connection = browser._connection
     await (browser.close() if how == "close" else browser.disconnect())
     await asyncio.wait([connection._recv_fut])
@@ -113,5 +113,5 @@ async def _run(step: str, params: dict[str, Any], deadline_s: float) -> dict[str
 
 
 def run(step: str, params: dict[str, Any], deadline_s: float) -> dict[str, Any]:
-    """Connects, does one step and leaves."""
+    """Connect, do one step and leave."""
     return asyncio.run(_run(step, params, deadline_s))

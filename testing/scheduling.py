@@ -1,4 +1,4 @@
-"""Which process of a parallel run a test goes to."""
+"""Distribution of tests over the processes of a parallel run."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Site(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.pages_are_gone = False
-        """Whether every page is 404 from now on."""
+        """Switch that makes every page 404 from now on."""
         self.on_visit: Callable[[], None] = lambda: None
         """Called before a page under ``/stop`` is given out."""
         self.file_may_end = threading.Event()

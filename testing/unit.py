@@ -88,7 +88,7 @@ class Unit(Daemon):
         return Path("/sys/fs/cgroup") / self.told("ControlGroup").lstrip("/")
 
     def stop_unit(self) -> None:
-        """Stops it, and asserts that nothing is left."""
+        """Stop the service, and assert that nothing is left."""
         group, processes = self.unit_group, self.everything()
         self.systemctl("stop", "chromepool.socket", "chromepool.service")
         assert self.state == "inactive"
@@ -135,7 +135,7 @@ class Unit(Daemon):
         self.wait_for_another(before)
 
     def wait_for_another(self, before: int) -> None:
-        """Returns when another daemon than ``before`` is ready."""
+        """Return when another daemon than ``before`` is ready."""
         wait_for(
             lambda: self.pid not in (0, before) and self.state == "active",
             "the next daemon is ready",
@@ -145,7 +145,7 @@ class Unit(Daemon):
 
 
 def lacks() -> str:
-    """Why no unit can be installed and run here; "" where it can."""
+    """Return why no unit can be installed and run here; "" where one can."""
     if os.geteuid() != 0:
         return "needs root"
     if Path("/proc/1/comm").read_text().strip() != "systemd":

@@ -33,10 +33,10 @@ DRESSED: Json = {
     "console": True,
     "capture": {},
 }
-"""What a session may ask for, so that the daemon has a client of its own in its Chrome."""
+"""Options of a session by which the daemon has a client of its own in its Chrome."""
 _PATIENCE_S = 10.0
 _BROKEN = (AssertionError, TimeoutError, OSError, aiohttp.ClientError)
-"""What becomes of a client whose gateway is killed meanwhile."""
+"""Errors of a client whose gateway is killed meanwhile."""
 
 
 def reset(sock: socket.socket) -> None:
@@ -71,7 +71,7 @@ def shake_hands(daemon: Daemon, session: Json, *, receive_bytes: int = 0) -> soc
 
 @contextlib.contextmanager
 def half_open(daemon: Daemon, session: Json) -> Iterator[None]:
-    """One that has begun a message, and one that has begun a request; neither goes on."""
+    """Begin a message and a request, and go on with neither."""
     host, port = daemon.authority.split(":")
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
@@ -93,7 +93,7 @@ def frame(message: Json) -> bytes:
 
 @contextlib.contextmanager
 def slow_reader(daemon: Daemon, session: Json, answers: int) -> Iterator[None]:
-    """One that asks for so many answers of a megabyte and reads none of them."""
+    """Ask for so many answers of a megabyte and read none of them."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
             sock = stack.enter_context(shake_hands(daemon, session, receive_bytes=4096))
@@ -115,7 +115,7 @@ def slow_reader(daemon: Daemon, session: Json, answers: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def connections(daemon: Daemon, many: int) -> Iterator[None]:
-    """So many that say nothing."""
+    """Open so many connections that say nothing."""
     host, port = daemon.authority.split(":")
     with contextlib.ExitStack() as stack:
         for _ in range(many):
@@ -169,15 +169,15 @@ async def eat_memory(session: Json) -> str:
 
 
 async def works(session: Json) -> bool:
-    """Whether somebody can have something evaluated: in a new page, which has the session's script,
-    or where no process can be made for one any more, in one that was there."""
+    """Report whether somebody can have something evaluated: in a new page, which has the
+    session's script, or where no process can be made for one any more, in one that was there."""
     script = "console" in session["options"]  # which tells of all but the scripts themselves
     found = await _evaluates(session, _in_new_page)
     return found == 42 + script or (not found and bool(await _evaluates(session, _in_some_page)))
 
 
 async def answers(session: Json) -> bool:
-    """Whether its browser answers."""
+    """Report whether the session's browser answers."""
     return bool(await _evaluates(session, _has_version))
 
 

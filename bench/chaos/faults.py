@@ -35,7 +35,7 @@ TRUE_ENDS: dict[Kind, set[str]] = {
     # A Chrome that gets no thread any more aborts, or waits for ever, or only its pages do.
     Kind.FORK_BOMB: {WORKS, SHORT, "crashed", "unhealthy"},
 }
-"""What may become of a session to which this was done; of any other: that it works."""
+"""Outcomes allowed to a session that had this fault; any other has to work."""
 
 _PROCESSES = {
     Kind.KILL_GPU: "--type=gpu-process",
@@ -46,7 +46,7 @@ _PROCESSES = {
     Kind.STOP_RENDERER: "--type=renderer",
 }
 _HOLD_S = 1.0
-"""How long what is withheld stays so."""
+"""Time for which something is withheld."""
 _BOMB = """
 import os, sys, time
 for group in sys.argv[2:]:
@@ -68,7 +68,7 @@ _JUMPS_S = (3600, -3600, 86400, -86400, 10 * 365 * 86400, -400 * 86400)
 
 
 class Faults:
-    """Those of one round. They overlap, and each is over when its method returns, but for what is
+    """Faults of one round. They overlap, and each is over when its method returns, but for what is
     to last until :meth:`undo`."""
 
     def __init__(self, daemon: ChaoticDaemon, sessions: list[Json]) -> None:
@@ -102,7 +102,7 @@ class Faults:
         self._lasting.close()
 
     def bury(self) -> None:
-        """Nothing of them lives, once their sessions have ended: a bomb in a control group ends
+        """Assert that no bomb lives once its session has ended: a bomb in a control group ends
         with that alone. May be called twice."""
         while self._bombs:
             bomb = self._bombs.pop()

@@ -1,4 +1,4 @@
-"""What there is of the daemon after each round."""
+"""Traces of the daemon that may leak, counted after each round."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.chaos.pool import ChaoticDaemon
 from testing import leak_check
 
 
-class Books(leak_check.Books):
+class RoundLeakCheck(leak_check.LeakCheck):
     """Processes and sockets are counted one by one: chaos leaves any of them behind."""
 
     def __init__(self, daemon: ChaoticDaemon) -> None:
@@ -18,7 +18,7 @@ class Books(leak_check.Books):
         self._uids = daemon.uids
 
     def count(self) -> dict[str, int]:
-        """What is to be the same after each round."""
+        """Return the counts that have to be the same after each round."""
         daemon, below = self._daemon, self._below()
         supervisor, gateway = psutil.Process(daemon.pid), daemon.gateway
         sockets = gateway.net_connections()

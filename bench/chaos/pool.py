@@ -128,7 +128,7 @@ class _Clock:
 
     @contextlib.contextmanager
     def jumped(self, seconds: int) -> Iterator[None]:
-        """It is so much later, or earlier, within this block."""
+        """Make the time so much later, or earlier, within this block."""
         self._page[:] = struct.pack("q", seconds)
         try:
             yield

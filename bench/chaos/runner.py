@@ -1,4 +1,4 @@
-"""Lives of daemons, round after round, and the ledger of what was done and what became of it."""
+"""Lives of daemons, round after round, and the log of what was done and what became of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.chaos import clients
 from bench.chaos.faults import SHORT, TRUE_ENDS, WORKS, Faults
-from bench.chaos.leak_check import Books
+from bench.chaos.leak_check import RoundLeakCheck
 from bench.chaos.pool import ChaoticDaemon
 from bench.chaos.schedule import Fault, Kind, Round
 from testing.cdp import run
@@ -29,8 +29,8 @@ _EVERY_S = 0.05
 
 
 @dataclasses.dataclass
-class Entry:
-    """A line of the ledger."""
+class LogEntry:
+    """A line of the log."""
 
     what: str
     whom: int
@@ -46,64 +46,64 @@ class Entry:
 
 
 @dataclasses.dataclass
-class Page:
-    """What a round came to."""
+class RoundReport:
+    """Outcome of a round."""
 
-    entries: list[Entry] = dataclasses.field(default_factory=list)
+    entries: list[LogEntry] = dataclasses.field(default_factory=list)
     recovered_s: float = 0.0
     """From the end of the last fault until every place could be had and driven."""
     answers: int = 0
-    """That clients have had meanwhile."""
+    """Errors that clients had meanwhile."""
     broken: list[str] = dataclasses.field(default_factory=list)
-    """What should not be."""
+    """Findings that should not be."""
 
 
-class Life:
+class DaemonRun:
     """A daemon and its rounds."""
 
     def __init__(self, daemon: ChaoticDaemon, places: int) -> None:
         self._daemon, self._places = daemon, places
-        self._books = Books(daemon)
+        self._leak_check = RoundLeakCheck(daemon)
 
     def begin(self) -> None:
-        """What is loaded once is loaded before the books are opened."""
+        """Load everything that is loaded once, before the first count is taken."""
         session = self._daemon.new()
         assert run(clients.works(session))
         self._daemon.delete(session["id"])
-        self._books.open()
+        self._leak_check.open()
 
-    def round(self, faults: Round) -> Page:
-        """One of them, from a full pool to an empty one."""
-        page = Page()
+    def round(self, faults: Round) -> RoundReport:
+        """Run one round, from a full pool to an empty one."""
+        report = RoundReport()
         dresses = [clients.DRESSED if place % 2 else {} for place in range(self._places)]
         sessions = [self._new(dress) for dress in dresses]
         doing = Faults(self._daemon, sessions)
         try:
             with driving(sessions, _EVERY_S) as drivers, calling(self._daemon, 1):
                 try:
-                    page.entries = self._do(doing, faults)
-                    page.broken += [str(e) for e in page.entries if "could not be" in e.done]
+                    report.entries = self._do(doing, faults)
+                    report.broken += [str(e) for e in report.entries if "could not be" in e.done]
                 finally:
                     doing.undo()
                 began = time.monotonic()
                 bombed = _bombed(faults)
                 others = [place for place in range(len(sessions)) if place not in bombed]
-                self._settle(page, sessions, faults, others)
-                self._fill(page)
-                page.recovered_s = round(time.monotonic() - began, 1)
+                self._settle(report, sessions, faults, others)
+                self._fill(report)
+                report.recovered_s = round(time.monotonic() - began, 1)
                 # Apart: that one of these has no process for a page is seen only by waiting for it.
-                self._settle(page, sessions, faults, bombed)
+                self._settle(report, sessions, faults, bombed)
                 self._end_all()
-            page.answers = sum(driver.answers for driver in drivers)
+            report.answers = sum(driver.answers for driver in drivers)
         finally:
             self._end_all()
             doing.bury()
-        left = self._books.left_over()
-        page.broken += [f"{name} was {n[0]}, is {n[1]}" for name, n in left.items()]
-        return page
+        left = self._leak_check.left_over()
+        report.broken += [f"{name} was {n[0]}, is {n[1]}" for name, n in left.items()]
+        return report
 
-    def _do(self, doing: Faults, faults: Round) -> list[Entry]:
-        def one(entry: Entry, fault: Fault) -> Entry:
+    def _do(self, doing: Faults, faults: Round) -> list[LogEntry]:
+        def one(entry: LogEntry, fault: Fault) -> LogEntry:
             try:
                 entry.done = doing.do(fault)
             except Exception as error:  # of the fault's, not of what it was done to
@@ -114,37 +114,37 @@ class Life:
             work = []
             for fault in faults.faults:
                 time.sleep(fault.pause_s)
-                work.append(workers.submit(one, Entry(fault.kind, fault.victim), fault))
+                work.append(workers.submit(one, LogEntry(fault.kind, fault.victim), fault))
             return [entry.result() for entry in work]
 
     # -- what became of them --
 
     def _settle(
-        self, page: Page, sessions: list[Json], faults: Round, places: Sequence[int]
+        self, report: RoundReport, sessions: list[Json], faults: Round, places: Sequence[int]
     ) -> None:
         """Each of these sessions works, or has ended for the reason that was done to it."""
         kinds = {fault.victim: fault.kind for fault in faults.faults if fault.victim >= 0}
-        entries = {entry.whom: entry for entry in page.entries if entry.whom >= 0}
+        entries = {entry.whom: entry for entry in report.entries if entry.whom >= 0}
         for place in places:
             session, kind = sessions[place], kinds.get(place)
             allowed = TRUE_ENDS.get(kind, {WORKS}) if kind else {WORKS}
             became, why = self._outcome(session, kind, WORKS in allowed)
-            entry = entries.get(place) or Entry("nothing", place, "it was left alone")
+            entry = entries.get(place) or LogEntry("nothing", place, "it was left alone")
             entry.became, entry.why = became, why
             if place not in entries:
-                page.entries.append(entry)
+                report.entries.append(entry)
             if became not in allowed:
-                page.broken.append(f"{entry}; may have become: {', '.join(sorted(allowed))}")
+                report.broken.append(f"{entry}; may have become: {', '.join(sorted(allowed))}")
 
     def _is_short(self, session: Json) -> bool:
-        """Whether its browser answers, and the API tells that it may make no process."""
+        """Report whether the session's browser answers, and the API shows refused processes."""
         with contextlib.suppress(OSError, http.client.HTTPException, KeyError):
             shown = self._daemon.show(session["id"])
             return bool(shown["usage"]["pids_refused"]) and run(clients.answers(session))
         return False
 
     def _outcome(self, session: Json, kind: Kind | None, may_work: bool) -> tuple[str, str]:
-        """What has become of a session, and why."""
+        """Return the state of a session, and the reason."""
 
         def find() -> tuple[str, str] | None:
             with contextlib.suppress(OSError, http.client.HTTPException, KeyError):
@@ -173,7 +173,7 @@ class Life:
             return "neither works nor ended", str(self._daemon.show(session["id"]))[:300]
         return found
 
-    def _fill(self, page: Page) -> None:
+    def _fill(self, report: RoundReport) -> None:
         """Every place can be had, and what is in it can be driven."""
 
         def is_full() -> bool:
@@ -182,14 +182,14 @@ class Life:
                     return True
                 answer = self._daemon.ask("POST", "/v1/sessions")
                 if answer.status == 201 and not run(clients.works(answer.json)):
-                    page.broken.append(f"a new session does not work: {answer.json['number']}")
+                    report.broken.append(f"a new session does not work: {answer.json['number']}")
             return False
 
         try:
             wait_for(is_full, "every place can be had", _SETTLED_S, 0.1)
         except AssertionError:
             status = self._daemon.ask("GET", "/v1/status").json["sessions"]
-            page.broken.append(f"not every place can be had: {status}")
+            report.broken.append(f"not every place can be had: {status}")
 
     def _ready(self) -> int:
         return sum(session["state"] == "ready" for session in self._sessions())
@@ -225,28 +225,28 @@ def _bombed(faults: Round) -> list[int]:
     return [fault.victim for fault in faults.faults if fault.kind is Kind.FORK_BOMB]
 
 
-def play(
+def run_schedule(
     lives: list[list[Round]], places: int, *, health_timeout_s: float, say: Any = print
-) -> list[Page]:
+) -> list[RoundReport]:
     """All of it, each life on a daemon of its own that leaves nothing behind; the ledger."""
-    pages: list[Page] = []
+    reports: list[RoundReport] = []
     for rounds in lives:
         with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="chromepool-test-") as name:
             folder = Path(name)
             folder.chmod(0o755)
             with ChaoticDaemon(folder, places, health_timeout_s) as daemon:
-                life = Life(daemon, places)
+                life = DaemonRun(daemon, places)
                 life.begin()
                 for faults in rounds:
-                    pages.append(life.round(faults))
-                    _say(pages, say)
-    return pages
+                    reports.append(life.round(faults))
+                    _say(reports, say)
+    return reports
 
 
-def _say(pages: list[Page], say: Any) -> None:
-    page = pages[-1]
-    say(f"round {len(pages)}: recovered in {page.recovered_s} s, {page.answers} answers")
-    for entry in page.entries:
+def _say(reports: list[RoundReport], say: Any) -> None:
+    report = reports[-1]
+    say(f"round {len(reports)}: recovered in {report.recovered_s} s, {report.answers} answers")
+    for entry in report.entries:
         say(f"  {entry}")
-    for wrong in page.broken:
+    for wrong in report.broken:
         say(f"  BROKEN: {wrong}")

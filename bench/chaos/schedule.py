@@ -1,4 +1,4 @@
-"""What is to be done to whom: decided from the seed alone, before anything runs."""
+"""The schedule of faults: decided from the seed alone, before anything runs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ON_A_SESSION = frozenset(Kind) - {
 }
 ENDS_GATEWAY = frozenset({Kind.KILL_GATEWAY, Kind.STOP_GATEWAY})
 GATEWAY_ENDS = 3
-"""Of one daemon: each further death in a row is followed by a longer pause, which is meant so."""
+"""Deaths of the gateway in one daemon: each further one in a row is followed by a longer pause."""
 TOGETHER = 4
 """Faults of one round at most."""
 _LONGEST_PAUSE_S = 0.5
@@ -51,15 +51,15 @@ _LONGEST_PAUSE_S = 0.5
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that goes wrong."""
+    """A thing that goes wrong."""
 
     kind: Kind
     victim: int = -1
-    """Which session, by its place; -1: no session in particular."""
+    """Place of the session; -1: no session in particular."""
     pause_s: float = 0.0
-    """How long after the fault before."""
+    """Seconds after the fault before."""
     size: int = 0
-    """What a fault makes of it: which of several processes, how many messages, how far a clock
+    """Detail of the fault: which of several processes, how many messages, how far a clock
     jumps."""
 
 
@@ -70,7 +70,7 @@ class Round:
     faults: tuple[Fault, ...]
 
 
-def plan(
+def make_schedule(
     seed: int, rounds: int, sessions: int, kinds: Sequence[Kind] = tuple(Kind)
 ) -> list[list[Round]]:
     """The lives of daemons, each a list of rounds; the same for the same arguments.

@@ -49,8 +49,7 @@ def history(options: Options, /, session_id: str | None, as_json: bool, **asked:
     if session_id is not None:
         past = options.ask(lambda client: client.past(session_id))
         return show(past, output.print_past, as_json=as_json)
-    given = {name: value for name, value in asked.items() if value is not None}
-    page = options.ask(lambda client: client.history(**given))
+    page = options.ask(lambda client: client.history(**asked))
     show(page.sessions, lambda _: output.print_history(page), as_json=as_json)
 
 
@@ -92,17 +91,14 @@ def _probe(control_socket: Path, path: str) -> tuple[int, str]:
             connection.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
             with connection.makefile(encoding="utf-8", errors="replace", newline="") as file:
                 head, _, body = file.read(_LONGEST_PROBE).partition("\r\n\r\n")
+        status = re.match(r"\S+ +(\d+)", head)
+        if status is None:
+            raise ConnectionError("the answer is not that of a chromepool daemon")
     except OSError as error:
         raise HostError(
             f"No daemon answers on {control_socket}: {error}.",
             remedy="Start one with `chromepool serve`, or give its --runtime-dir.",
         ) from error
-    status = re.match(r"\S+ +(\d+)", head)
-    if status is None:
-        raise HostError(
-            f"The answer on {control_socket} is not that of a chromepool daemon.",
-            remedy="Give the --runtime-dir of the daemon.",
-        )
     return int(status[1]), body.strip()
 
 
@@ -137,13 +133,9 @@ def drain(
     """Accept no new sessions. Running ones end by themselves, or at a deadline."""
     from chromepool.cli import drain as draining
 
-    async def work(client: Client) -> None:
-        if cancel:
-            await client.undrain()
-        else:
-            await draining.drain(client, deadline, leave=leave, wait=wait)
-
-    options.ask(work)
+    if cancel:
+        return options.ask(lambda client: client.undrain())
+    options.ask(lambda client: draining.drain(client, deadline, leave=leave, wait=wait))
 
 
 @command

@@ -6,19 +6,12 @@ import asyncio
 import contextlib
 import math
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 import tenacity
 
-from chromepool.errors import (
-    ChromepoolError,
-    DaemonUnreachable,
-    HostError,
-    Restarting,
-    ShuttingDown,
-)
+from chromepool import errors
 
 if TYPE_CHECKING:
     from chromepool.client import Client
@@ -30,14 +23,11 @@ _AGAIN_S = 3.0
 request that comes any later would start another one."""
 _PATIENCE_S = 120.0
 """Time for a gateway to serve again after it was replaced or has died."""
-_BETWEEN_GATEWAYS = ("no_answer", Restarting.code, DaemonUnreachable.code)
+_BETWEEN_GATEWAYS = ("no_answer", errors.Restarting.code, errors.DaemonUnreachable.code)
 
 
 async def _drained(client: Client, patience_s: float) -> None:
-    """Return when no session is left.
-
-    Raises the last refusal when no gateway answers for ``patience_s``, or when none will.
-    """
+    """Return when no session is left; raise a refusal, or the failure after ``patience_s``."""
     look = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(lambda e: getattr(e, "code", "") in _BETWEEN_GATEWAYS),
         stop=tenacity.stop_after_delay(patience_s),
@@ -52,27 +42,21 @@ async def _drained(client: Client, patience_s: float) -> None:
             return
 
 
-@contextlib.contextmanager
-def _watched(pid: int) -> Iterator[asyncio.Event]:
-    """Give an event that is set when the process has exited.
-
-    Raises :class:`HostError` where the process cannot be watched.
-    """
+def _watch(pid: int, stack: contextlib.ExitStack) -> asyncio.Event:
+    """Return an event that is set when the process has exited; raises :class:`HostError`."""
     try:
         pidfd = os.pidfd_open(pid)
     except OSError as error:
-        raise HostError(
+        raise errors.HostError(
             f"The daemon's process {pid} cannot be watched from here: {error.strerror}.",
             remedy="Run drain --wait --exit on the daemon's machine, or in its container.",
         ) from None
+    stack.callback(os.close, pidfd)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(pidfd, ended.set)
-    try:
-        yield ended
-    finally:
-        loop.remove_reader(pidfd)
-        os.close(pidfd)
+    stack.callback(loop.remove_reader, pidfd)
+    return ended
 
 
 async def _left(client: Client, ended: asyncio.Event) -> None:
@@ -83,8 +67,8 @@ async def _left(client: Client, ended: asyncio.Event) -> None:
         await asyncio.wait((gone, drained), return_when=asyncio.FIRST_COMPLETED)
         if drained.done():
             await drained
-    except ChromepoolError as error:
-        if error.code != ShuttingDown.code:
+    except errors.ChromepoolError as error:
+        if error.code != errors.ShuttingDown.code:
             raise
     finally:
         gone.cancel()
@@ -97,7 +81,7 @@ async def drain(client: Client, deadline_s: float | None, *, leave: bool, wait: 
     with contextlib.ExitStack() as stack:
         ended = None
         if leave and wait:  # watched before it may be gone
-            ended = stack.enter_context(_watched((await client.draining()).pid))
+            ended = _watch((await client.draining()).pid, stack)
         view = await client.drain(deadline_s=deadline_s, exit=leave)
         click.echo(f"draining: {view.sessions} sessions left")
         if not wait:

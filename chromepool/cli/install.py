@@ -1,7 +1,7 @@
 """``chromepool install`` and ``uninstall``: the systemd units, adapted to this machine.
 
-The units in ``chromepool/units`` are complete files of the package. The command, and the lines that
-depend on the machine's systemd and control groups, are replaced here.
+The units of the package are complete. The command, and the lines that depend on the machine's
+systemd and control groups, are replaced here.
 """
 
 from __future__ import annotations
@@ -120,10 +120,9 @@ def examine(*, user: bool, root: Path | None) -> Target:
             remedy="Install chromepool elsewhere: with pipx, or in a venv in /opt.",
         )
     done = subprocess.run(["systemctl", "--version"], capture_output=True, text=True, check=False)
-    version = re.match(r"systemd (\d+)", done.stdout)
-    number = int(version[1]) if version else 0
+    version = re.match(r"systemd (\d+)", done.stdout) or ("", "0")
     unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
-    return dataclasses.replace(target, systemd=number, unified=unified)
+    return dataclasses.replace(target, systemd=int(version[1]), unified=unified)
 
 
 def foreign_code(target: Target) -> list[Path]:
@@ -156,15 +155,14 @@ class _Steps:
 
     def run(self, *argv: str) -> None:
         """Run a command; raises :class:`HostError` when it fails."""
-        click.echo(f"run        {' '.join(argv)}")
+        line = " ".join(argv)
+        click.echo(f"run        {line}")
         if self._dry_run:
             return
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             why = done.stderr.strip() or f"exit code {done.returncode}"
-            raise HostError(
-                f"`{' '.join(argv)}` failed: {why}.", remedy="See journalctl -u chromepool."
-            )
+            raise HostError(f"`{line}` failed: {why}.", remedy="See journalctl -u chromepool.")
 
 
 _user = click.option("--user", is_flag=True, help="Use the units of this user's own systemd.")
@@ -188,17 +186,14 @@ def install(user: bool, root: Path | None, enable: bool, dry_run: bool) -> None:
         steps.write(path, text)
     if root is not None:
         return
-    foreign = [] if user else foreign_code(target)
-    if foreign:
-        text = f"warning: root's service runs code that another user can change: {foreign[0]}"
-        click.echo(text, err=True)
     if not user:
+        for path in foreign_code(target)[:1]:
+            click.echo(f"warning: others can change code of root's service: {path}", err=True)
         steps.run("systemd-sysusers", "chromepool.conf")
         steps.run("systemd-tmpfiles", "--create", "chromepool.conf")
     steps.systemctl("daemon-reload")
-    if enable:
-        steps.systemctl("enable", *_UNITS)
-        steps.systemctl("start", *_UNITS)
+    for verb in ("enable", "start") if enable else ():
+        steps.systemctl(verb, *_UNITS)
 
 
 @click.command()

@@ -35,9 +35,8 @@ def _setting_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Add one flag for each setting."""
     for name, field in reversed(config.FIELDS.items()):
         flag, default = config.flag_of(name), f" [{field.default}]"
-        switch: dict[str, Any] = {}
-        if isinstance(field.default, bool):
-            switch = {"is_flag": True, "default": None}
+        is_switch = isinstance(field.default, bool)
+        switch: dict[str, Any] = {"is_flag": True, "default": None} if is_switch else {}
         if field.default is True:
             flag, default = f"{flag}/--no-{flag[2:]}", " [on]"
         elif field.default in ("", False):

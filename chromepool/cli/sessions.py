@@ -66,9 +66,8 @@ def _session_options(command: Callable[..., None]) -> Callable[..., None]:
 def _create(options: Options, given: dict[str, Any]) -> SessionView:
     request = {name: value for name, value in given.items() if value not in (None, ())}
     request["labels"] = _pairs(given["labels"])
-    memory_bytes = request.pop("memory_bytes", None)
-    if memory_bytes is not None:
-        request["limits"] = {"memory_bytes": memory_bytes}
+    if "memory_bytes" in request:
+        request["limits"] = {"memory_bytes": request.pop("memory_bytes")}
     return options.ask(lambda client: client.create(**request))
 
 

@@ -65,35 +65,23 @@ class EventStream:
         self._held: list[Event] | None = None
 
     @property
-    def listeners(self) -> int:
-        """Number of listeners."""
-        return len(self._listeners)
-
-    @property
     def first(self) -> int:
         """Number of the oldest event that is kept; where none is, of the next one."""
         return next((event.number for _, event in self._kept), self.last + 1)
-
-    @property
-    def holding(self) -> bool:
-        """True if events still wait for their numbers."""
-        return self._held is not None
 
     def hold(self) -> None:
         """Hold events back until :meth:`number_on`: the history may know the numbers so far."""
         self._held = []
 
     def number_on(self, last: int) -> None:
-        """Number events from ``last`` + 1 on, those that were held first.
-
-        Clients of an earlier gateway know numbers up to ``last``. Where nobody knows it (0), events
-        are numbered from the time in milliseconds: no earlier gateway can have emitted as many.
-        """
-        held, self._held = self._held, None
-        if held is None:  # events have numbers already, which must not jump
-            self.last = max(self.last, last)
-            return
-        self.last = max(self.last, last or time.time_ns() // 1_000_000)
+        """Number events from ``last`` + 1 on, those that were held first: clients of an earlier
+        gateway know numbers up to ``last``. Where nobody knows it (0), events are numbered from the
+        time in milliseconds, since no earlier gateway can have emitted as many."""
+        if self._held is not None:  # else events have numbers already, which must not jump
+            last = last or time.time_ns() // 1_000_000
+        self.last = max(self.last, last)
+        held = self._held or ()
+        self._held = None
         for event in held:
             self._number(event)
 

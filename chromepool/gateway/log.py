@@ -52,8 +52,7 @@ def _on_thread_fault(found: threading.ExceptHookArgs) -> None:
 
 
 def on_loop_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an unhandled exception and its function, but not all of asyncio's text: arguments and
-    results may be secret."""
+    """Log an unhandled exception and its function, without values, which may be secret."""
     task = context.get("task") or context.get("future")
     work = task.get_coro() if isinstance(task, asyncio.Task) else None
     where = getattr(work, "__qualname__", "")

@@ -1,8 +1,6 @@
-"""The gateway's process: everything is put together here, and nowhere else.
-
-Everything is imported before root is dropped, because the code may lie where only root can read
-(/root, say), and root is dropped before the first byte that is not the supervisor's is read.
-"""
+"""The gateway's process: everything is put together here, and nowhere else. Everything is imported
+before root is dropped, because the code may lie where only root can read (/root, say), and root is
+dropped before the first byte that is not the supervisor's is read."""
 
 from __future__ import annotations
 
@@ -19,34 +17,20 @@ from typing import Any
 
 import prctl
 
-from chromepool import canary, wire
+from chromepool import canary, startup, wire
 from chromepool.config import Settings
 from chromepool.gateway.event_stream import Event, EventStream
-from chromepool.gateway.handover import release
-from chromepool.gateway.handover.adopt import Adopter
-from chromepool.gateway.handover.snapshot import SnapshotWriter
-from chromepool.gateway.history.database import Database
-from chromepool.gateway.history.recorder import HistoryRecorder
-from chromepool.gateway.history.writer import HistoryWriter
-from chromepool.gateway.http.identity import by_credentials
-from chromepool.gateway.http.routes import control_app, devtools_app
-from chromepool.gateway.http.server import Server
-from chromepool.gateway.http.services import Services
+from chromepool.gateway.handover import adopt, release, snapshot
+from chromepool.gateway.history import database, recorder, writer
+from chromepool.gateway.http import identity, routes, server, services
 from chromepool.gateway.log import get_logger, on_loop_fault, set_up
-from chromepool.gateway.monitor.alert_loop import AlertLoop
-from chromepool.gateway.monitor.alerts import WINDOW_S
-from chromepool.gateway.monitor.canary_loop import CanaryLoop
-from chromepool.gateway.monitor.health import HealthChecker
-from chromepool.gateway.monitor.metrics import Metrics
-from chromepool.gateway.monitor.webhook import Webhook
+from chromepool.gateway.monitor import alert_loop, alerts, canary_loop, health, metrics, webhook
 from chromepool.gateway.runtime import EventBus, Runtime, Tasks
 from chromepool.gateway.sessions import events
 from chromepool.gateway.sessions.deadlines import Deadlines
 from chromepool.gateway.sessions.drain import Drainer
 from chromepool.gateway.sessions.pool import Pool
 from chromepool.gateway.supervisor import SessionOffered, SupervisorClient
-from chromepool.inherited_fds import CONTROL_FD, DEVTOOLS_FD, EVIDENCE_FD, EVIDENCE_SIGNAL, WIRE_FD
-from chromepool.privileges import become, raise_file_limit
 
 try:
     import uvloop
@@ -67,7 +51,7 @@ def drop_root(uid: int) -> None:
     """Become ``uid`` for good, and die with the supervisor (a change of uid clears that)."""
     parent = os.getppid()
     if os.geteuid() == 0:
-        become(uid)
+        startup.become(uid)
     prctl.set_no_new_privs(1)
     prctl.set_pdeathsig(signal.SIGKILL)
     prctl.set_name("chromepool-gw")
@@ -109,9 +93,10 @@ def subscribe_pool(pool: Pool, deadlines: Deadlines) -> None:
     bus.subscribe(events.ClientLeft, deadlines.wake)
 
 
-def _make_history(settings: Settings) -> HistoryWriter:
+def _make_history(settings: Settings) -> writer.HistoryWriter:
     path = settings.history_dir / "journal.db"
-    return HistoryWriter(Database(path, settings.journal_sessions, settings.journal_days))
+    file = database.Database(path, settings.journal_sessions, settings.journal_days)
+    return writer.HistoryWriter(file)
 
 
 class _Gateway:
@@ -135,23 +120,19 @@ class _Gateway:
         self._pool = pool = Pool(runtime, welcome.next_key)
         digests = dict(welcome.tokens)
         self._history = _make_history(settings) if settings.journal else None
-        self._snapshots = SnapshotWriter(pool)
-        self._adopter = Adopter(pool)
+        self._snapshots = snapshot.SnapshotWriter(pool)
+        self._adopter = adopt.Adopter(pool)
         self._drainer = Drainer(pool, welcome.drain)
         self._deadlines = Deadlines(pool)
-        self._webhook = Webhook(settings.webhook_url, welcome.webhook_secret)
-        self._canaries = CanaryLoop(runtime, digests)
-        self._health = HealthChecker(runtime, lambda: pool.registry.chromes, pool.termination)
-        self._alerts = AlertLoop(
-            runtime,
-            pool.admission,
-            canary_failure=lambda: self._canaries.failure,
-            send=self._webhook.send,
-            remember=self._history.set_alerts if self._history else lambda alerts: None,
-            failures=welcome.failures,
+        self._webhook = webhook.Webhook(settings.webhook_url, welcome.webhook_secret)
+        self._canaries = canary_loop.CanaryLoop(runtime, digests)
+        self._health = health.HealthChecker(pool)
+        remember = self._history.set_alerts if self._history else lambda alerts: None
+        self._alerts = alert_loop.AlertLoop(
+            pool, self._canaries, self._webhook.send, remember, welcome.failures
         )
         writers = (self._alerts.write_metrics, self._webhook.write, self._canaries.write_metrics)
-        self._metrics = Metrics(pool, self._health, welcome, writers)
+        self._metrics = metrics.Metrics(pool, self._health, welcome, writers)
         self._subscribe(bus)
         self._server = self._make_server(digests)
 
@@ -173,12 +154,13 @@ class _Gateway:
         bus.subscribe(events.SlotFreed, self._drainer.wake)
         # public events
         if self._history is not None:
-            recorder = HistoryRecorder(self._history)
-            bus.subscribe(Event, lambda e: recorder.on_event(e, pool.registry.find(e.session_id)))
+            record = recorder.HistoryRecorder(self._history).on_event
+            bus.subscribe(Event, lambda event: record(event, pool.registry.find(event.session_id)))
 
-    def _make_server(self, digests: dict[str, str]) -> Server:
-        control, devtools = socket.socket(fileno=CONTROL_FD), socket.socket(fileno=DEVTOOLS_FD)
-        services = Services(
+    def _make_server(self, digests: dict[str, str]) -> server.Server:
+        control = socket.socket(fileno=startup.CONTROL_FD)
+        devtools = socket.socket(fileno=startup.DEVTOOLS_FD)
+        served = services.Services(
             pool=self._pool,
             drainer=self._drainer,
             metrics=self._metrics,
@@ -189,12 +171,10 @@ class _Gateway:
             welcome=self._welcome,
             digests=digests,
         )
-        identify = by_credentials(self._runtime)
-        apps = (
-            (control_app(services, identify, authority_of(devtools)), control),
-            (devtools_app(services), devtools),
-        )
-        return Server(apps, _HANDLERS_S)
+        identify = identity.by_credentials(self._runtime)
+        control_app = routes.control_app(served, identify, authority_of(devtools))
+        apps = ((control_app, control), (routes.devtools_app(served), devtools))
+        return server.Server(apps, _HANDLERS_S)
 
     def _finish(self, message: wire.Shutdown | wire.Handover) -> None:
         if not self._end.done():
@@ -203,17 +183,12 @@ class _Gateway:
     async def serve(self) -> None:
         """Adopt the sessions of the gateway before, and serve until the supervisor says stop;
         then end every session, or leave them to the next gateway."""
-        runtime = self._runtime
-        await runtime.supervisor.adopted(self._welcome.adopting)
-        last = 0
-        if self._history is not None:
-            last = await self._history.start(self._adopter.ids)
-            now = time.time()
-            self._alerts.resume(await self._history.alert_state(now - WINDOW_S), now)
-        runtime.events.number_on(last)
+        supervisor = self._runtime.supervisor
+        await supervisor.adopted(self._welcome.adopting)
+        self._runtime.events.number_on(await self._recall())
         await self._adopter.settle(_ADOPTING_S)
         await self._server.start()
-        runtime.supervisor.send(wire.Ready())
+        supervisor.send(wire.Ready())
         loops = [asyncio.create_task(loop) for loop in self._loops()]
         sending = asyncio.create_task(self._webhook.run())
         end = await self._end
@@ -228,7 +203,16 @@ class _Gateway:
         await self._server.close()
         sending.cancel()
         self._webhook.close()
-        runtime.supervisor.close()
+        supervisor.close()
+
+    async def _recall(self) -> int:
+        """Take over alerts from the history, and return the number of its last event."""
+        if self._history is None:
+            return 0
+        last = await self._history.start(self._adopter.ids)
+        now = time.time()
+        self._alerts.resume(await self._history.alert_state(now - alerts.WINDOW_S), now)
+        return last
 
     def _loops(self) -> list[Coroutine[Any, Any, None]]:
         return [
@@ -249,7 +233,7 @@ class _Gateway:
             log.error("gateway.sessions_left", within_s=timeout_s)
 
     async def _leave_sessions(self, timeout_s: float) -> None:
-        """Let requests under way end, as far as there is time, and accepts no others."""
+        """Let requests under way end, as far as there is time, and accept no others."""
         pool = self._pool
         await self._server.leave_listeners()
         pool.gate.close(release.restarting())
@@ -259,33 +243,32 @@ class _Gateway:
         await release.flush(pool, self._snapshots, _HISTORY_S)
 
 
-async def serve(sock: socket.socket, settings: Settings, message: wire.Welcome) -> None:
+async def serve(sock: socket.socket, settings: Settings, welcome: wire.Welcome) -> None:
     """Serve until the supervisor says stop."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(on_loop_fault)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: None)  # the wire decides when to stop
-    await _Gateway(sock, settings, message).serve()
+    await _Gateway(sock, settings, welcome).serve()
 
 
 def main() -> None:
     """Run the gateway's process."""
     # faulthandler is written in C, so it works whatever Python is busy with.
-    faulthandler.register(EVIDENCE_SIGNAL, file=EVIDENCE_FD, all_threads=True)
-    sock = socket.socket(fileno=WIRE_FD)
+    faulthandler.register(startup.EVIDENCE_SIGNAL, file=startup.EVIDENCE_FD, all_threads=True)
+    sock = socket.socket(fileno=startup.WIRE_FD)
     wire.send(sock, wire.Loaded())
-    received = wire.receive(sock)
-    if received is None or not isinstance(received[0], wire.Welcome):
+    welcome, _ = wire.receive(sock) or (None, [])
+    if not isinstance(welcome, wire.Welcome):
         raise SystemExit("the supervisor did not send its welcome")
-    message = received[0]
-    settings = Settings.from_values(message.settings)
+    settings = Settings.from_values(welcome.settings)
     set_up(settings.log_level)
     logging.getLogger("aiohttp.server").addFilter(_without_content)
     if settings.canary_interval_s:
         canary.preload()
     drop_root(settings.gateway_uid)
-    raise_file_limit()
-    (uvloop or asyncio).run(serve(sock, settings, message))
+    startup.raise_file_limit()
+    (uvloop or asyncio).run(serve(sock, settings, welcome))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,7 @@ E = TypeVar("E")
 
 class EventBus:
     """Hands each event to the subscribers of its very type, at once, in the order they subscribed.
-
-    Subscribers are added in ``gateway/main.py`` only, so that one page shows who reacts to what.
-    """
+    Only ``gateway/main.py`` adds subscribers, so that one page shows who reacts to what."""
 
     def __init__(self) -> None:
         self._handlers: dict[type, list[Callable[[Any], None]]] = {}
@@ -35,10 +33,8 @@ class EventBus:
 
 
 class Tasks:
-    """Keeps tasks alive until they end; the event loop itself holds only weak references.
-
-    An exception of one goes to the loop's exception handler, which logs it.
-    """
+    """Keeps tasks alive until they end: the event loop itself holds only weak references. An
+    exception of a task goes to the loop's exception handler, which logs it."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()

@@ -25,11 +25,10 @@ class CaptureOptions:
 
 
 # The names in the encoded form are those of 0.1: a new gateway reads what an older one wrote.
-class SessionSpec(
-    msgspec.Struct,
-    frozen=True,
-    rename={"capture_options": "wishes", "chrome_options": "launch"},
-):
+_NAMES = {"capture_options": "wishes", "chrome_options": "launch"}
+
+
+class SessionSpec(msgspec.Struct, frozen=True, rename=_NAMES):
     """A session to be created."""
 
     owner: str
@@ -53,9 +52,6 @@ class SessionSpec(
     """The request's options, to be shown again."""
 
     def suits_warm(self, standard: Limits) -> bool:
-        """Return whether a warm Chrome that was started under ``standard`` will do.
-
-        Memory, processes and CPU are caps of the control group and can be changed; the heap and the
-        open files were settled when it started.
-        """
+        """Return whether a warm Chrome that was started under ``standard`` will do: the caps of its
+        control group can be changed, the heap and the open files were settled at its start."""
         return self.limits.reachable_from(standard) and self.chrome_options == ChromeOptions()

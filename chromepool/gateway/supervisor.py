@@ -18,7 +18,6 @@ from chromepool.model import ChromeOptions, File, Limits, Usage
 
 log = get_logger("chromepool.gateway.supervisor")
 
-
 T = TypeVar("T")
 _FilesAnswer = tuple[tuple[File, ...], list[int]]
 _FAILURES: dict[str, type[errors.ChromepoolError]] = {
@@ -52,12 +51,8 @@ class SessionOffered(Spawned):
 
 
 class SupervisorClient:
-    """Sends requests to the supervisor, and publishes what the supervisor reports.
-
-    Published are :class:`wire.Exited`, :class:`wire.Gone`, :class:`wire.Handover`,
-    :class:`wire.Shutdown` and :class:`SessionOffered`; the end of the supervisor counts as a
-    shutdown without time.
-    """
+    """Sends requests to the supervisor, and publishes the events that the supervisor reports; the
+    end of the supervisor counts as a shutdown without time."""
 
     def __init__(self, sock: socket.socket, publish: Callable[[object], None]) -> None:
         self._channel = Channel(sock, most_unsent=math.inf)
@@ -72,11 +67,8 @@ class SupervisorClient:
         self._loop.add_reader(sock.fileno(), self._read)
 
     def send(self, message: wire.Message, fds: tuple[int, ...] = ()) -> None:
-        """Send a message without an answer; what the supervisor, busy for a moment, does not take
-        is kept. ``fds`` are closed.
-
-        No coroutine: a caller that is cancelled must not leave half a conversation behind.
-        """
+        """Send a message without an answer, once the supervisor takes it; ``fds`` are closed. No
+        coroutine: a caller that is cancelled must not leave half a conversation behind."""
         self._channel.queue(message, fds)
         self._flush()
 
@@ -102,10 +94,8 @@ class SupervisorClient:
             await self._offered.acquire()
 
     async def reload(self) -> None:
-        """Have the settings read again and this gateway replaced.
-
-        When it returns the next gateway is starting. Raises :class:`ReloadRefused`.
-        """
+        """Have the settings read again and this gateway replaced; return when the next gateway is
+        starting. Raises :class:`ReloadRefused`."""
         if self._reloading is None:
             self._reloading = self._loop.create_future()
             self.send(wire.Reload())
@@ -114,10 +104,8 @@ class SupervisorClient:
     async def spawn(
         self, key: int, limits: Limits, launch: ChromeOptions, *, protocol_port: bool = False
     ) -> Spawned:
-        """Start a Chrome; the descriptors are the caller's.
-
-        Raises :class:`StartFailed`, :class:`ProfileInUse`, :class:`InvalidRequest`.
-        """
+        """Start a Chrome; the descriptors are the caller's. Raises :class:`StartFailed`,
+        :class:`ProfileInUse`, :class:`InvalidRequest`."""
         answer = self._spawning[key] = self._loop.create_future()
         self.send(wire.Spawn(key, limits, launch, protocol_port))
         return await _take(answer, Spawned.close)
@@ -135,14 +123,11 @@ class SupervisorClient:
         return (await self._ask_files(key, "list", ""))[0]
 
     async def open_file(self, key: int, name: str) -> int:
-        """Open one of those files; the descriptor is the caller's to close.
-
-        Raises :class:`ItemNotFound`.
-        """
+        """Open a file, the caller's to close; raises :class:`ItemNotFound`."""
         return (await self._ask_files(key, "open", name))[1][0]
 
     async def remove_file(self, key: int, name: str) -> None:
-        """Remove one; raise :class:`ItemNotFound`."""
+        """Remove a file; raises :class:`ItemNotFound`."""
         await self._ask_files(key, "remove", name)
 
     async def _ask_files(self, key: int, verb: str, name: str) -> _FilesAnswer:
@@ -180,15 +165,13 @@ class SupervisorClient:
                 self._on_adopt(message, fds)
             case wire.Reloading(error=error):
                 self._on_reloading(error)
-            case wire.Spawned(key=key):
-                spawned = Spawned(key, message.pid, message.profile, *fds)
-                _settle(self._spawning.pop(key), spawned, fds)
+            case wire.Spawned(key, pid, profile):
+                _settle(self._spawning.pop(key), Spawned(key, pid, profile, *fds), fds)
             case wire.SpawnFailed():
                 self._on_failure(message)
             case wire.FileAnswer(number=number, error=error):
-                detail = f"There is no such download: {error}."
-                refusal = errors.ItemNotFound(detail) if error else None
-                _settle(self._files.pop(number), refusal or (message.files, fds), fds)
+                refusal = errors.ItemNotFound(f"There is no such download: {error}.")
+                _settle(self._files.pop(number), refusal if error else (message.files, fds), fds)
             case wire.Inspected(key=key):
                 _settle(self._inspecting.pop(key, None), message)
             case wire.Gone(key=key):
@@ -233,10 +216,8 @@ def _settle(
 
 
 async def _take(answer: asyncio.Future[T], close: Callable[[T], None]) -> T:
-    """Wait for an answer with descriptors.
-
-    They are closed where it came in the turn of the loop in which its caller was cancelled.
-    """
+    """Wait for an answer with descriptors, which are closed where it came in the turn of the loop
+    in which its caller was cancelled."""
     try:
         return await answer
     except asyncio.CancelledError:

@@ -107,7 +107,9 @@ class PutScript(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A persistent script whose name is in the path."""
 
     source: Annotated[str, about("Source, up to `max_script_bytes` bytes.", min_length=1)]
-    world: Annotated[str, about("Isolated world; empty for the page's own.", max_length=64)] = ""
+    world: Annotated[
+        str, about("Isolated world to run in; empty: the page's own.", max_length=64)
+    ] = ""
     run_now: Annotated[bool, about("Run the script once in every open document, too.")] = False
 
 

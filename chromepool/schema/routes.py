@@ -77,6 +77,8 @@ _PATHS: dict[str, tuple[type[msgspec.Struct], _Errors]] = {
     "/responses/{number}": (artifacts.ResponsePath, _NO_ITEM),
     "/responses/{number}/body": (artifacts.ResponsePath, _NO_ITEM),
     "/downloads/{name}": (artifacts.DownloadPath, _NO_ITEM),
+    "/downloads": (SessionPath, _NO_ITEM),
+    "/keepalive": (SessionPath, _NOT_LIVE),
     **dict.fromkeys(("/screenshot", "/pdf", "/content"), (SessionPath, _PAGE)),
 }
 """Parameters and usual refusals of paths below a session; those of "" are for all others."""
@@ -114,9 +116,7 @@ SHOW_SESSION = _of("GET", "Show a session", session.SessionView, refusals=_NOT_L
 DELETE_SESSION = _of(
     "DELETE", "End a session, and wait until nothing of it is left", status=204, refusals=_NOT_LIVE
 )
-KEEP_ALIVE = _of(
-    "POST /keepalive", "Restart the idle timeout", session.SessionView, refusals=_NOT_LIVE
-)
+KEEP_ALIVE = _of("POST /keepalive", "Restart the idle timeout", session.SessionView)
 
 # -- artifacts of a session --
 
@@ -165,9 +165,7 @@ LIST_CONSOLE = _of(
 )
 CLEAR_CONSOLE = _of("DELETE /console", "Remove all console messages", status=204)
 SHOW_STDERR = _of("GET /stderr", "Show the last 8 KiB of Chrome's stderr", media="text/plain")
-LIST_DOWNLOADS = _of(
-    "GET /downloads", "List downloaded files", artifacts.DownloadList, refusals=_NO_ITEM
-)
+LIST_DOWNLOADS = _of("GET /downloads", "List downloaded files", artifacts.DownloadList)
 FETCH_DOWNLOAD = _of(
     "GET /downloads/{name}", "Fetch a downloaded file", media="application/octet-stream"
 )

@@ -135,12 +135,12 @@ class CreateSession(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=Tr
     locale: Annotated[_Locale | None, about("Locale of pages and requests, such as `de-DE`")] = None
     timezone: Annotated[_Timezone | None, about("Time zone, such as `Europe/Berlin`.")] = None
     proxy: Annotated[
-        _Proxy | None, about("Proxy of all traffic, `scheme://host:port`, or `direct://` for none.")
+        _Proxy | None, about("Proxy of all traffic, `scheme://host:port`; `direct://`: none.")
     ] = None
     proxy_bypass: Annotated[_Hosts | None, about("Hosts without proxy, comma-separated.")] = None
     ignore_certificate_errors: Annotated[bool, about("Ignore invalid certificates.")] = False
     flags: Annotated[
-        list[_Flag], about("More flags for Chrome, of the allowed ones.", max_length=MAX_FLAGS)
+        list[_Flag], about("Chrome flags, of the allowed ones.", max_length=MAX_FLAGS)
     ] = []
     profile: Annotated[
         _Profile | None,

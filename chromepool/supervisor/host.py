@@ -12,7 +12,7 @@ from chromepool.config import Settings
 from chromepool.errors import HostError
 from chromepool.logs import Log
 from chromepool.model import Host
-from chromepool.privileges import become
+from chromepool.startup import become
 from chromepool.supervisor.chrome import command_line as chrome
 from chromepool.supervisor.linux.cgroup import v1, v2
 from chromepool.supervisor.linux.cgroup.none import UncappedTree

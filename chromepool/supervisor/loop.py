@@ -14,12 +14,15 @@ from chromepool.channel import Packet
 from chromepool.config import Settings, merge_live
 from chromepool.errors import ChromepoolError
 from chromepool.logs import Log, set_level
+from chromepool.model import Host
 from chromepool.supervisor.chrome.chromes import Chromes
 from chromepool.supervisor.chrome.launcher import ChromeLauncher
 from chromepool.supervisor.configuration import Configuration
 from chromepool.supervisor.gateway.lifecycle import Gateways
+from chromepool.supervisor.linux.cgroup.tree import Tree
 from chromepool.supervisor.linux.reaper import reap
 from chromepool.supervisor.linux.signals import Signals
+from chromepool.supervisor.locks import lock_path
 from chromepool.supervisor.shutdown import ShutdownDeadline
 from chromepool.supervisor.status import ServiceStatus
 from chromepool.supervisor.systemd.fd_store import FdStore, StoredSession
@@ -31,6 +34,8 @@ log = Log("chromepool.supervisor")
 
 _IDLE_S = 30.0
 """Longest wait where nothing is due."""
+_PATIENCE_S = 60.0
+"""Time that sessions wait for the next daemon: an upgrade or systemd's pauses are shorter."""
 
 
 class Supervisor:
@@ -40,26 +45,25 @@ class Supervisor:
         self,
         configuration: Configuration,
         *,
-        launcher: ChromeLauncher,
-        listeners: Sequence[socket.socket],
-        guardian: Guardian,
-        on_ready: Callable[[], None],
         reload: Callable[[], Configuration],
+        host: Host,
+        tree: Tree,
+        listeners: tuple[socket.socket, socket.socket],
         notifier: Notifier,
         fd_store: FdStore,
     ) -> None:
-        """Prepare to run.
+        """Prepare to run. The listeners are those of the control API and of DevTools.
 
-        ``on_ready`` is called each time a gateway begins to serve. ``reload`` returns the
-        configuration as it is written now, or raises :class:`ChromepoolError`.
+        ``reload`` returns the configuration as written now, or raises ChromepoolError.
         """
         self._configuration = configuration
         self._pending: Configuration | None = None
         """Configuration that the next gateway gets, once it has loaded."""
-        self._on_ready = on_ready
+        self._devtools = listeners[1]
         self._reload = reload
-        self._launcher = launcher
-        self._guardian = guardian
+        self._launcher = ChromeLauncher(self._settings, host, tree, outlives_us=fd_store.enabled)
+        patience_s = _PATIENCE_S if fd_store.enabled else 0.0
+        self._guardian = Guardian(tree, lock_path(self._settings.state_dir), patience_s)
         self._fd_store = fd_store
         self._status = ServiceStatus(notifier)
         self._drain: wire.Drain | None = None
@@ -74,7 +78,7 @@ class Supervisor:
             on_exit=self._on_gateway_exit,
             on_replacement_failed=self._on_replacement_failed,
         )
-        self._chromes = Chromes(launcher, fd_store, self._selector, self._gateways)
+        self._chromes = Chromes(self._launcher, fd_store, self._selector, self._gateways)
         self._shutdown = ShutdownDeadline()
         self.sessions_stay = False
         """True if the daemon exits and its sessions continue, for the daemon that follows."""
@@ -84,7 +88,7 @@ class Supervisor:
         return self._configuration.settings
 
     def run(self, stored_sessions: Sequence[StoredSession]) -> None:
-        """Continue these sessions, serve until SIGTERM or SIGINT, and return when all has ended."""
+        """Continue these sessions, serve until SIGTERM or SIGINT, and return when nothing is left."""
         for stored in stored_sessions:
             self._chromes.restore(stored)
         # A signal only wakes select() below, which then calls _on_signal.
@@ -227,7 +231,11 @@ class Supervisor:
                 self._chromes.on_message(message, fds)
 
     def _on_gateway_ready(self) -> None:
-        self._on_ready()
+        """Print the line that people and scripts wait for: to stdout, apart from the log."""
+        host, port = self._devtools.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        control = self._settings.control_socket
+        print(f"chromepool is ready: ws://{shown}:{port}/ (control: {control})", flush=True)
         self._status.ready()
 
     def _on_gateway_exit(self) -> None:

@@ -13,21 +13,16 @@ import prctl
 
 from chromepool.config import Settings
 from chromepool.logs import Log, set_up_logging
-from chromepool.privileges import raise_file_limit
+from chromepool.startup import raise_file_limit
 from chromepool.supervisor import configuration, folders, locks, sockets
 from chromepool.supervisor import host as hosts
-from chromepool.supervisor.chrome.launcher import ChromeLauncher
 from chromepool.supervisor.linux.cgroup.tree import Tree
 from chromepool.supervisor.loop import Supervisor
 from chromepool.supervisor.reconcile import reconcile
 from chromepool.supervisor.systemd.fd_store import FdStore, StoredSession, find
-from chromepool.supervisor.systemd.guardian import Guardian
 from chromepool.supervisor.systemd.notify import Notifier, listen_fds
 
 log = Log("chromepool.supervisor")
-
-_PATIENCE_S = 60.0
-"""Time that sessions wait for the next daemon: an upgrade, or systemd's pauses, fit in."""
 
 
 def serve(read_settings: Callable[[], Settings]) -> None:
@@ -57,20 +52,17 @@ def serve(read_settings: Callable[[], Settings]) -> None:
         # Find the sessions that an earlier daemon left with systemd, and end all that it did not.
         fd_store, stored_sessions = _open_fd_store(settings, notifier, passed)
         reconcile(settings, tree, [stored.meta.name for stored in stored_sessions])
-        # Listen, or take the sockets that systemd listens on.
-        listeners = _listen(settings, passed, stack)
         # Become the parent of every orphan below, so that each can be reaped.
         prctl.set_child_subreaper(1)
         prctl.set_name("chromepool")
         raise_file_limit()
-        # Serve, restored sessions first, until all has ended or waits for the next daemon.
+        # Listen, and serve until every session has ended or waits for the next daemon.
         supervisor = Supervisor(
             configured,
-            launcher=ChromeLauncher(settings, host, tree, outlives_us=fd_store.enabled),
-            listeners=listeners,
-            guardian=_guardian(settings, tree, fd_store),
-            on_ready=functools.partial(_announce, settings, listeners[1]),
             reload=load,
+            host=host,
+            tree=tree,
+            listeners=_listen(settings, passed, stack),
             notifier=notifier,
             fd_store=fd_store,
         )
@@ -103,11 +95,6 @@ def _open_fd_store(
     return fd_store, stored_sessions
 
 
-def _guardian(settings: Settings, tree: Tree, fd_store: FdStore) -> Guardian:
-    patience_s = _PATIENCE_S if fd_store.enabled else 0.0
-    return Guardian(tree, locks.lock_path(settings.state_dir), patience_s)
-
-
 def _listen(
     settings: Settings, passed: dict[str, list[int]], stack: contextlib.ExitStack
 ) -> tuple[socket.socket, socket.socket]:
@@ -127,11 +114,3 @@ def _remove(tree: Tree) -> None:
         tree.remove()
     except OSError as error:  # those still in use are left to the next start
         log.error("cgroup.removal_failed", error=error)
-
-
-def _announce(settings: Settings, devtools: socket.socket) -> None:
-    """Print the line that people and scripts wait for: to stdout, apart from the log."""
-    host, port = devtools.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    ready = f"chromepool is ready: ws://{shown}:{port}/ (control: {settings.control_socket})"
-    print(ready, flush=True)

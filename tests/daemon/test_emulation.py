@@ -60,7 +60,7 @@ def test_the_first_page_has_them_and_servers_are_told(new_session: NewSession, s
     assert width == 777
 
 
-def test_clients_hear_nothing_of_the_attendant(
+def test_clients_hear_nothing_of_the_auto_attacher(
     new_session: NewSession,
 ) -> None:
     plain, dressed = new_session(), new_session(timezone="Asia/Tokyo")
@@ -74,7 +74,7 @@ def test_clients_hear_nothing_of_the_attendant(
     assert run(messages(plain)) == run(messages(dressed)) == 3
 
 
-def test_the_attendant_is_no_client(shared_daemon: Daemon, new_session: NewSession) -> None:
+def test_the_auto_attacher_is_no_client(shared_daemon: Daemon, new_session: NewSession) -> None:
     session = new_session(timezone="Asia/Tokyo")
     assert session["clients"] == 0
 
@@ -83,7 +83,7 @@ def test_the_attendant_is_no_client(shared_daemon: Daemon, new_session: NewSessi
             await client.open_page()
             attached = [e for e in client.events if e["method"] == "Target.attachedToTarget"]
             clients: int = shared_daemon.show(session["id"])["clients"]
-            assert len(attached) == 1  # its own, and none of the attendant's
+            assert len(attached) == 1  # its own, and none of the auto-attacher's
             return clients
 
     assert run(foreign()) == 1

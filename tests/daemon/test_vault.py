@@ -117,12 +117,18 @@ class Kept(Daemon):
         """The next life, on the same uids."""
         return Kept(self.folder, self._store, **(self._own() | settings))
 
+    def _snapshots(self) -> set[str]:
+        """Sessions of which the store has a snapshot: they are adopted by the next life."""
+        return {name.partition(".")[0] for name in list(self._store.kept) if ".record" in name}
+
     def _own(self) -> dict[str, Any]:
         return {name: self.settings[name] for name in ("uid_base", "gateway_uid")}
 
     def kill(self) -> None:
-        """SIGKILL to the supervisor; the gateway goes with it."""
+        """SIGKILL to the supervisor once the store has all sessions; the gateway goes with it."""
         gateway = self.gateway
+        sessions = len(states(self))
+        wait_for(lambda: len(self._snapshots()) >= sessions, "the store has all sessions")
         self.process.kill()
         self.process.wait()
         wait_for(lambda: not is_alive(gateway), "its gateway is dead")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import runpy
-import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,7 +93,7 @@ def test_every_message_of_the_wire_and_every_floor_is_described() -> None:
     page = (ROOT / "docs/explanation/architecture.md").read_text()
     first_cells = "\n".join(re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE))
     told = set(re.findall(r"`(?:\w+/)*(\w+)(?:/|\.py)?`", first_cells))
-    assert {kind.__name__ for kind in typing.get_args(wire.Message)} <= told
+    assert wire.KINDS.keys() <= told
     assert {part.rpartition(".")[2] for parts in FLOORS for part in parts} <= told
 
 
@@ -104,6 +103,15 @@ def test_every_folder_of_the_package_is_in_the_tree_of_contributing() -> None:
     folders = {path.parent for path in (ROOT / "chromepool").rglob("*.py")} - {ROOT / "chromepool"}
     folders.add(ROOT / "chromepool/units")
     assert sorted(listed) == sorted(f"{path.relative_to(ROOT)}/" for path in folders)
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/explanation/architecture.md"])
+def test_modules_that_are_named_exist(page: str) -> None:
+    files = [f"/{path.relative_to(ROOT)}" for path in (ROOT / "chromepool").rglob("*.py")]
+    files += [f"/{path.relative_to(ROOT)}" for path in (ROOT / "docs").glob("*.py")]
+    named = re.findall(r"`((?:\w+/)*\w+\.py)`", (ROOT / page).read_text())
+    assert named
+    assert not [name for name in named if not any(file.endswith(f"/{name}") for file in files)]
 
 
 def test_tests_that_are_pointed_at_exist() -> None:

@@ -395,7 +395,7 @@ def test_every_event_is_listed_with_its_level_and_fields() -> None:
         before[1].update(fields)
     rows = re.findall(r"^\| `([a-z_.]+)` \| (\w+) \| (.*?) ?\| .+ \|$", PAGE, re.MULTILINE)
     listed = {event: (level, set(re.findall(r"`(\w+)`", fields))) for event, level, fields in rows}
-    bound = {"browser.message_dropped", "attendant.message_dropped", "attendant.unanswered"}
+    bound = {"browser.message_dropped", "answer.dropped", "options.unanswered"}
     for event in bound:  # by the logger
         found[event][1].add("session")
     assert listed == found

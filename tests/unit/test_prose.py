@@ -19,6 +19,9 @@ from chromepool.gateway.monitor.metric_table import FAMILIES
 from testing import ROOT
 
 SOURCES = sorted((ROOT / "chromepool").rglob("*.py"))
+HELPERS = sorted(
+    path for name in ("bench", "docs", "testing") for path in (ROOT / name).rglob("*.py")
+)
 _PRONOUNS = frozenset(
     re.findall(
         r"\S+",
@@ -88,7 +91,7 @@ def faults_of_docstring(text: str, *, function: bool) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", SOURCES + HELPERS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_docstrings(path: Path) -> None:
     found = [
         f"{path.relative_to(ROOT)}:{line}: {fault}: {text.splitlines()[0]}"
@@ -161,23 +164,38 @@ def descriptions(document: Any, where: str = "") -> Iterator[tuple[str, str]]:
             yield from descriptions(value, f"{where}/{number}")
 
 
-def errors_of(source: str) -> Iterator[tuple[int, str]]:
-    """The literal details and remedies of the errors that a module raises."""
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Call):
-            continue
-        texts = [keyword.value for keyword in node.keywords if keyword.arg == "remedy"]
+def _texts(node: ast.AST) -> Iterator[ast.expr]:
+    """The detail and the remedy that a call gives to an error, if it makes one."""
+    if isinstance(node, ast.Call):
+        yield from (keyword.value for keyword in node.keywords if keyword.arg == "remedy")
         name = getattr(node.func, "id", getattr(node.func, "attr", ""))
         if name in _ERRORS and node.args:
-            texts.append(node.args[0])
-        for text in texts:
-            if isinstance(text, ast.Constant) and isinstance(text.value, str) and text.value:
-                yield node.lineno, text.value
-            elif isinstance(text, ast.JoinedStr):
-                parts = [
-                    part.value if isinstance(part, ast.Constant) else _VALUE for part in text.values
-                ]
-                yield node.lineno, "".join(map(str, parts))
+            yield node.args[0]
+
+
+def _assigned(function: ast.AST) -> Iterator[ast.expr]:
+    """The values of the variables that a function gives to errors as details and remedies."""
+    nodes = list(ast.walk(function))
+    texts = [text for node in nodes for text in _texts(node)]
+    names = {text.id for text in texts if isinstance(text, ast.Name)}
+    for node in nodes:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in names:
+            yield node.value
+
+
+def errors_of(source: str) -> Iterator[tuple[int, str]]:
+    """The literal details and remedies of the errors that a module raises."""
+    nodes = list(ast.walk(ast.parse(source)))
+    functions = [n for n in nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    texts = [text for node in nodes for text in _texts(node)]
+    for text in texts + [text for function in functions for text in _assigned(function)]:
+        if isinstance(text, ast.Constant) and isinstance(text.value, str) and text.value:
+            yield text.lineno, text.value
+        elif isinstance(text, ast.JoinedStr):
+            parts = [
+                part.value if isinstance(part, ast.Constant) else _VALUE for part in text.values
+            ]
+            yield text.lineno, "".join(map(str, parts))
 
 
 def _error_names() -> set[str]:
@@ -304,4 +322,6 @@ def test_a_planted_description_error_and_event_are_found() -> None:
         'raise PoolFull(f"{n} wait already", remedy="so try again")\nlog.info("It Happened")\n'
     )
     assert [text for _, text in errors_of(planted)] == ["so try again", "X wait already"]
+    named = 'def f():\n    said = "no slot"\n    raise PoolFull(said)\n'
+    assert [text for _, text in errors_of(named)] == ["no slot"]
     assert [text for _, text in log_events(planted)] == ["It Happened"]

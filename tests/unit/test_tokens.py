@@ -74,7 +74,7 @@ def test_names(name: str) -> None:
 )
 def test_what_is_no_name(name: str) -> None:
     error = refused(f"{name} {ONE}")
-    assert "/etc/tokens:1: the line is not a name" in error.detail
+    assert "/etc/tokens:1: this is not a name" in error.detail
     assert ONE not in str(error)
 
 

@@ -33,7 +33,7 @@ from chromepool.supervisor.chrome import downloads
 from chromepool.supervisor.chrome.launcher import check_limits
 
 Pair = tuple[socket.socket, socket.socket]
-KINDS: tuple[type[Any], ...] = typing.get_args(wire.Message)
+KINDS = tuple(wire.KINDS.values())
 
 
 @pytest.fixture

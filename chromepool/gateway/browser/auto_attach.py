@@ -1,10 +1,9 @@
 """The daemon's own client in a session's Chrome: it is attached to every target before it runs.
 
-The client attaches to the browser like any other and asks to be attached to every new target, which
-is then paused (``Target.setAutoAttach``). Chrome keeps a target paused until every client that
-asked for the pause has released it, so Puppeteer and Playwright can make their own preparations
-meanwhile. A popup that can reach its opener is an exception: see
-:mod:`chromepool.gateway.browser.popups`. Sessions without options that need it have no such client.
+The client asks to be attached to every new target, which is then paused (``Target.setAutoAttach``)
+until every client that asked for the pause has released it; so Puppeteer and Playwright can make
+their own preparations meanwhile. See :mod:`chromepool.gateway.browser.popups` for an exception.
+Sessions without options that need it have no such client.
 """
 
 from __future__ import annotations
@@ -92,8 +91,7 @@ class AutoAttacher:
         self._settled = asyncio.Event()
         self._lock = asyncio.Lock()
         self.patience_s: float | None = None
-        """Time to wait for targets that hang; they follow the commands once they run again. Without
-        a value a target that does not answer in time is an error."""
+        """Seconds to wait for a target that hangs and follows later; None: a hang is an error."""
 
     async def add_hook(self, hook: TargetHook) -> None:
         """Run a hook on all open targets, and on later ones before they run. Raises
@@ -113,11 +111,6 @@ class AutoAttacher:
         """Send a hook's commands to every target again; raises like :meth:`add_hook`."""
         async with self._lock:
             await self._settle(lambda: self.send_to_all(hook))
-
-    def resend_to(self, hook: TargetHook, target: Target) -> None:
-        """Send a hook's commands to one target again."""
-        if target.session in self._targets:
-            self._send_commands(hook, target)
 
     def close(self) -> None:
         """Drop hooks, targets and waiting commands, once Chrome is gone."""
@@ -139,7 +132,7 @@ class AutoAttacher:
             if self.patience_s is None:
                 raise NoAnswer("Chrome did not take the session's options in time.") from None
             self.patience_s = 0.0
-            self._browser.log.warning("attendant.unanswered", commands=len(self._batch))
+            self._browser.log.warning("options.unanswered", commands=len(self._batch))
         finally:
             self._batch = None
         if self._failures:
@@ -148,11 +141,12 @@ class AutoAttacher:
     def send_to_all(self, hook: TargetHook) -> None:
         """Send a hook's commands to every target, and wait for no answer."""
         for target in self._targets.values():
-            self._send_commands(hook, target)
+            self.send_commands(hook, target)
         if not self._batch:
             self._settled.set()
 
-    def _send_commands(self, hook: TargetHook, target: Target) -> None:
+    def send_commands(self, hook: TargetHook, target: Target) -> None:
+        """Send a hook's commands to a target, and wait for no answer."""
         for method, params in hook.commands(target):
             self.send(method, params, target, partial(self._on_command, hook, target, method))
 
@@ -186,7 +180,7 @@ class AutoAttacher:
         try:
             incoming = cdp.decode(bytes(head) + tail)
         except msgspec.DecodeError as error:
-            self._browser.log.error("attendant.message_dropped", error=error)
+            self._browser.log.error("answer.dropped", error=error)
             return
         if incoming.id is not None:
             self._on_answer(incoming.id, incoming)
@@ -219,7 +213,7 @@ class AutoAttacher:
         self._targets[session] = target
         try:
             for hook in self._hooks:
-                self._send_commands(hook, target)
+                self.send_commands(hook, target)
         finally:  # the target must not hang because of a fault in a hook
             self.send("Target.setAutoAttach", _AUTO_ATTACH, target)
             if paused and info.get("canAccessOpener"):

@@ -95,8 +95,8 @@ class Browser:
     ) -> None:
         """Take over both descriptors of Chrome's pipe.
 
-        ``on_end`` is that of :class:`Pipe`; ``on_download`` gets each ``Browser.download`` event.
-        ``earlier`` is the traffic under earlier gateways, None without any; see :meth:`take_over`.
+        ``on_end`` is that of :class:`Pipe`, ``on_download`` gets ``Browser.download...`` events,
+        ``earlier`` is the traffic under earlier gateways, None without any, see :meth:`take_over`;
         ``session`` is the number for the log.
         """
         self.log = log.bind(session=session)
@@ -121,9 +121,7 @@ class Browser:
         """The CDP session below which everything is attached, or was under the earlier gateway."""
         self.clients: list[Client] = []
         self._full: set[Client] = set()
-        self._sent = 0
-        self._sent_bytes = 0
-        self._earlier = earlier or Traffic()
+        self._traffic = earlier or Traffic()
         self.crashes: list[Crash] = []
         self.pages: list[str] = []
         """Target ids of the pages, the newest last."""
@@ -152,9 +150,7 @@ class Browser:
     @property
     def traffic(self) -> Traffic:
         """Messages and bytes so far, earlier gateways included."""
-        pipe = self._pipe
-        counted = Traffic(self._sent, pipe.read_messages, self._sent_bytes, pipe.read_bytes)
-        return self._earlier + counted
+        return self._traffic + Traffic(0, self._pipe.read_messages, 0, self._pipe.read_bytes)
 
     @property
     def paused_targets(self) -> PausedTargets:
@@ -260,8 +256,8 @@ class Browser:
         data = b"".join(message for message in routed if message is not None)
         if data:
             self._pipe.write(data)
-        self._sent += len(messages)
-        self._sent_bytes += len(data)
+        self._traffic.messages_in += len(messages)
+        self._traffic.bytes_in += len(data)
         self._latency.to_chrome.sample(began)
         self.flush()
 

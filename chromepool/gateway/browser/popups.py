@@ -27,11 +27,8 @@ class _Popup:
 
 
 class WaitingPopups:
-    """Popups that the daemon keeps paused until its clients have released them.
-
-    A popup is released once no client keeps it paused, however long that takes, and no client has
-    kept a tab paused for ten seconds: Puppeteer attaches to a page through its tab.
-    """
+    """Popups that stay paused until no client keeps them paused, however long that takes, nor, for
+    ten seconds, any tab: Puppeteer attaches to a page through its tab."""
 
     def __init__(
         self,
@@ -42,9 +39,8 @@ class WaitingPopups:
         *,
         tab_s: float = _TAB_S,
     ) -> None:
-        """``is_own`` distinguishes the daemon's CDP sessions from clients'. ``ask`` sends Chrome a
-        command and calls back on its answer: everything that Chrome sent before has then arrived.
-        ``release`` lets the popup of a session run."""
+        """``is_own`` finds the daemon's CDP sessions. ``ask`` calls back on an answer of Chrome, by
+        which all that it sent before has arrived. ``release`` lets a session's popup run."""
         self._paused_targets = paused_targets
         self._is_own = is_own
         self._ask = ask

@@ -70,22 +70,14 @@ def decide_start(pool: Snapshot) -> Decision:
     if pool.closed is not None:
         return Refusal(pool.closed)
     if pool.pause_s:
-        return Refusal(
-            CircuitOpen(
-                f"Chrome keeps failing to start: {pool.failure}",
-                remedy="Run `chromepool doctor` on the daemon's machine, as the daemon's user.",
-                retry_after_s=pool.pause_s,
-            )
-        )
-    if has_memory(pool):
-        return Grant()
-    return Refusal(
-        NoMemory(
-            "There is no memory for another Chrome.",
-            remedy="End a session, or raise pool_memory_bytes if the machine has more.",
-            retry_after_s=RETRY_S,
-        )
-    )
+        said = f"Chrome keeps failing to start: {pool.failure}"
+        remedy = "Run `chromepool doctor` on the daemon's machine, as the daemon's user."
+        return Refusal(CircuitOpen(said, remedy=remedy, retry_after_s=pool.pause_s))
+    if not has_memory(pool):
+        said = "There is no memory for another Chrome."
+        remedy = "End a session, or raise pool_memory_bytes if the machine has more."
+        return Refusal(NoMemory(said, remedy=remedy, retry_after_s=RETRY_S))
+    return Grant()
 
 
 def has_memory(pool: Snapshot) -> bool:

@@ -71,11 +71,8 @@ def percentile(values: Sequence[int], share: float) -> int:
 
 
 def by_memory(load: Load, bounds: Bounds, slack: float) -> int:
-    """Number of Chromes that the memory carries.
-
-    One more takes as much as they take on average, and one of those that run may grow until it is
-    as large as the largest.
-    """
+    """Number of Chromes that the memory carries: one more takes as much as they take on average,
+    and one of those that run may grow until it is as large as the largest."""
     if load.left_bytes is None:
         return bounds.most
     mean = sum(load.uses) // len(load.uses) if load.uses else 0
@@ -136,11 +133,8 @@ def follow(limit: Limit, load: Load, bounds: Bounds, now: float) -> Limit:
 def warm_size(
     created: Sequence[float], start_s: float, now: float, *, least: int, most: int
 ) -> int:
-    """Number of warm Chromes to keep; pure.
-
-    The peak of the last ten minutes counts: the most creations within the time that it takes to
-    replace one Chrome. ``created`` are the times of creations in order.
-    """
+    """Number of warm Chromes to keep; pure. The peak of the last ten minutes counts: the most
+    creations (``created``, in order) within the time that it takes to replace one Chrome."""
     recent = [at for at in created if now - at <= _RECORD_S]
     window_s, first, peak = start_s + _PAUSE_S, 0, 0
     for last, at in enumerate(recent):
@@ -153,7 +147,8 @@ def warm_size(
 class Autoscale:
     """The limit and the reserve now; without ``dynamic_limits``, those of the settings."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self._limit: Limit | None = None
         self._created: collections.deque[float] = collections.deque(maxlen=_RECORD)
         self._starts_s: collections.deque[float] = collections.deque(maxlen=_STARTS)
@@ -166,36 +161,33 @@ class Autoscale:
         """Note the seconds that a Chrome took until it was ready."""
         self._starts_s.append(took_s)
 
-    def observe(self, load: Load | None, settings: Settings, now: float) -> bool:
-        """Move the limit after a look at the machine; True if it has changed.
-
-        ``load`` is None where the limit must not move.
-        """
-        before = self._limit.admitted if self._limit else settings.max_sessions
-        if load is None:
-            self._limit = None
-            return before != settings.max_sessions
-        bounds = Bounds(settings.dynamic_floor, settings.max_sessions, settings.session_need_bytes)
+    def observe(self, load: Load | None, now: float) -> bool:
+        """Move the limit after a look at the machine, without a load to that of the settings;
+        return whether it has changed."""
+        settings = self.settings
         limit = self._limit or Limit(settings.max_sessions, since=now)
-        self._limit = follow(limit, load, bounds, now)
-        return self._limit.admitted != before
+        bounds = Bounds(settings.dynamic_floor, settings.max_sessions, settings.session_need_bytes)
+        self._limit = None if load is None else follow(limit, load, bounds, now)
+        return limit.admitted != (self._limit.admitted if self._limit else settings.max_sessions)
 
-    def admitted(self, settings: Settings) -> int:
+    @property
+    def admitted(self) -> int:
         """Number of sessions admitted now."""
-        if self._limit is None or not settings.dynamic_limits:
-            return settings.max_sessions
-        return min(self._limit.admitted, settings.max_sessions)
+        if self._limit is None or not self.settings.dynamic_limits:
+            return self.settings.max_sessions
+        return min(self._limit.admitted, self.settings.max_sessions)
 
     @property
     def why(self) -> str:
         """Reason why not more are admitted; empty where there is none."""
         return self._limit.why if self._limit else ""
 
-    def reserve(self, occupied: int, settings: Settings, now: float) -> int:
+    def reserve(self, occupied: int, now: float) -> int:
         """Number of warm Chromes to keep now; never more than there are free slots."""
+        settings = self.settings
         if not settings.dynamic_limits:
             return settings.warm_sessions
         start_s = sum(self._starts_s) / len(self._starts_s) if self._starts_s else 1.0
-        least, most = min(1, settings.warm_sessions), settings.warm_most
-        size = warm_size(self._created, start_s, now, least=least, most=most)
-        return min(size, max(0, self.admitted(settings) - occupied))
+        least = min(1, settings.warm_sessions)
+        size = warm_size(self._created, start_s, now, least=least, most=settings.warm_most)
+        return min(size, max(0, self.admitted - occupied))

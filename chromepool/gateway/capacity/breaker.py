@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 
+from chromepool.config import Settings
+
+
+@dataclasses.dataclass(eq=False)
 class Breaker:
-    """Lets starts through while closed, and refuses them while open.
+    """Lets starts through while closed, and refuses them while open. After a pause one start is let
+    through, and its outcome closes the circuit or opens it again."""
 
-    After a pause one start is let through, and its outcome closes the circuit or opens it again.
-    """
-
-    def __init__(self) -> None:
-        self._failures = 0
-        self._open_until: float | None = None
-        self._trial: object = None
-        self.words = ""
-        """The last failure, in Chrome's words."""
+    settings: Settings
+    words: str = ""
+    """The last failure, in Chrome's words."""
+    _failures: int = 0
+    _open_until: float | None = None
+    _trial: object = None
 
     def pause_s(self, now: float) -> float:
         """Seconds until a start may be tried; 0.0: now."""
@@ -47,14 +50,12 @@ class Breaker:
         self._trial = None
         self.words = ""
 
-    def fail(
-        self, attempt: object, now: float, words: str, *, failures: int, pause_s: float
-    ) -> None:
-        """Count a failed start; ``failures`` in a row open the circuit for ``pause_s`` seconds."""
+    def fail(self, attempt: object, now: float, words: str) -> None:
+        """Count a failed start: ``breaker_failures`` in a row open the circuit."""
         if self.is_open and attempt is not self._trial:
             return  # begun before the circuit opened: the failure is no news
         self._failures += 1
         self.words = words
         self._trial = None
-        if self._failures >= failures:
-            self._open_until = now + pause_s
+        if self._failures >= self.settings.breaker_failures:
+            self._open_until = now + self.settings.breaker_pause_s

@@ -28,10 +28,7 @@ def _keys(path: Path) -> dict[str, int]:
 
 
 def group_use(group: Path) -> int | None:
-    """Bytes that a group uses, without page cache that can be dropped at once.
-
-    The files of v2 and of v1 have different names.
-    """
+    """Bytes that a group (v2 or v1) uses, without page cache that can be dropped at once."""
     v2 = (group / "memory.current").exists()
     used = _number(group / ("memory.current" if v2 else "memory.usage_in_bytes"))
     if used is None:
@@ -84,10 +81,7 @@ def _upwards(group: str) -> Iterator[Path]:
 
 
 def left(group: str) -> int | None:
-    """The least of what a group, each group above it, and the machine have left.
-
-    None where nothing can tell.
-    """
+    """The least that a group, one above it, or the machine has left; None: nothing can tell."""
     found = [machine_left(), *map(group_left, _upwards(group))]
     return min((value for value in found if value is not None), default=None)
 

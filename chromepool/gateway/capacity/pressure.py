@@ -11,10 +11,8 @@ _SOME = re.compile(r"^some avg10=(\d+\.\d+) avg60=(\d+\.\d+)", re.MULTILINE)
 
 
 def some(file: Path) -> tuple[float, float] | None:
-    """Share of the last 10 and of the last 60 seconds in which something waited, 1 is always.
-
-    None where the kernel keeps no account of it.
-    """
+    """Share of the last 10 and of the last 60 seconds in which something waited, 1 is always; None
+    where the kernel keeps no account of it."""
     try:
         found = _SOME.search(file.read_text())
     except (OSError, ValueError):  # OSError: none there, or switched off (EOPNOTSUPP)
@@ -23,19 +21,15 @@ def some(file: Path) -> tuple[float, float] | None:
 
 
 def memory(group: str, machine: Path = _PRESSURE) -> float:
-    """The worse of the pool's group (v2 only) and the machine, over 10 seconds: memory goes fast.
-
-    0 where nothing can tell.
-    """
+    """The worse of the pool's group (v2 only) and the machine, over 10 seconds, since memory goes
+    fast; 0 where nothing can tell."""
     files = [machine / "memory"] + ([Path(group) / "memory.pressure"] if group else [])
     return max((told[0] for told in map(some, files) if told is not None), default=0.0)
 
 
 def cpu(machine: Path = _PRESSURE) -> float:
-    """The machine's, over a minute: every start of a Chrome is a burst.
-
-    Without PSI it is the share of those that want a CPU and have none, by the load average.
-    """
+    """The machine's, over a minute, since every start of a Chrome is a burst; without PSI, the
+    share of those that want a CPU and have none, by the load average."""
     told = some(machine / "cpu")
     if told is not None:
         return told[1]

@@ -1,12 +1,11 @@
 """The multiplexer: many clients share the one connection that Chrome's pipe is.
 
 Each client has a root session in Chrome (``Target.attachToBrowserTarget``, or
-``Target.attachToTarget`` for a page endpoint). All roots are children of one base session: a
-gateway that takes over from a dead one detaches that session, and with it everything that was
-attached. A client's message without ``sessionId`` gets the id of its root. In the other direction
-the root's id is removed, and any other id is looked up in the table of owners. Message ids need no
-rewriting: Chrome answers with (id, sessionId), and session ids are unique. The daemon itself uses
-the pipe's root, which has no session.
+``Target.attachToTarget`` for a page endpoint), below one base session that a gateway detaches, with
+everything below it, when it takes over from a dead one. A client's message without ``sessionId``
+gets the id of its root. In the other direction the root's id is removed, and any other id is looked
+up in the table of owners. Message ids need no rewriting: Chrome answers with (id, sessionId), and
+session ids are unique. The daemon itself uses the pipe's root, which has no session.
 """
 
 from __future__ import annotations
@@ -75,8 +74,6 @@ class Mux:
         """Return whether a client may keep popups paused through their tabs."""
         return any(self._owners.get(session) is port for session in self._paused_tabs)
 
-    # -- the daemon's own commands --
-
     def command(
         self, method: str, params: dict[str, Any], answer: OnAnswer, session: str | None = None
     ) -> bytes:
@@ -93,8 +90,7 @@ class Mux:
         def on_answer(incoming: cdp.Incoming) -> None:
             session = incoming.result.get("sessionId")
             if isinstance(session, str):
-                root = session.encode()
-                self._roots[port] = root
+                root = self._roots[port] = session.encode()
                 self._tails[port] = cdp.tail_for(root)
                 self._owners[root] = port
             answer(incoming)
@@ -124,8 +120,6 @@ class Mux:
         """Return the command that lets a paused target run; its answer may never come."""
         self._last_id += 1
         return cdp.command(self._last_id, "Runtime.runIfWaitingForDebugger", {}, session)
-
-    # -- the hot paths --
 
     def from_client(self, port: Port, message: bytes) -> bytes | None:
         """Return the bytes for Chrome for a client's message, None if the client was answered."""
@@ -167,8 +161,6 @@ class Mux:
             port.deliver(*cdp.without_session(message, session))
         else:
             port.deliver(message)
-
-    # -- the table of owners --
 
     def _follow(self, port: Port, session: bytes, message: bytes) -> None:
         """Update the table when Chrome reports a child of ``session`` attached or detached."""

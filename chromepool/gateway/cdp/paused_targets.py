@@ -16,8 +16,7 @@ class PausedTargets:
         self._listeners: list[Callable[[], None]] = []
 
     def subscribe(self, on_release: Callable[[], None]) -> None:
-        """Have ``on_release`` called when a session no longer keeps its target paused. The command
-        that caused it may still have to be written to Chrome."""
+        """Have ``on_release`` called after each release, before Chrome may have got the command."""
         self._listeners.append(on_release)
 
     def unsubscribe(self, on_release: Callable[[], None]) -> None:

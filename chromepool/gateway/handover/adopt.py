@@ -50,24 +50,19 @@ class Adopter:
             os.close(offered.snapshot)
         session = self._enter(offered, snapshot)
         self.ids.append(session.id)
-        browser = self._pool.connector.connect(
-            session, offered.commands, offered.events, adopted=snapshot.traffic
-        )
+        browser = self._pool.connector.connect(session, offered, snapshot.traffic)
         self._work.append(asyncio.create_task(self._resume(session, browser, snapshot)))
 
     def _enter(self, offered: SessionOffered, snapshot: SessionSnapshot) -> Session:
+        kept = ("id", "guid", "created_at", "oom_kills_seen", "warm")
         session = Session(
             offered.key,
             snapshot.spec,
             self._runtime.clock,
             self._pool.registry.on_move,
-            id=snapshot.id,
-            guid=snapshot.guid,
-            created_at=snapshot.created_at,
             pid=offered.pid,
             profile=offered.profile,
-            oom_kills_seen=snapshot.oom_kills_seen,
-            warm=snapshot.warm,
+            **{name: getattr(snapshot, name) for name in kept},
         )
         self._pool.registry.enter(session)
         session.resume(snapshot.began, snapshot.last_active, snapshot.left)
@@ -91,12 +86,10 @@ class Adopter:
             why = f"it did not take to the new gateway: {error.detail}"
             await self._pool.termination.end(session, reason, why)
 
-    async def _take_over(
-        self, session: Session, browser: Browser, snapshot: SessionSnapshot
-    ) -> None:
-        if snapshot.frozen:
+    async def _take_over(self, session: Session, browser: Browser, old: SessionSnapshot) -> None:
+        if old.frozen:
             self._runtime.supervisor.send(wire.Thaw(session.key, session.limits))
-        await browser.take_over(snapshot.base)
+        await browser.take_over(old.base)
         await connection.initialize(browser, self._runtime.settings)
         # The next gateway must know the new base before anything is attached below it.
         self._runtime.bus.publish(SessionChanged(session))

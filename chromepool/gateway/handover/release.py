@@ -19,19 +19,14 @@ _POLL_S = 0.005
 
 def restarting() -> Restarting:
     """The error for callers while another gateway is about to take over."""
-    return Restarting(
-        "The gateway is being replaced.",
-        remedy="Ask again in a moment: sessions stay.",
-        retry_after_s=_RESTARTING_S,
-    )
+    said = "The gateway is being replaced."
+    remedy = "Ask again in a moment: sessions stay."
+    return Restarting(said, remedy=remedy, retry_after_s=_RESTARTING_S)
 
 
 async def disconnect_clients(pool: Pool) -> None:
-    """Disconnect all clients, which may connect again, and keep their sessions.
-
-    Whole messages that a client has sent reach Chrome, and answers that Chrome has at once reach
-    the client.
-    """
+    """Disconnect all clients, which may connect again, and keep their sessions. Whole messages of a
+    client still reach Chrome, and answers that Chrome has at once still reach the client."""
     pool.gate.leaving = True
     await asyncio.gather(*(_disconnect(browser) for browser in _browsers(pool) if browser.clients))
     pool.runtime.events.emit("gateway.leaving")

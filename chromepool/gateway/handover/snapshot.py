@@ -1,8 +1,6 @@
-"""The snapshot of a session that the next gateway needs, kept by the supervisor in memory.
-
-The file is not on disk, so that a full disk costs nobody a session, and it is whole or not there at
-all: each version is a file of its own, sealed before anybody else sees it.
-"""
+"""The snapshot of a session that the next gateway needs, kept by the supervisor in memory, so that
+a full disk costs nobody a session. A snapshot is whole or not there at all: each version is a file
+of its own, sealed before anybody else sees it."""
 
 from __future__ import annotations
 
@@ -86,10 +84,7 @@ def write(snapshot: SessionSnapshot) -> int:
 
 
 def read(fd: int) -> SessionSnapshot:
-    """The snapshot in such a file.
-
-    Raises OSError, :class:`msgspec.DecodeError`, UnicodeDecodeError.
-    """
+    """The snapshot in such a file; raises OSError, msgspec.DecodeError, UnicodeDecodeError."""
     return msgspec.json.decode(os.pread(fd, os.fstat(fd).st_size, 0), type=SessionSnapshot)
 
 
@@ -109,20 +104,14 @@ class SnapshotWriter:
         self.write(event.session)
 
     def on_gone(self, event: SessionGone) -> None:
-        """Forget a session of which nothing is left.
-
-        The supervisor keeps the snapshot a little longer: an end that was reported just before the
-        gateway died may not be in the history yet.
-        """
+        """Forget a session of which nothing is left. The supervisor keeps the snapshot for a while:
+        an end reported just before the gateway died may not be in the history yet."""
         self._active.pop(event.session.key, None)
         self._gone.append(event.session.key)
 
     def write(self, session: Session) -> None:
-        """Replace a session's snapshot; where that fails, the one before stays.
-
-        A session that is only starting is nobody's, and has none.
-        """
-        if session.state is State.STARTING:
+        """Replace a session's snapshot; where that fails, the one before stays."""
+        if session.state is State.STARTING:  # without an owner yet
             return
         try:
             fd = write(snapshot_of(session))

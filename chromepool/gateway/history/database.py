@@ -1,7 +1,5 @@
-"""The history's database: an SQLite file, its schema, and the one connection that writes to it.
-
-All of this waits for the disk, so :mod:`chromepool.gateway.history.writer` calls it in threads.
-"""
+"""The history's database: an SQLite file, its schema, and the one connection that writes to it. All
+of this waits for the disk, so :mod:`chromepool.gateway.history.writer` calls it in threads."""
 
 from __future__ import annotations
 
@@ -98,10 +96,8 @@ _TRIM = (
 
 
 def is_damage(error: Exception) -> bool:
-    """Tell a file that is damaged, or no database, from errors that may pass.
-
-    Python raises the base class for SQLITE_CORRUPT and SQLITE_NOTADB, and subclasses for the rest.
-    """
+    """Tell a file that is damaged, or no database, from errors that may pass."""
+    # Python raises the base class for SQLITE_CORRUPT and SQLITE_NOTADB, subclasses for the rest.
     return type(error) is sqlite3.DatabaseError
 
 
@@ -169,12 +165,9 @@ class Database:
 
         ``alerts`` replaces the raised alerts; None leaves them. The first write marks unfinished
         sessions as lost, except those whose ids are in ``running``. The next gateway numbers its
-        events from :attr:`last` plus ``gap``.
-
-        Raises :class:`ConfigError` for a file that a newer chromepool has written, OSError and
-        :class:`sqlite3.OperationalError` where another try may succeed, and other exceptions for
-        rows that are refused.
-        """
+        events from :attr:`last` plus ``gap``. Raises :class:`ConfigError` for a file of a newer
+        chromepool, OSError and :class:`sqlite3.OperationalError` where another try may succeed, and
+        other exceptions for rows that are refused."""
         with self._transaction() as db:
             if not self._begun:
                 self._begin(db, running)
@@ -231,8 +224,7 @@ class Database:
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
             "PRAGMA journal_size_limit = 4194304; PRAGMA cache_size = -512"
         )
-        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
+        if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(found)
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
             with db:

@@ -1,13 +1,11 @@
-"""Queries to the history's database, on connections that cannot write.
-
-All of this waits for the disk, so :mod:`chromepool.gateway.history.writer` calls it in threads.
-All queries may raise :class:`sqlite3.Error`.
-"""
+"""Queries to the history's database, on connections that cannot write. All may raise sqlite3.Error,
+and wait for the disk, so :mod:`chromepool.gateway.history.writer` calls them in threads."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import json
 import sqlite3
 import urllib.parse
@@ -64,10 +62,7 @@ def connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _time(seconds: float) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-
-
+_time = functools.partial(datetime.datetime.fromtimestamp, tz=datetime.UTC)
 _DECODERS: dict[str, Any] = {
     **dict.fromkeys(("labels", "limits", "usage", "exit", "fields"), json.loads),
     **dict.fromkeys(("created_at", "ended_at", "at", "since"), _time),

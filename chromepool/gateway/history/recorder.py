@@ -23,7 +23,6 @@ def _usage(session: Session) -> dict[str, Any]:
 def past_session(session: Session) -> PastSession:
     """Return a session as the history shows it."""
     end = session.exit
-    stderr = end.stderr[-_MAX_TEXT:] if end else ""
     return PastSession(
         id=session.id,
         owner=session.owner,
@@ -35,7 +34,7 @@ def past_session(session: Session) -> PastSession:
         warm=session.warm,
         limits=dataclasses.asdict(session.limits),
         usage=None if session.ended_at is None else _usage(session),
-        exit=None if end is None else dataclasses.asdict(end) | {"stderr": stderr},
+        exit=dataclasses.asdict(end) | {"stderr": end.stderr[-_MAX_TEXT:]} if end else None,
     )
 
 

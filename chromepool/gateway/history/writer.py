@@ -97,9 +97,7 @@ class HistoryWriter:
 
     async def start(self, running: Collection[str] = ()) -> int:
         """Open the database, and return the number of the last event in it; 0 if that takes long.
-
-        ``running`` has the ids of adopted sessions, which are not marked as lost.
-        """
+        ``running`` has the ids of adopted sessions, which are not marked as lost."""
         self._task = asyncio.create_task(self._run(running))
         if not await is_set(self._tried, _OPEN_S):
             log.error("journal.late")
@@ -205,10 +203,7 @@ class HistoryWriter:
             return AlertState([], [])
 
     async def read(self, query: Callable[[sqlite3.Connection, *Ts], T], *values: *Ts) -> T:
-        """Run one of the :mod:`~chromepool.gateway.history.queries`.
-
-        Raises :class:`HistoryUnavailable`.
-        """
+        """Run one of the :mod:`.queries`; raises :class:`HistoryUnavailable`."""
         if self._off or self._closing.is_set():
             reason = self.error if self._off else "The gateway is stopping."
             raise HistoryUnavailable(f"The journal is closed. {reason}")

@@ -111,7 +111,9 @@ class ArtifactHandlers(Handlers):
         if response.body is None:
             why = response.body_error or response.error or "it is still loading or was not captured"
             raise ItemNotFound(f"The response has no body: {why}.")
-        kind = _media_type(response.mime_type)
+        # Only what is a type: servers must not shape our headers.
+        sent = _MEDIA_TYPE.fullmatch(response.mime_type)
+        kind = response.mime_type if sent else "application/octet-stream"
         return web.Response(body=response.body, headers={**FOREIGN, "Content-Type": kind})
 
     async def remove_response(self, request: web.Request) -> web.Response:
@@ -137,11 +139,7 @@ class ArtifactHandlers(Handlers):
         """List the console messages of the levels in the query, the oldest first."""
         artifacts = self._artifacts(request)
         levels = read_query(request.query, schema.ConsoleParams).level
-        found = [
-            view(schema.ConsoleView, said, number=number)
-            for number, said in artifacts.console
-            if not levels or said.level in levels
-        ]
+        found = [said for _, said in artifacts.console if not levels or said.level in levels]
         return json_response(schema.ConsoleList(found, artifacts.console.dropped))
 
     async def clear_console(self, request: web.Request) -> web.Response:
@@ -207,8 +205,3 @@ def _number(request: web.Request) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 16):
         raise ItemNotFound(f"{text[:40]!r} is not the number of a response.")
     return int(text)
-
-
-def _media_type(mime_type: str) -> str:
-    """Return the type that a server sent if it is one: servers must not shape our headers."""
-    return mime_type if _MEDIA_TYPE.fullmatch(mime_type) else "application/octet-stream"

@@ -30,21 +30,11 @@ _AS_OPTIONS = {
 }
 """Flags that are options of a session."""
 _OURS = {
-    "--no-sandbox",
-    "--disable-setuid-sandbox",
-    "--disable-dev-shm-usage",
-    "--disable-gpu",
-    "--headless",
-    "--hide-scrollbars",
-    "--mute-audio",
-    "--no-first-run",
-    "--no-zygote",
-    "--single-process",
-    "--disable-background-timer-throttling",
-    "--disable-backgrounding-occluded-windows",
-    "--disable-renderer-backgrounding",
-    "--remote-debugging-port",
-    "--remote-debugging-pipe",
+    *("--no-sandbox", "--disable-setuid-sandbox", "--disable-dev-shm-usage", "--disable-gpu"),
+    *("--headless", "--hide-scrollbars", "--mute-audio", "--no-first-run", "--no-zygote"),
+    *("--single-process", "--disable-background-timer-throttling"),
+    *("--disable-backgrounding-occluded-windows", "--disable-renderer-backgrounding"),
+    *("--remote-debugging-port", "--remote-debugging-pipe"),
 }
 """Flags that launch scripts set everywhere and chromepool decides by itself. They are ignored
 rather than refused, so that a script that asks for no sandbox runs unchanged, in a sandbox."""

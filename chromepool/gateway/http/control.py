@@ -14,13 +14,12 @@ from chromepool.gateway.http.requests import preferred_wait, read_json, read_que
 from chromepool.gateway.http.services import Handlers, Services, json_response, view
 from chromepool.gateway.http.session_requests import make_spec
 from chromepool.gateway.sessions.session import POOL, Session, measure
-from chromepool.model import Exit, Host, Reason, State, Usage
+from chromepool.model import Exit, Reason, State, Usage
 from chromepool.schema import session as schema
 from chromepool.schema.routes import SHOW_SESSION
 from chromepool.schema.session import (
     CreateParams,
     CreateSession,
-    LimitsView,
     ListParams,
     SessionView,
 )
@@ -31,28 +30,6 @@ def _exit(session: Session) -> schema.ExitView | None:
         return None
     exit = session.exit or Exit()
     return view(schema.ExitView, exit, reason=session.reason, detail=session.detail)
-
-
-def show(session: Session, usage: Usage, host: Host, authority: str) -> SessionView:
-    """Show a session; ``authority`` is the host and port of the DevTools endpoint."""
-    base = f"{authority}/sessions/{session.id}"
-    browser = session.browser
-    traffic = dataclasses.asdict((browser or session).traffic)
-    enforced = {"memory", "pids"} <= set(host.enforced)
-    return view(
-        SessionView,
-        session,
-        number=session.key,
-        webSocketDebuggerUrl=f"ws://{base}/devtools/browser/{session.guid}",
-        devtools_url=f"http://{base}",
-        labels=session.spec.labels,
-        clients=len(browser.clients) if browser else 0,
-        limits=view(LimitsView, session.limits, enforced=enforced),
-        usage=view(schema.UsageView, usage, **{f"cdp_{name}": n for name, n in traffic.items()}),
-        options=session.spec.options,
-        crashes=[view(schema.CrashView, crash) for crash in (browser or session).crashes],
-        exit=_exit(session),
-    )
 
 
 class Control(Handlers):
@@ -68,7 +45,24 @@ class Control(Handlers):
         return self._show(request, session, await measure(session, self._pool.runtime.supervisor))
 
     def _show(self, request: web.Request, session: Session, usage: Usage) -> SessionView:
-        return show(session, usage, self._pool.runtime.host, self._authority or request.host)
+        base = f"{self._authority or request.host}/sessions/{session.id}"
+        browser = session.browser
+        traffic = dataclasses.asdict((browser or session).traffic)
+        enforced = {"memory", "pids"} <= set(self._pool.runtime.host.enforced)
+        return view(
+            SessionView,
+            session,
+            number=session.key,
+            webSocketDebuggerUrl=f"ws://{base}/devtools/browser/{session.guid}",
+            devtools_url=f"http://{base}",
+            labels=session.spec.labels,
+            clients=len(browser.clients) if browser else 0,
+            limits=view(schema.LimitsView, session.limits, enforced=enforced),
+            usage=view(schema.UsageView, usage, **{f"cdp_{k}": n for k, n in traffic.items()}),
+            options=session.spec.options,
+            crashes=[view(schema.CrashView, crash) for crash in (browser or session).crashes],
+            exit=_exit(session),
+        )
 
     async def create_session(self, request: web.Request) -> web.Response:
         """Create a session, and answer once it can be driven."""

@@ -58,7 +58,7 @@ class DevTools(Handlers):
         tokens = runtime.settings.tokens_file
         super().__init__(services, by_token(services.digests) if tokens else by_address)
         self._protocol = ProtocolReader(runtime, services.pool.registry.next_key)
-        self._last_version: dict[str, Any] | None = None
+        self._last_version: dict[str, Any] = {}
 
     # -- /json --
 
@@ -70,17 +70,13 @@ class DevTools(Handlers):
                 "The address names no session.",
                 remedy="Use /sessions/ID/..., or the host name ID.localhost.",
             )
-        if self._pool.runtime.settings.require_token:
-            self._check_token(request, session_id)
+        if self._pool.runtime.settings.require_token:  # of its maker, or any if it had none
+            identity = self._identify(request)
+            if self._pool.registry.get(session_id).owner.startswith("token:"):
+                identity.find(self._pool.registry, session_id)
         session, browser = self._pool.registry.live(session_id)
         request[NUMBER] = session.key
         return session, browser
-
-    def _check_token(self, request: web.Request, session_id: str) -> None:
-        """Ask for the token that made the session, or for any token if none did."""
-        identity = self._identify(request)
-        if self._pool.registry.get(session_id).owner.startswith("token:"):
-            identity.find(self._pool.registry, session_id)
 
     def _base(self, request: web.Request, session: Session) -> str:
         """Return the host and path below which the session is served.
@@ -114,7 +110,7 @@ class DevTools(Handlers):
                     break
                 except (errors.BrowserGone, CommandFailed, errors.NoAnswer):
                     continue
-        return self._last_version or {}
+        return self._last_version
 
     async def version(self, request: web.Request) -> web.Response:
         """Show the version of a session's Chrome, and the URL of its WebSocket."""

@@ -1,8 +1,7 @@
 """WebSocket frames on the server's side (RFC 6455, section 5): bytes in, messages out, no I/O.
 
-aiohttp does the handshake and could read the frames too; but each message would pass a queue, a
-future and a task that has to be woken. Here all messages of one read are available at once, so they
-also go to Chrome's pipe in one write.
+aiohttp's own reader passes each message through a queue, a future and a task that has to be woken.
+Here all messages of one read are available at once, and go to Chrome's pipe in one write.
 """
 
 from __future__ import annotations

@@ -96,8 +96,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             raise
         return _from_http(error)
     except Exception:
-        resource = request.match_info.route.resource
-        route = resource.canonical if resource else ""
+        route = getattr(request.match_info.route.resource, "canonical", "")
         session = request.get(NUMBER)
         log.exception("request.failed", method=request.method, route=route, session=session)
         detail = "The daemon failed to serve the request; its log has the error."

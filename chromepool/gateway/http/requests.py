@@ -8,7 +8,7 @@ import msgspec
 from multidict import MultiMapping
 
 from chromepool.errors import InvalidRequest
-from chromepool.schema.fields import Parameter, parameters_of
+from chromepool.schema.fields import parameters_of
 
 T = TypeVar("T")
 Query = TypeVar("Query", bound=msgspec.Struct)
@@ -33,18 +33,16 @@ def read_query(query: MultiMapping[str], kind: type[Query]) -> Query:
 
     Raises :class:`InvalidRequest`, with the parameter, the values it takes and what was given.
     """
-    given = {each: query.getall(each.name, []) for each in parameters_of(kind)}
-    return kind(**{each.attribute: _convert(each, texts) for each, texts in given.items() if texts})
-
-
-def _convert(parameter: Parameter, texts: list[str]) -> object:
-    try:
-        return parameter.convert(texts)
-    except ValueError as error:
-        given = ", ".join(texts)[:_SHOWN]
-        raise InvalidRequest(
-            f"The parameter {parameter.name}={given!r} is not {parameter.expected}."
-        ) from error
+    found: dict[str, object] = {}
+    for each in parameters_of(kind):
+        texts = query.getall(each.name, [])
+        try:
+            found |= {each.attribute: each.convert(texts)} if texts else {}
+        except ValueError as error:
+            given = ", ".join(texts)[:_SHOWN]
+            said = f"The parameter {each.name}={given!r} is not {each.expected}."
+            raise InvalidRequest(said) from error
+    return kind(**found)
 
 
 def seconds(text: str, most: float) -> float:

@@ -97,8 +97,9 @@ class ClientConnection(asyncio.Protocol):
         # The backlog decides, without these messages: the client cannot help one of 100 MB.
         if transport.get_write_buffer_size() > self._buffer_bytes:
             self._dropped["slow"] += 1
-            why = f"the client is too slow: {self.buffered_bytes} bytes unread"
-            self.end(CloseCode.POLICY, why)
+            self.end(
+                CloseCode.POLICY, f"the client is too slow: {self.buffered_bytes} bytes unread"
+            )
         elif len(unsent) == 3 and len(unsent[1]) >= _WRITELINES_BYTES:
             self._written += sum(map(len, unsent))
             transport.writelines(unsent)
@@ -179,8 +180,8 @@ class ClientConnection(asyncio.Protocol):
         return unread
 
     def _in_kernel(self) -> int:
-        """Return the bytes in the kernel that are not acknowledged yet (SIOCOUTQ, tcp(7)): perhaps
-        megabytes, from which a slow client reads long before the kernel takes more."""
+        """Return the bytes in the kernel that are not acknowledged yet (SIOCOUTQ, tcp(7)): a slow
+        client may read from megabytes of them long before the kernel takes more."""
         assert self._transport is not None
         size = bytearray(4)
         try:
@@ -242,7 +243,7 @@ class ClientConnection(asyncio.Protocol):
             self._end = (frames.parse_close(payload), "")
             self._send(frames.control(Opcode.CLOSE, payload[:2]))
         self._transport.close()
-        self._abort_later()
+        asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
 
     def session_ended(self, reason: Reason, detail: str) -> None:
         """Close the connection, because the session has begun to end."""
@@ -264,11 +265,8 @@ class ClientConnection(asyncio.Protocol):
     def _send_close(self) -> None:
         """Send the close frame, after which nothing is sent, and wait for the answer to it."""
         self._browser.detach(self)
-        if self._open is not None and self._end is not None:
+        transport = self._open
+        if transport is not None and self._end is not None:
             self._send(frames.close(*self._end))
-            self._open.resume_reading()
-            self._abort_later()
-
-    def _abort_later(self) -> None:
-        assert self._transport is not None
-        asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
+            transport.resume_reading()
+            asyncio.get_running_loop().call_later(_LINGER_S, transport.abort)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import os
+import contextlib
 import platform
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from chromepool.gateway.capacity.autoscale import Load
 from chromepool.gateway.history.queries import AlertState
 from chromepool.gateway.log import get_logger
 from chromepool.gateway.monitor.alerts import Alerts, Change, Recent, Snapshot, rules
+from chromepool.gateway.monitor.canary_loop import CanaryLoop
 from chromepool.gateway.monitor.metric_table import LABELS, MetricsPage
-from chromepool.gateway.runtime import Runtime
-from chromepool.gateway.sessions.admission import Admission
 from chromepool.gateway.sessions.events import SessionEnding, SweepDue
+from chromepool.gateway.sessions.pool import Pool
 from chromepool.gateway.sessions.session import utc_now
 from chromepool.model import Reason
 from chromepool.schema.admin import AlertView
@@ -32,14 +33,12 @@ _CRASHES = (Reason.CRASHED, Reason.OUT_OF_MEMORY)
 
 
 def disk(folder: str) -> tuple[int, int] | None:
-    """Bytes free, and in all, on the disk of a folder; None where nothing can tell."""
+    """Return the free bytes and the size of a folder's disk, None where nothing can tell."""
     path = Path(folder)
     for found in (path, *path.parents):  # only root may enter some folders: the parent will do
-        try:
-            stats = os.statvfs(found)
-        except OSError:
-            continue
-        return stats.f_bavail * stats.f_frsize, stats.f_blocks * stats.f_frsize
+        with contextlib.suppress(OSError):
+            usage = shutil.disk_usage(found)
+            return usage.free, usage.total
     return None
 
 
@@ -48,29 +47,26 @@ class AlertLoop:
 
     def __init__(
         self,
-        runtime: Runtime,
-        admission: Admission,
-        *,
-        canary_failure: Callable[[], str | None],
+        pool: Pool,
+        canaries: CanaryLoop,
         send: Callable[[dict[str, Any]], None],
-        remember: Callable[[list[AlertView]], None],
+        remember: Callable[[list[AlertView]], None] = lambda alerts: None,
         failures: int = 0,
     ) -> None:
-        """``canary_failure`` returns the last canary's error, ``send`` takes the webhook's body at
-        once, ``remember`` keeps the raised alerts for the next gateway, and ``failures`` is the
-        number of gateways that died within the last five minutes."""
-        self._runtime = runtime
-        self._settings = runtime.settings
-        self._admission = admission
-        self._canary_failure = canary_failure
+        """``send`` takes the webhook's body and must not block, ``remember`` keeps alerts for the
+        next gateway, ``failures`` counts the gateways that died within the last five minutes."""
+        self._runtime = pool.runtime
+        self._settings = pool.runtime.settings
+        self._admission = pool.admission
+        self._canaries = canaries
         self._send = send
         self._remember = remember
         self._unhealthy = Recent()
         self._crashed = Recent()
         self._failed = Recent()
         for _ in range(failures):
-            self._failed.add(runtime.clock())
-        self._alerts = Alerts(rules(runtime.settings))
+            self._failed.add(pool.runtime.clock())
+        self._alerts = Alerts(rules(self._settings))
         self._cleared_total: collections.Counter[str] = collections.Counter()
         self.raised: dict[str, AlertView] = {}
         """Alerts that are raised now, by name."""
@@ -120,7 +116,7 @@ class AlertLoop:
         self._scale(now)
 
     def snapshot(self, now: float) -> Snapshot:
-        """The daemon as it is."""
+        """Return the state of the daemon."""
         admission = self._admission
         free, size = disk(self._settings.state_dir) or (None, None)
         return Snapshot(
@@ -130,7 +126,7 @@ class AlertLoop:
             unhealthy=self._unhealthy.count(now),
             crashed=self._crashed.count(now),
             failed=self._failed.count(now),
-            canary=self._canary_failure(),
+            canary=self._canaries.failure,
             breaker_open=admission.breaker.is_open,
             failure=admission.breaker.words,
             disk_free=free,
@@ -167,7 +163,7 @@ class AlertLoop:
         admission = self._admission
         before = admission.slots, admission.warm_wanted
         load = self._load() if self._settings.dynamic_limits else None
-        if admission.autoscale.observe(load, self._settings, now):
+        if admission.autoscale.observe(load, now):
             log.info("slots.changed", slots=admission.slots, why=admission.autoscale.why)
         after = admission.slots, admission.warm_wanted
         if after != before or len(admission.warm) > admission.warm_wanted:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import dataclasses
 import secrets
 
 from chromepool import tokens
@@ -56,7 +55,13 @@ class CanaryLoop:
             log.warning("canary.failed", step=result.step, error=result.error)
         outcome = "passed" if result.ok else "failed"
         self.outcomes[outcome] += 1
-        self._runtime.events.emit(f"canary.{outcome}", **dataclasses.asdict(result))
+        self._runtime.events.emit(
+            f"canary.{outcome}",
+            ok=result.ok,
+            step=result.step,
+            error=result.error,
+            steps_s=result.steps_s,
+        )
 
     def write_metrics(self, page: MetricsPage) -> None:
         """Write the canaries' part of the metrics."""

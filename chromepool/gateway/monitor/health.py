@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from collections.abc import Callable, Sequence
 
 from chromepool.errors import BrowserGone, CommandFailed, NoAnswer
 from chromepool.gateway.log import get_logger
-from chromepool.gateway.runtime import Runtime
+from chromepool.gateway.sessions.pool import Pool
 from chromepool.gateway.sessions.session import LAST_WORDS, Session
-from chromepool.gateway.sessions.termination import Termination
 from chromepool.model import Reason, State
 
 log = get_logger("chromepool.gateway.monitor")
@@ -27,13 +25,9 @@ class HealthChecker:
     """Checks each Chrome every ``health_interval_s``, except those that are frozen on purpose. A
     session whose Chrome does not answer twice in a row is ended as ``unhealthy``, with evidence."""
 
-    def __init__(
-        self, runtime: Runtime, chromes: Callable[[], Sequence[Session]], termination: Termination
-    ) -> None:
-        """``chromes`` gives the sessions of which something is left."""
-        self._runtime = runtime
-        self._chromes = chromes
-        self._termination = termination
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._runtime = pool.runtime
         self._strikes: collections.Counter[int] = collections.Counter()
         self.rounds = 0
         self.checks = 0
@@ -51,7 +45,8 @@ class HealthChecker:
 
     async def check_all(self) -> None:
         """Check every Chrome once, and wait until each has answered or has not in time."""
-        for key in self._strikes.keys() - {session.key for session in self._chromes()}:
+        chromes = self._pool.registry.chromes
+        for key in self._strikes.keys() - {session.key for session in chromes}:
             del self._strikes[key]
         turn = asyncio.Semaphore(_TOGETHER)
 
@@ -59,7 +54,7 @@ class HealthChecker:
             async with turn:
                 await self._check(session)
 
-        await asyncio.gather(*(check(session) for session in self._chromes()))
+        await asyncio.gather(*(check(session) for session in chromes))
         self.rounds += 1
 
     async def _check(self, session: Session) -> None:
@@ -84,7 +79,7 @@ class HealthChecker:
         log.warning("session.silent", session=session.key, evidence=public)
         if self._strikes[session.key] >= _STRIKES and session.state is State.READY:
             detail = f"it did not answer {_STRIKES} health checks; {evidence}"
-            self._termination.end_later(session, Reason.UNHEALTHY, detail)
+            self._pool.termination.end_later(session, Reason.UNHEALTHY, detail)
 
     async def _evidence(self, session: Session) -> str:
         """Return state and usage of a Chrome, seen from outside."""

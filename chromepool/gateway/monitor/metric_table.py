@@ -160,7 +160,7 @@ class MetricsPage:
     """Samples of one scrape, of metrics in the table only."""
 
     def __init__(self) -> None:
-        self._metrics: dict[str, Any] = {
+        self.metrics: dict[str, Any] = {
             f.name: getattr(core, f"{f.kind.title()}MetricFamily")(f.name, f.text, labels=f.labels)
             for f in FAMILIES
             if f.name.startswith(_OWN)
@@ -171,7 +171,7 @@ class MetricsPage:
         if value is None:
             return
         pairs = dict(zip(BY_NAME[_OWN + name].labels, labels, strict=True))
-        self._metrics[_OWN + name].add_sample(_OWN + name, pairs, float(value))
+        self.metrics[_OWN + name].add_sample(_OWN + name, pairs, float(value))
 
     def put_each(self, name: str, values: Mapping[str, float], labels: Iterable[str]) -> None:
         """Add a sample for each label."""
@@ -182,8 +182,4 @@ class MetricsPage:
         """Add the samples of a histogram."""
         counts = durations.cumulative()
         buckets = [("+Inf" if math.isinf(le) else str(le), float(count)) for le, count in counts]
-        self._metrics[_OWN + name].add_metric(labels, buckets, durations.total_s)
-
-    def metrics(self) -> Iterable[core.Metric]:
-        """Return all metrics, those without samples included."""
-        return self._metrics.values()
+        self.metrics[_OWN + name].add_metric(labels, buckets, durations.total_s)

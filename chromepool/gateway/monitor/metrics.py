@@ -78,8 +78,7 @@ class Slot:
     def clear(self, usage: Usage) -> None:
         """Record the last usage of a session that has ended, and free the slot."""
         self.note(usage)
-        for name, value in self._now.items():
-            self._before[name] = self._before.get(name, 0.0) + value
+        self._before = {name: self.counted(name) or 0.0 for name in self._before | self._now}
         self._now = {}
         self.usage = Usage()
         self.key = None
@@ -174,7 +173,7 @@ class Metrics(Collector):
         page = MetricsPage()
         for write in self._writers:
             write(page)
-        return page.metrics()
+        return page.metrics.values()
 
     def count_problem(self, code: str) -> None:
         """Count an HTTP answer that was a problem; the API has a fixed set of codes."""

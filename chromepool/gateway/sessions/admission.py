@@ -33,10 +33,7 @@ class Gate:
     """True if clients are disconnected although their sessions stay, for the next gateway."""
 
     def close(self, why: ChromepoolError) -> None:
-        """Refuse creations from now on.
-
-        Only a drain gives way to another reason: a gateway that ends does not come back.
-        """
+        """Refuse creations from now on; only a drain gives way to another reason."""
         if self.closed is None or isinstance(self.closed, Draining):
             self.closed = why
         self.publish(SlotFreed())  # waiting callers are refused too
@@ -60,8 +57,8 @@ class Admission:
     def __post_init__(self) -> None:
         self._settings = self.runtime.settings
         self.warm = WarmChromes()
-        self.breaker = Breaker()
-        self.autoscale = Autoscale()
+        self.breaker = Breaker(self._settings)
+        self.autoscale = Autoscale(self._settings)
         self.queue = SlotQueue(self._settings, self.runtime.clock, self.decide, self.on_waited)
 
     @property
@@ -72,16 +69,14 @@ class Admission:
     @property
     def slots(self) -> int:
         """Sessions admitted now."""
-        return self.autoscale.admitted(self._settings)
+        return self.autoscale.admitted
 
     @property
     def warm_wanted(self) -> int:
         """Warm Chromes wanted now."""
         if self.gate.closed is not None:
             return 0
-        return self.autoscale.reserve(self.occupied, self._settings, self.runtime.clock())
-
-    # -- decisions --
+        return self.autoscale.reserve(self.occupied, self.runtime.clock())
 
     def decide(self, spec: SessionSpec) -> admission.Decision:
         """Return whether one more session fits now."""
@@ -121,9 +116,8 @@ class Admission:
 
     def _snapshot(self, *, own: int = 0, read_memory: bool = True) -> admission.Snapshot:
         """The pool now; ``own`` of the slots held are the caller's, whose need is counted once."""
-        creating = [s for s in self.registry.chromes if s.held and s.pid]
-        promised = max(0, self.queue.held - len(creating) - own)  # not charged yet
-        left = memory.left(self.runtime.host.counted_in) if read_memory else None
+        charged = sum(1 for session in self.registry.chromes if session.held and session.pid)
+        promised = max(0, self.queue.held - charged - own)
         return admission.Snapshot(
             occupied=self.occupied,
             slots=self.slots,
@@ -133,6 +127,6 @@ class Admission:
             pause_s=self.breaker.pause_s(self.runtime.clock()),
             failure=self.breaker.words,
             warm=tuple(session.limits for session in self.warm),
-            memory_left_bytes=left,
+            memory_left_bytes=memory.left(self.runtime.host.counted_in) if read_memory else None,
             memory_need_bytes=self._settings.session_need_bytes + promised * _BLANK_BYTES,
         )

@@ -9,21 +9,20 @@ from chromepool.config import Settings
 from chromepool.errors import CommandFailed, InvalidRequest, NoAnswer
 from chromepool.gateway.browser.auto_attach import AutoAttacher
 from chromepool.gateway.browser.hooks.capture import CaptureHook
-from chromepool.gateway.browser.hooks.console import ConsoleHook, ConsoleMessage
+from chromepool.gateway.browser.hooks.console import ConsoleHook
 from chromepool.gateway.browser.hooks.scripts import ScriptsHook
 from chromepool.gateway.spec import CaptureOptions
 from chromepool.gateway.store.responses import Response
 from chromepool.gateway.store.ring import Ring
 from chromepool.gateway.store.scripts import Script, Scripts
+from chromepool.schema.artifacts import ConsoleView
 
 _CONSOLE_BYTES = 4 << 20
 
 
 class Artifacts:
-    """Scripts, responses and console messages of one session, kept while its Chrome runs.
-
-    Costs nothing until something is asked for.
-    """
+    """Scripts, responses and console messages of one session, kept while its Chrome runs; without
+    cost until something is asked for."""
 
     def __init__(
         self,
@@ -40,13 +39,9 @@ class Artifacts:
         self._scripting: ScriptsHook | None = None
         self._lock = asyncio.Lock()
         self._body_bytes = settings.response_body_bytes
-        self.responses: Ring[Response] = Ring(
-            settings.response_store_items,
-            settings.response_store_bytes,
-            clock,
-            settings.response_store_ttl_s,
-        )
-        self.console: Ring[ConsoleMessage] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
+        bounds = (settings.response_store_items, settings.response_store_bytes)
+        self.responses: Ring[Response] = Ring(*bounds, clock, settings.response_store_ttl_s)
+        self.console: Ring[ConsoleView] = Ring(settings.console_messages, _CONSOLE_BYTES, clock)
 
     async def begin(self, options: CaptureOptions) -> None:
         """Add the scripts and begin to capture; raise what :meth:`AutoAttacher.add_hook` raises,
@@ -73,15 +68,10 @@ class Artifacts:
         self.responses.clear()
         self.console.clear()
 
-    # -- scripts --
-
     async def add_script(self, script: Script, *, run_now: bool) -> None:
-        """Add a script, last in the order.
-
-        When it returns every target has the script; when it raises none has, except for a page that
-        hangs, until it answers. Raises :class:`ScriptExists`, :class:`StoreFull`,
-        :class:`InvalidRequest`, and :class:`NoAnswer` where a page hangs.
-        """
+        """Add a script, last in the order, to every target; where it raises to none, except for a
+        page that hangs, until it answers. Raises :class:`ScriptExists`, :class:`StoreFull`,
+        :class:`InvalidRequest`, and :class:`NoAnswer` where a page hangs."""
         async with self._lock:
             self.scripts.add(script)
             await self._tell_or_undo(script, None, run_now)
@@ -96,11 +86,8 @@ class Artifacts:
             return before is None
 
     async def remove_script(self, name: str) -> None:
-        """Remove a script everywhere; raise :class:`ScriptNotFound`.
-
-        Raises :class:`NoAnswer` where a page hangs: the script is removed then as well, and from
-        that page as soon as it answers.
-        """
+        """Remove a script everywhere; raise :class:`ScriptNotFound`, and :class:`NoAnswer` where a
+        page hangs, from which the script is removed as soon as it answers."""
         async with self._lock:
             self.scripts.remove(name)
             self._on_change()

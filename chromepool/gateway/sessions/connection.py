@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 from chromepool.config import Settings
@@ -17,6 +18,7 @@ from chromepool.gateway.sessions.downloads import Downloads
 from chromepool.gateway.sessions.events import PipeClosed, SessionChanged, TabCrashed
 from chromepool.gateway.sessions.session import Session, measure
 from chromepool.gateway.spec import SessionSpec
+from chromepool.gateway.supervisor import Spawned
 from chromepool.model import Reason
 
 log = get_logger("chromepool.gateway.sessions")
@@ -34,13 +36,9 @@ class Connector:
     latency: CdpLatency
     """Shared by all browsers."""
 
-    def connect(
-        self, session: Session, commands: int, events: int, adopted: Traffic | None = None
-    ) -> Browser:
-        """Give a session the browser behind these descriptors, which the browser closes.
-
-        ``adopted`` is the traffic under earlier gateways, of a session that had one.
-        """
+    def connect(self, session: Session, pipe: Spawned, adopted: Traffic | None = None) -> Browser:
+        """Give a session the browser behind this pipe, which the browser closes; ``adopted`` is the
+        traffic under earlier gateways, of a session that had one."""
         runtime = self.runtime
 
         def on_download(params: dict[str, Any]) -> None:
@@ -52,8 +50,8 @@ class Connector:
             emit("session.download_failed", session.id, session.owner, file=name, why=why)
 
         browser = Browser(
-            commands,
-            events,
+            pipe.commands,
+            pipe.events,
             on_end=lambda why: runtime.bus.publish(PipeClosed(session, why)),
             on_crash=lambda crash: runtime.tasks.start(self._explain(session, crash)),
             on_download=on_download,
@@ -65,11 +63,9 @@ class Connector:
         session.downloads = Downloads(
             runtime, session.key, browser, lambda: session.created_at, on_failure
         )
+        on_change = functools.partial(runtime.bus.publish, SessionChanged(session))
         session.artifacts = Artifacts(
-            runtime.settings,
-            runtime.clock,
-            session.auto_attacher,
-            lambda: runtime.bus.publish(SessionChanged(session)),
+            runtime.settings, runtime.clock, session.auto_attacher, on_change
         )
         return browser
 
@@ -86,10 +82,7 @@ class Connector:
 
 
 async def initialize(browser: Browser, settings: Settings) -> None:
-    """Ask a Chrome for its version and attach to it.
-
-    Raises :class:`BrowserGone`, :class:`NoAnswer`.
-    """
+    """Get a Chrome's version and attach to it; raise :class:`BrowserGone`, :class:`NoAnswer`."""
     timeout_s = settings.start_timeout_s
     browser.version = await browser.call("Browser.getVersion", timeout_s=timeout_s)
     await browser.call("Target.setDiscoverTargets", _DISCOVERY, timeout_s=timeout_s)
@@ -107,17 +100,13 @@ async def ping(session: Session, browser: Browser) -> bool:
 
 
 async def apply_options(session: Session, browser: Browser, spec: SessionSpec) -> None:
-    """Set the options that CDP can set after the start.
-
-    Raises :class:`InvalidRequest` where Chrome refuses one, :class:`BrowserGone`,
-    :class:`NoAnswer`.
-    """
+    """Set the options that CDP can set after the start; raise :class:`InvalidRequest` where Chrome
+    refuses one, :class:`BrowserGone`, :class:`NoAnswer`."""
     try:
         if spec.downloads:
             params: dict[str, Any] = {"behavior": spec.downloads}
             if spec.downloads != "deny":
-                params["downloadPath"] = f"{session.profile}/Downloads"
-                params["eventsEnabled"] = True
+                params |= {"downloadPath": f"{session.profile}/Downloads", "eventsEnabled": True}
             await browser.call("Browser.setDownloadBehavior", params)
         if spec.emulation != Emulation():
             user_agent = str(browser.version.get("userAgent", ""))

@@ -25,8 +25,10 @@ class CreationStats:
     """Durations and refusals, read by the metrics and never reset."""
 
     def __init__(self) -> None:
-        self.cold, self.warm = Histogram(_CREATION_S), Histogram(_CREATION_S)
-        """Seconds from the slot until the session was ready."""
+        self.cold = Histogram(_CREATION_S)
+        """Seconds from the slot until a session with a new Chrome was ready."""
+        self.warm = Histogram(_CREATION_S)
+        """Seconds from the slot until a session with a warm Chrome was ready."""
         self.waited = Histogram(_WAIT_S)
         """Seconds in the queue, of callers who had to wait, whether they got a slot or not."""
         self.refused: collections.Counter[str] = collections.Counter()
@@ -46,12 +48,10 @@ class Creation:
     async def create(self, spec: SessionSpec, wait_s: float = 0.0) -> Session:
         """A session that is ready to be driven.
 
-        Raises at once, or after ``wait_s``, the refusal where there is no slot:
-        :class:`RateLimited`, :class:`PoolFull`, :class:`QueueFull`, :class:`NoMemory`,
-        :class:`CircuitOpen`, and what closed the gate. Raises :class:`StartFailed`,
-        :class:`ProfileInUse` or :class:`InvalidRequest` where no Chrome comes up; nothing is left
-        of the session then.
-        """
+        Raises at once, or after ``wait_s``, the refusal where there is no slot
+        (:class:`RateLimited`, :class:`PoolFull`, :class:`QueueFull`, :class:`NoMemory`,
+        :class:`CircuitOpen`, what closed the gate), and leaves nothing where no Chrome comes up:
+        :class:`StartFailed`, :class:`ProfileInUse`, :class:`InvalidRequest`."""
         try:
             await self.admission.queue.enter(spec, wait_s)
             return await self._create(spec)
@@ -60,7 +60,6 @@ class Creation:
             raise
 
     async def _create(self, spec: SessionSpec) -> Session:
-        """A warm Chrome that suits, or a new one after warm ones have made room."""
         began = self.runtime.clock()
         self.admission.autoscale.note_creation(began)
         try:
@@ -74,8 +73,8 @@ class Creation:
             self.admission.queue.leave()
             self.runtime.bus.publish(SweepDue())
             self.warm_pool.refill()
-        durations = self.stats.warm if session.warm else self.stats.cold
-        durations.add(self.runtime.clock() - began)
+        took_s = self.runtime.clock() - began
+        (self.stats.warm if session.warm else self.stats.cold).add(took_s)
         return session
 
     async def settle(self, timeout_s: float) -> None:

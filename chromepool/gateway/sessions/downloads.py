@@ -1,8 +1,6 @@
-"""Downloads of a session: files in progress, complete files, their bounds, and failures.
-
-While a download is in progress, Chrome reserves its name with an empty file and writes to another
-one. Neither is listed: a list has complete files only.
-"""
+"""Downloads of a session: files in progress, complete files, their bounds, and failures. A list has
+complete files only, neither the empty file with which Chrome reserves the name of a download in
+progress nor the one to which it writes."""
 
 from __future__ import annotations
 
@@ -62,8 +60,6 @@ class Downloads:
     def __post_init__(self) -> None:
         self._largest_bytes = self.runtime.settings.download_bytes
         self._most_bytes = MOST_LARGEST * self._largest_bytes
-
-    # -- files --
 
     async def files(self) -> list[File]:
         """The complete files, the newest first. Raises :class:`BrowserGone`."""
@@ -130,10 +126,8 @@ class Downloads:
         return download
 
     def _make_room(self) -> None:
-        """Cancel the oldest downloads while there are too many or they take too much.
-
-        A download that Chrome never reports as over is no longer counted then.
-        """
+        """Cancel the oldest downloads while there are too many or they take too much: a download
+        that Chrome never reports as over is no longer counted then."""
         counted = [item for item in self._in_progress.items() if not item[1].refused]
         total = sum(download.size for _, download in counted)
         while len(counted) > MOST or total > self._most_bytes:
@@ -170,7 +164,6 @@ class Downloads:
                     break
                 for file in surplus:
                     await self._remove(file.name)
-                    self._complete.pop(file.name, None)
         except (BrowserGone, ItemNotFound):
             """The files went with the session."""
         finally:
@@ -178,7 +171,7 @@ class Downloads:
 
     async def _remove(self, name: str) -> None:
         with contextlib.suppress(ItemNotFound):  # somebody was faster
-            await self.runtime.supervisor.remove_file(self.key, name)
+            await self.remove(name)
 
     async def _cancel(self, guid: str) -> None:
         with contextlib.suppress(BrowserGone, CommandFailed, NoAnswer):  # it was over just then

@@ -34,11 +34,8 @@ class Drainer:
             self._enter(drain)
 
     def begin(self, deadline_s: float | None, *, leave: bool) -> None:
-        """Refuse new sessions from now on.
-
-        Sessions that still run in ``deadline_s`` seconds are ended then; with ``leave`` the daemon
-        exits once there are none. May be called again, with other values.
-        """
+        """Refuse new sessions from now on, and end those that still run in ``deadline_s`` seconds;
+        with ``leave`` the daemon exits after the last. May be called again, with other values."""
         deadline = None if deadline_s is None else self._runtime.clock() + deadline_s
         drain = wire.Drain(True, deadline, leave)
         self._enter(drain)
@@ -49,13 +46,9 @@ class Drainer:
     def _enter(self, drain: wire.Drain) -> None:
         self.now = drain
         then = ", and exits after the last one" if drain.leave else ""
-        self._pool.gate.close(
-            Draining(
-                f"The daemon drains and takes no new sessions{then}.",
-                remedy="Use another daemon, or have this one go on: `chromepool drain --cancel`.",
-                retry_after_s=_RETRY_S,
-            )
-        )
+        said = f"The daemon drains and takes no new sessions{then}."
+        remedy = "Use another daemon, or have this one go on: `chromepool drain --cancel`."
+        self._pool.gate.close(Draining(said, remedy=remedy, retry_after_s=_RETRY_S))
         self.wake()
         self._runtime.bus.publish(SweepDue())  # warm Chromes are ended
 
@@ -81,11 +74,8 @@ class Drainer:
         self._changed = asyncio.Event()
 
     async def settled(self, timeout_s: float) -> None:
-        """Wait until no session is left, the drain is taken back, or ``timeout_s`` have passed.
-
-        Raises what closed the gate when the gateway leaves before: nothing more is to be seen here
-        then, and callers must not keep the gateway.
-        """
+        """Wait until no session is left, the drain is taken back, or ``timeout_s`` have passed;
+        raise what closed the gate when the gateway leaves before: no caller may delay that."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self.now is not None and self.left():

@@ -15,9 +15,7 @@ from chromepool.gateway.sessions.warm_pool import WarmPool
 
 class Pool:
     """Registry, gate, admission and the rest, for users of several; others are given one or two.
-
-    No part listens to anything yet: ``gateway/main.py`` subscribes them.
-    """
+    No part listens to anything yet: ``gateway/main.py`` subscribes them."""
 
     def __init__(self, runtime: Runtime, next_key: int = 1) -> None:
         """Create the parts; ``next_key`` is the lowest session number that was never given out."""

@@ -1,8 +1,6 @@
-"""``/json/protocol``: the description of the protocol that this very Chrome speaks.
-
-Chrome serves it over HTTP only, never over the pipe. At the first request a Chrome without a
-session is started with a port, asked, and ended; its answer is kept until the gateway ends.
-"""
+"""``/json/protocol``: the description of the protocol that this very Chrome speaks, which it serves
+over HTTP only, never over the pipe. At the first request a Chrome without a session is started with
+a port, asked, and ended; its answer is kept until the gateway ends."""
 
 from __future__ import annotations
 
@@ -43,9 +41,8 @@ class ProtocolReader:
         supervisor = self.runtime.supervisor
         settings = self.runtime.settings
         key = self.next_key()
-        spawned = await supervisor.spawn(
-            key, settings.session_limits, ChromeOptions(), protocol_port=True
-        )
+        limits = settings.session_limits
+        spawned = await supervisor.spawn(key, limits, ChromeOptions(), protocol_port=True)
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 url = f"http://127.0.0.1:{await self._port(key)}/json/protocol"

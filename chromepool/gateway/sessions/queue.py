@@ -22,14 +22,17 @@ class Waiter:
     since: float
     granted: asyncio.Future[None]
 
+    @property
+    def has_slot(self) -> bool:
+        """True once the slot is granted, unless the caller hung up before."""
+        granted = self.granted
+        return granted.done() and not granted.cancelled() and granted.exception() is None
+
 
 @dataclasses.dataclass(eq=False)
 class SlotQueue:
-    """Grants slots to callers, refuses them, or lets them wait.
-
-    A granted slot is *held* from that very moment until the creation is over, so that nobody can
-    slip in between, and no slot is lost when a caller hangs up.
-    """
+    """Grants slots to callers, refuses them, or lets them wait. A granted slot is *held* from that
+    very moment until the creation is over, so that no slot is given twice or lost."""
 
     settings: Settings
     clock: Callable[[], float]
@@ -39,8 +42,10 @@ class SlotQueue:
     """Called with the seconds that each caller was in the queue."""
     held: int = 0
     """Slots held for creations under way."""
-    _rate: RateLimiter = dataclasses.field(default_factory=RateLimiter)
-    _queue: collections.deque[Waiter] = dataclasses.field(default_factory=collections.deque)
+
+    def __post_init__(self) -> None:
+        self._rate = RateLimiter(self.settings.creations_per_minute)
+        self._queue: collections.deque[Waiter] = collections.deque()
 
     @property
     def waiting(self) -> int:
@@ -60,20 +65,17 @@ class SlotQueue:
         return PoolFull(said, remedy="Wait as well: ?wait=30.", retry_after_s=RETRY_S)
 
     async def enter(self, spec: SessionSpec, wait_s: float) -> None:
-        """Hold a slot for ``spec``, to be given back with :meth:`leave`.
-
-        Waits for one up to ``wait_s`` seconds, with 0 not at all. Raises :class:`RateLimited`,
-        :class:`QueueFull`, and the refusal where there is no slot.
-        """
+        """Hold a slot for ``spec``, after up to ``wait_s`` seconds; :meth:`leave` gives it back.
+        Raises :class:`RateLimited`, :class:`QueueFull`, and the refusal where there is no slot."""
         self._take_token(spec.owner)
         try:
             refusal = self.refusal(spec)
             if refusal is None:
                 self.held += 1
-                return
-            if wait_s <= 0 or not isinstance(refusal, PoolFull | NoMemory):
+            elif wait_s > 0 and isinstance(refusal, PoolFull | NoMemory):
+                await self._line_up(spec, min(wait_s, self.settings.queue_wait_s))
+            else:
                 raise refusal
-            await self._line_up(spec, min(wait_s, self.settings.queue_wait_s))
         except BaseException:
             self._rate.give_back(spec.owner)
             raise
@@ -83,33 +85,27 @@ class SlotQueue:
         return None if isinstance(decision, Grant) else decision.error
 
     def _take_token(self, owner: str) -> None:
-        per_minute = self.settings.creations_per_minute
-        pause_s = self._rate.take(owner, self.clock(), per_minute)
+        pause_s = self._rate.take(owner, self.clock())
         if pause_s:
-            raise RateLimited(
-                f"A client may create {per_minute:g} sessions a minute.",
-                remedy="Use a session for longer, or have creations_per_minute raised.",
-                retry_after_s=pause_s,
-            )
+            said = f"A client may create {self._rate.per_minute:g} sessions a minute."
+            remedy = "Use a session for longer, or have creations_per_minute raised."
+            raise RateLimited(said, remedy=remedy, retry_after_s=pause_s)
 
     async def _line_up(self, spec: SessionSpec, wait_s: float) -> None:
         if len(self._queue) >= self.settings.queue_length:
-            raise QueueFull(
-                f"{len(self._queue)} callers wait already.",
-                remedy="Try again later, or have queue_length raised.",
-                retry_after_s=RETRY_S,
-            )
-        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(spec, self.clock(), granted)
+            said = f"{len(self._queue)} callers wait already."
+            remedy = "Try again later, or have queue_length raised."
+            raise QueueFull(said, remedy=remedy, retry_after_s=RETRY_S)
+        waiter = Waiter(spec, self.clock(), asyncio.get_running_loop().create_future())
         self._queue.append(waiter)
         try:
             async with asyncio.timeout(wait_s):
-                await granted
+                await waiter.granted
         except TimeoutError:
-            if not _has_slot(granted):
+            if not waiter.has_slot:
                 raise self._late(spec, wait_s) from None
         except asyncio.CancelledError:
-            if _has_slot(granted):  # the grant came at the moment the caller hung up
+            if waiter.has_slot:  # the grant came at the moment the caller hung up
                 self.leave()
             raise
         finally:
@@ -148,9 +144,5 @@ class SlotQueue:
 
     def sweep(self) -> None:
         """Forget idle clients' rates, and pump: memory may be free without a session's end."""
-        self._rate.forget(self.clock(), self.settings.creations_per_minute)
+        self._rate.forget(self.clock())
         self.pump()
-
-
-def _has_slot(granted: asyncio.Future[None]) -> bool:
-    return granted.done() and not granted.cancelled() and granted.exception() is None

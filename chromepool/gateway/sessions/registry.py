@@ -49,11 +49,8 @@ class SessionRegistry:
 
     @property
     def occupied(self) -> int:
-        """Slots taken: a session counts until nothing of it is left.
-
-        Warm Chromes do not count, since they make room; nor do sessions whose creation is under
-        way, since the creation holds a slot.
-        """
+        """Slots taken by sessions of which something is left, except for warm Chromes, which make
+        room, and sessions whose creation is under way, since the creation holds a slot."""
         return sum(1 for s in self._by_key.values() if s.owner != POOL and not s.held)
 
     def by_key(self, key: int) -> Session | None:
@@ -71,10 +68,8 @@ class SessionRegistry:
         return self._sessions[session_id]
 
     def live(self, session_id: str) -> tuple[Session, Browser]:
-        """A session that can be driven, and its browser.
-
-        Raises :class:`SessionNotFound`, and :class:`SessionNotReady` while it is adopted.
-        """
+        """A session that can be driven, and its browser; raises :class:`SessionNotFound`, and
+        :class:`SessionNotReady` while it is adopted."""
         session = self.get(session_id)
         if session.state is State.RESUMING:
             raise SessionNotReady("The session is being taken over.", retry_after_s=_RESUMING_S)

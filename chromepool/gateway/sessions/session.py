@@ -130,10 +130,8 @@ class Session:
         self.on_move(self, self.state)
 
     def auto_attacher(self) -> AutoAttacher:
-        """The daemon's own client in this Chrome, made when it is first needed.
-
-        Raises :class:`BrowserGone` once Chrome has ended.
-        """
+        """The daemon's own client in this Chrome, made when it is first needed; raises
+        :class:`BrowserGone` once Chrome has ended."""
         if self.browser is None:
             raise BrowserGone("The session's Chrome is gone.")
         if self._auto_attacher is None:
@@ -141,10 +139,8 @@ class Session:
         return self._auto_attacher
 
     def release_browser(self) -> None:
-        """Free what was kept for the browser, and keep its counters.
-
-        Captured responses can be megabytes, and the next search for cycles may be far away.
-        """
+        """Free what was kept for the browser, and keep its counters: captured responses can be
+        megabytes, and the next search for cycles may be far away."""
         if self.browser is None:
             return
         self.crashes = self.browser.crashes
@@ -160,17 +156,14 @@ class Session:
         self._auto_attacher = None
 
     def resume(self, began: float, last_active: float, left: float | None) -> None:
-        """Continue a session of an earlier gateway, with that gateway's times (monotonic seconds).
-
-        Clients have :data:`RECONNECT_S` to reconnect.
-        """
+        """Continue a session of an earlier gateway, with its times there (monotonic seconds)."""
         now = self.clock()
         self.began = began
         self.last_active = last_active
         self.left = left
         if self.spec.idle_timeout_s:
-            fresh_s = min(RECONNECT_S, self.spec.idle_timeout_s)
-            self.last_active = max(last_active, now - self.spec.idle_timeout_s + fresh_s)
+            used_s = max(0.0, self.spec.idle_timeout_s - RECONNECT_S)
+            self.last_active = max(last_active, now - used_s)
         if self.spec.fleeting:
             self.spec = msgspec.structs.replace(self.spec, grace_s=RECONNECT_S)
         if self.spec.grace_s is not None:

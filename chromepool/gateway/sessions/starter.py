@@ -6,13 +6,8 @@ import dataclasses
 
 import tenacity
 
-from chromepool.errors import (
-    BrowserGone,
-    ChromepoolError,
-    InvalidRequest,
-    ProfileInUse,
-    StartFailed,
-)
+from chromepool import errors
+from chromepool.errors import ChromepoolError, InvalidRequest, ProfileInUse, StartFailed
 from chromepool.gateway.capacity.admission import RETRY_S
 from chromepool.gateway.runtime import Runtime
 from chromepool.gateway.sessions import connection
@@ -38,25 +33,20 @@ class Starter:
     termination: Termination
 
     async def start(self, spec: SessionSpec) -> Session:
-        """A session that is ready; tries ``start_attempts`` times.
-
-        Raises like :meth:`start_once`, and opens the circuit after ``breaker_failures``.
-        """
-        settings = self.runtime.settings
+        """A session that is ready, by up to ``start_attempts`` tries; a failure counts for the
+        breaker. Raises like :meth:`start_once`."""
         breaker = self.admission.breaker
         attempt = breaker.begin()
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(StartFailed),
-            stop=tenacity.stop_after_attempt(settings.start_attempts),
+            stop=tenacity.stop_after_attempt(self.runtime.settings.start_attempts),
             wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
             reraise=True,
         )
         try:
             session: Session = await retrying(self.start_once, spec)
         except StartFailed as error:
-            limit, pause_s = settings.breaker_failures, settings.breaker_pause_s
-            now = self.runtime.clock()
-            breaker.fail(attempt, now, error.detail, failures=limit, pause_s=pause_s)
+            breaker.fail(attempt, self.runtime.clock(), error.detail)
             raise
         except BaseException:
             breaker.cancel(attempt)
@@ -65,12 +55,9 @@ class Starter:
         return session
 
     async def start_once(self, spec: SessionSpec) -> Session:
-        """A session that is ready, by one try; nothing is left of a try that fails.
-
-        Raises :class:`StartFailed`, :class:`ProfileInUse`, :class:`InvalidRequest`.
-        """
+        """A session that is ready, by one try; nothing is left of a try that fails. Raises
+        :class:`StartFailed`, :class:`ProfileInUse`, :class:`InvalidRequest`."""
         session = self.registry.add(spec, held=spec.owner != POOL)
-        began = self.runtime.clock()
         failure: ChromepoolError | None = None
         try:
             await self._bring_up(session)
@@ -80,40 +67,36 @@ class Starter:
             self.termination.abandon(session)
             raise
         if failure is None and session.state is State.READY:
-            self.admission.autoscale.note_start(self.runtime.clock() - began)
+            self.admission.autoscale.note_start(self.runtime.clock() - session.began)
             return session
         raise await self._clean_up(session, failure) from failure
 
     async def _bring_up(self, session: Session) -> None:
-        """Spawn a Chrome, connect to it, and apply the session's options."""
         spec = session.spec
+        spawn = self.runtime.supervisor.spawn
         try:
-            spawned = await self.runtime.supervisor.spawn(
-                session.key, spec.limits, spec.chrome_options
-            )
+            spawned = await spawn(session.key, spec.limits, spec.chrome_options)
         except (StartFailed, ProfileInUse, InvalidRequest):
             self.registry.remove(session.key)  # the supervisor cleans up by itself
             session.is_gone.set()
             raise
         session.pid = spawned.pid
         session.profile = spawned.profile
-        browser = self.connector.connect(session, spawned.commands, spawned.events)
+        browser = self.connector.connect(session, spawned)
         await connection.initialize(browser, self.runtime.settings)
         await connection.apply_options(session, browser, spec)
         if session.state is State.STARTING:
             session.move(State.READY)
 
     async def _clean_up(self, session: Session, failure: ChromepoolError | None) -> ChromepoolError:
-        """End a session whose start failed; the error for its caller."""
-        if isinstance(failure, BrowserGone):  # Chrome is dying, and ``Exited`` gives the reason
+        """End a session whose start failed, and return the error for its caller."""
+        if isinstance(failure, errors.BrowserGone):  # ``Exited`` is about to give the reason
             await session.is_gone.wait()
         await self.termination.discard(session, failure.detail if failure else session.detail)
         if isinstance(failure, InvalidRequest | ProfileInUse):
             return failure
         words = session.exit.stderr.strip()[-_LAST_WORDS:] if session.exit else ""
         quoted = f" Chrome's last words: {words}" if words else ""
-        return StartFailed(
-            f"Chrome did not start: {session.detail.rstrip('.')}.{quoted}",
-            remedy=failure.remedy if failure else "",
-            retry_after_s=RETRY_S,
-        )
+        said = f"Chrome did not start: {session.detail.rstrip('.')}.{quoted}"
+        remedy = failure.remedy if failure else ""
+        return StartFailed(said, remedy=remedy, retry_after_s=RETRY_S)

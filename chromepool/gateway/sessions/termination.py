@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 
 from chromepool import wire
 from chromepool.errors import BrowserGone, CommandFailed, NoAnswer, ShuttingDown
@@ -40,10 +41,8 @@ class Termination:
     gate: Gate
 
     async def end(self, session: Session, reason: Reason, detail: str) -> None:
-        """End a session. When it returns, every process, control group and file of it is gone.
-
-        May be called again and by several at once; the first reason stays.
-        """
+        """End a session, and return when every process, control group and file of it is gone. May
+        be called again and by several at once; the first reason stays."""
         frozen = session.state is State.FROZEN
         if self._begin(session, reason, detail):
             if frozen:  # a frozen Chrome could not read that it is asked to close
@@ -63,11 +62,9 @@ class Termination:
             ShuttingDown("The daemon is stopping.", remedy=remedy, retry_after_s=_STOPPING_S)
         )
         self.runtime.events.emit("daemon.stopping")
-        why = "the daemon is stopping"
+        end = functools.partial(self.end, reason=Reason.SHUTDOWN, detail="the daemon is stopping")
         async with asyncio.timeout(timeout_s):
-            await asyncio.gather(
-                *(self.end(s, Reason.SHUTDOWN, why) for s in self.registry.chromes)
-            )
+            await asyncio.gather(*map(end, self.registry.chromes))
 
     # -- sessions that never came to be --
 

@@ -37,13 +37,9 @@ class WarmPool:
     termination: Termination
     _filling: bool = False
 
-    # -- handing out --
-
     async def claim(self, spec: SessionSpec) -> Session | None:
-        """A warm Chrome with its new owner's options; None where none suits or none lives.
-
-        Raises :class:`InvalidRequest` where Chrome refuses an option.
-        """
+        """A warm Chrome with its new owner's options, None where none suits or none lives; raises
+        :class:`InvalidRequest` where Chrome refuses an option."""
         while session := self.admission.warm.take(spec):
             session.held = True
             try:
@@ -76,8 +72,6 @@ class WarmPool:
         await connection.apply_options(session, browser, spec)
         return True
 
-    # -- filling up --
-
     def refill(self, pause_s: float = REFILL_S) -> None:
         """Start missing Chromes in the background, one after the other, after a pause."""
         if not self._filling and self.admission.may_start_ahead():
@@ -109,8 +103,6 @@ class WarmPool:
         if session in self.admission.warm and session.state is State.READY:
             session.move(State.FROZEN)
             self.runtime.supervisor.send(wire.Freeze(session.key))
-
-    # -- making room --
 
     async def make_room(self) -> None:
         """End warm Chromes while their slots or their memory are needed for a session."""

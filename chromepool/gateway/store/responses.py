@@ -122,11 +122,10 @@ class PendingRequest:
 
 
 class InFlightRequests(BoundedStore[str, PendingRequest]):
-    """Requests by Chrome's request id.
+    """Requests by Chrome's request id, which is unique within a browser.
 
-    A request id is unique within a browser: it contains the number of the process that makes the
-    request, or 128 random bits. So any target may report on it. A request for a worker, or for a
-    frame of another site, begins in the page's target and ends in the other.
+    So any target may report on one: the request for a worker, or for a frame of another site,
+    begins in the page's target and ends in the other.
     """
 
     def add(self, request: PendingRequest) -> None:

@@ -61,8 +61,7 @@ class Scripts:
         self._scripts[script.name] = script
         return new
 
-    def remove(self, name: str) -> Script:
-        """Remove and return a script; raises :class:`ScriptNotFound`."""
-        script = self.get(name)
+    def remove(self, name: str) -> None:
+        """Remove a script; raises :class:`ScriptNotFound`."""
+        self.get(name)
         del self._scripts[name]
-        return script

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from chromepool import wire
 from chromepool.channel import Channel
-from chromepool.inherited_fds import CONTROL_FD, DEVTOOLS_FD, EVIDENCE_FD, EVIDENCE_SIGNAL, WIRE_FD
+from chromepool.startup import CONTROL_FD, DEVTOOLS_FD, EVIDENCE_FD, EVIDENCE_SIGNAL, WIRE_FD
 from chromepool.supervisor.linux.reaper import process_state
 from chromepool.supervisor.linux.spawn import Plan, spawn
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from chromepool.privileges import become
+from chromepool.startup import become
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWIPC = 0x08000000

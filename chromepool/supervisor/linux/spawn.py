@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 import prctl
 
 from chromepool.errors import StartFailed
-from chromepool.privileges import become
+from chromepool.startup import become
 from chromepool.supervisor.linux import rlimits as limits
 from chromepool.supervisor.linux.namespaces import PrivateMounts
 

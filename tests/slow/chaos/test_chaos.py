@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from bench.chaos.pool import ChaoticDaemon
-from bench.chaos.runner import play
-from bench.chaos.schedule import TOGETHER, Kind, plan
+from bench.chaos.runner import run_schedule
+from bench.chaos.schedule import TOGETHER, Kind, make_schedule
 
 _SEED = int(os.environ.get("CHROMEPOOL_CHAOS_SEED") or 20)
 _PLACES = 4
@@ -29,11 +29,13 @@ as_root = pytest.mark.skipif(
 def test_the_books_balance_after_every_round() -> None:
     said: list[str] = []
     try:
-        pages = play(plan(_SEED, _ROUNDS, _PLACES), _PLACES, health_timeout_s=3.0, say=said.append)
+        reports = run_schedule(
+            make_schedule(_SEED, _ROUNDS, _PLACES), _PLACES, health_timeout_s=3.0, say=said.append
+        )
     finally:
         print(f"CHROMEPOOL_CHAOS_SEED={_SEED}", *said, sep="\n")
-    assert [wrong for page in pages for wrong in page.broken] == []
-    assert all(page.answers for page in pages), "the pool was in use"
+    assert [wrong for report in reports for wrong in report.broken] == []
+    assert all(report.answers for report in reports), "the pool was in use"
 
 
 @as_root

@@ -40,7 +40,7 @@ def _kept(daemon: Daemon) -> list[str]:
     return kept
 
 
-class _Books:
+class _LeakCheck:
     """What a daemon without sessions holds."""
 
     def __init__(self, daemon: Daemon) -> None:
@@ -72,18 +72,18 @@ class _Books:
 
 def test_200_cycles_leave_nothing(daemon: Daemon) -> None:
     daemon.delete(daemon.new()["id"])
-    books = _Books(daemon)
+    leaks = _LeakCheck(daemon)
     for _ in range(_CYCLES):
         assert daemon.delete(daemon.new()["id"]) == 204
         assert not daemon.leaves(), "DELETE returned too early"
         assert not daemon.profiles(), "DELETE returned too early"
-    books.balance()
+    leaks.balance()
 
 
 def test_sessions_start_while_others_end(daemon: Daemon) -> None:
     """Descriptors, groups and uids of the one are free just when the other needs some."""
     daemon.delete(daemon.new()["id"])
-    books = _Books(daemon)
+    leaks = _LeakCheck(daemon)
 
     def some() -> None:
         for _ in range(15):
@@ -92,7 +92,7 @@ def test_sessions_start_while_others_end(daemon: Daemon) -> None:
     with concurrent.futures.ThreadPoolExecutor(5) as threads:
         for work in [threads.submit(some) for _ in range(5)]:
             work.result()
-    books.balance()
+    leaks.balance()
 
 
 def test_kills_at_random_moments_leave_nothing(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_kills_at_random_moments_leave_nothing(tmp_path: Path) -> None:
 
 def _kill_at_random(daemon: Daemon) -> None:
     daemon.delete(daemon.new()["id"])
-    books = _Books(daemon)
+    leaks = _LeakCheck(daemon)
     chance = random.Random(20261122)
 
     async def one() -> None:
@@ -138,4 +138,4 @@ def _kill_at_random(daemon: Daemon) -> None:
         await killer
 
     run(everything())
-    books.balance()
+    leaks.balance()

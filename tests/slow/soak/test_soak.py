@@ -16,7 +16,7 @@ def test_nothing_is_left_of_sessions_of_every_kind(tmp_path: Path) -> None:
     """No descriptor, task, thread, control group, profile, mount, file, process or zombie; and the
     last tenth takes hardly more memory than the second."""
     tmp_path.chmod(0o755)
-    ledger = soak(tmp_path, SESSIONS)
-    assert broken(ledger) == []
-    assert ledger["sessions"] == SESSIONS
-    assert {"deleted", "client_closed", "crashed", "idle_timeout"} <= set(ledger["ended"])
+    report = soak(tmp_path, SESSIONS)
+    assert broken(report) == []
+    assert report["sessions"] == SESSIONS
+    assert {"deleted", "client_closed", "crashed", "idle_timeout"} <= set(report["ended"])

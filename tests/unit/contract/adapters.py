@@ -177,15 +177,9 @@ def first_scrape() -> tuple[str, str]:
             pool = services.pool
             runtime = pool.runtime
             webhook = Webhook("", "")
-            alerts = AlertLoop(
-                runtime,
-                pool.admission,
-                canary_failure=lambda: "",
-                send=webhook.send,
-                remember=lambda alerts: None,
-            )
             canaries = CanaryLoop(runtime, {})
-            health = HealthChecker(runtime, lambda: pool.registry.chromes, pool.termination)
+            alerts = AlertLoop(pool, canaries, webhook.send)
+            health = HealthChecker(pool)
             writers = (alerts.write_metrics, webhook.write, canaries.write_metrics)
             welcome = wire.Welcome({}, runtime.host, {})
             return await Metrics(pool, health, welcome, writers).scrape()

@@ -1,9 +1,8 @@
 """Capture: storing the responses that a session's targets receive, with their bodies.
 
 Bodies are fetched when a target has no request in flight, or its network rests: while a page loads,
-Chrome and the pipe are its own. Chrome keeps the bodies meanwhile, also over a navigation
-(``enableDurableMessages``; a Chrome without it may lose the bodies of a page that navigates).
-https://chromedevtools.github.io/devtools-protocol/tot/Network/#method-enable
+Chrome and the pipe are its own. Chrome keeps them over a navigation, if ``enableDurableMessages``
+exists (https://chromedevtools.github.io/devtools-protocol/tot/Network/#method-enable).
 """
 
 from __future__ import annotations

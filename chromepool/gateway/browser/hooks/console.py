@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 from typing import Any
 
 from chromepool.gateway.browser.auto_attach import Command, Target, TargetHook
 from chromepool.gateway.cdp import message as cdp
 from chromepool.gateway.store.ring import Ring
+from chromepool.schema.artifacts import ConsoleView
 
 _LEVELS = {"warn": "warning", "verbose": "debug", "assert": "error", "trace": "log"}
 _MAX_TEXT = 8192
 """Characters of one message that are kept."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ConsoleMessage:
-    """A console message, or an uncaught exception."""
-
-    at: datetime.datetime
-    level: str
-    """``log``, ``info``, ``warning``, ``error``, ``debug``; ``exception`` for an uncaught one."""
-    text: str
-    url: str = ""
-    line: int | None = None
-    target_id: str = ""
-
-    @property
-    def size(self) -> int:
-        """Approximate size in memory, in bytes."""
-        return 200 + len(self.text) + len(self.url)
+_OVERHEAD_BYTES = 200
+"""Approximate size of a message without its texts."""
 
 
 def _text(value: dict[str, Any]) -> str:
@@ -46,7 +30,7 @@ class ConsoleHook(TargetHook):
 
     events = frozenset({b"Runtime.consoleAPICalled", b"Runtime.exceptionThrown", b"Log.entryAdded"})
 
-    def __init__(self, messages: Ring[ConsoleMessage]) -> None:
+    def __init__(self, messages: Ring[ConsoleView]) -> None:
         self._messages = messages
 
     def commands(self, target: Target) -> list[Command]:
@@ -69,7 +53,8 @@ class ConsoleHook(TargetHook):
             level = str(params.get("level", "info"))
             text = params.get("text", "")
         seconds = float(params.get("timestamp") or 0) / 1000
-        message = ConsoleMessage(
+        message = ConsoleView(
+            0,  # until it is stored
             datetime.datetime.fromtimestamp(seconds, datetime.UTC),
             _LEVELS.get(level, level),
             str(text)[:_MAX_TEXT],
@@ -77,4 +62,5 @@ class ConsoleHook(TargetHook):
             source.get("lineNumber"),
             target.id,
         )
-        self._messages.add(message, message.size)
+        size = _OVERHEAD_BYTES + len(message.text) + len(message.url)
+        message.number = self._messages.add(message, size)

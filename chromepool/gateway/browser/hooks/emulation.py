@@ -35,8 +35,7 @@ class EmulationHook(TargetHook):
     """Sets a session's emulation on every target."""
 
     def __init__(self, emulation: Emulation, own_user_agent: str) -> None:
-        """``own_user_agent`` is this Chrome's: the languages that a page requests from servers can
-        be set only together with a user agent."""
+        """``own_user_agent`` is this Chrome's: CDP sets languages only with a user agent."""
         self._emulation = emulation
         self._own_user_agent = own_user_agent
 

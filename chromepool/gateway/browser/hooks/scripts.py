@@ -77,7 +77,7 @@ class ScriptsHook(TargetHook):
         state.unanswered -= 1
         if state.stale and not state.unanswered:
             state.stale = False
-            self._auto_attacher.resend_to(self, target)
+            self._auto_attacher.send_commands(self, target)
         return error if method == _ADD else ""
 
     def on_event(self, target: Target, event: cdp.Incoming) -> None:

@@ -37,6 +37,7 @@ from chromepool.gateway.capacity.autoscale import (
     warm_size,
 )
 from chromepool.gateway.monitor.alert_loop import EVERY_S, AlertLoop
+from chromepool.gateway.monitor.canary_loop import CanaryLoop
 from chromepool.gateway.sessions.session import POOL
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason
@@ -299,28 +300,29 @@ ROOMY = Load(sessions=0, left_bytes=1 << 40)
 
 
 def test_off_it_says_what_the_settings_say() -> None:
-    scaling, settings = Autoscale(), Settings()
-    assert (scaling.admitted(settings), scaling.reserve(0, settings, 0)) == (10, 1)
-    scaling.observe(FULL, settings, 0)
-    assert scaling.admitted(settings) == 10
-    on = dataclasses.replace(settings, dynamic_limits=True)
-    assert scaling.admitted(on) == 1
-    assert scaling.observe(None, on, 0)  # switched off, and on again: it begins anew
-    assert scaling.admitted(on) == 10
+    scaling = Autoscale(Settings())
+    assert (scaling.admitted, scaling.reserve(0, 0)) == (10, 1)
+    scaling.observe(FULL, 0)
+    assert scaling.admitted == 10
+    scaling.settings = Settings(dynamic_limits=True)
+    assert scaling.admitted == 1
+    assert scaling.observe(None, 0)  # switched off, and on again: it begins anew
+    assert scaling.admitted == 10
 
 
 def test_settings_that_change_move_its_bounds_at_once() -> None:
-    scaling, settings = Autoscale(), Settings(dynamic_limits=True)
-    scaling.observe(ROOMY, settings, 0)
-    assert scaling.admitted(settings) == 10
-    assert scaling.admitted(dataclasses.replace(settings, max_sessions=3)) == 3
+    scaling = Autoscale(Settings(dynamic_limits=True))
+    scaling.observe(ROOMY, 0)
+    assert scaling.admitted == 10
+    scaling.settings = Settings(dynamic_limits=True, max_sessions=3)
+    assert scaling.admitted == 3
 
 
 def test_whoever_is_refused_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         pool = Pool(monkeypatch, **ON)
         session = await pool.creation.create(SessionSpec("a", LIMITS))
-        pool.admission.autoscale.observe(FULL, pool.runtime.settings, 0)
+        pool.admission.autoscale.observe(FULL, 0)
         with pytest.raises(PoolFull) as refused:
             await pool.creation.create(SessionSpec("b", LIMITS))
         said = "1 of 4 sessions are admitted now, since 0 MiB of memory are left."
@@ -337,7 +339,7 @@ def test_sessions_that_run_are_not_ended_by_a_lower_limit(monkeypatch: pytest.Mo
         pool = Pool(monkeypatch, **ON)
         for _ in range(3):
             await pool.creation.create(SessionSpec("a", LIMITS))
-        pool.admission.autoscale.observe(FULL, pool.runtime.settings, 0)
+        pool.admission.autoscale.observe(FULL, 0)
         pool.deadlines.sweep()
         await settle()
         assert pool.admission.occupied == 3
@@ -357,13 +359,7 @@ class Watched(Pool):
         monkeypatch.setattr(memory, "leaves", lambda group: ())
         monkeypatch.setattr(pressure, "memory", lambda group: self.pressed)
         monkeypatch.setattr(pressure, "cpu", lambda: 0.0)
-        self.watch = AlertLoop(
-            self.runtime,
-            self.admission,
-            canary_failure=lambda: "",
-            send=lambda body: None,
-            remember=lambda rows: None,
-        )
+        self.watch = AlertLoop(self.parts, CanaryLoop(self.runtime, {}), lambda body: None)
 
     async def look(self, seconds: float = EVERY_S) -> None:
         """Time passes, with a look every two seconds, and what came of it."""

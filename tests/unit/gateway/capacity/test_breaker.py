@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import pytest
 
+from chromepool.config import Settings
 from chromepool.gateway.capacity.breaker import Breaker
+
+SETTINGS = Settings(breaker_failures=3, breaker_pause_s=30.0)
 
 
 def failed(breaker: Breaker, now: float, times: int = 1) -> None:
     for _ in range(times):
-        breaker.fail(breaker.begin(), now, f"words at {now:g}", failures=3, pause_s=30.0)
+        breaker.fail(breaker.begin(), now, f"words at {now:g}")
 
 
 def opened() -> Breaker:
     """Opened at 0 for 30 seconds."""
-    breaker = Breaker()
+    breaker = Breaker(SETTINGS)
     failed(breaker, 0.0, 3)
     return breaker
 
 
 def test_one_failure_fewer_leaves_it_closed() -> None:
-    breaker = Breaker()
+    breaker = Breaker(SETTINGS)
     failed(breaker, 0.0, 2)
     assert not breaker.is_open
     assert breaker.pause_s(0.0) == 0.0
@@ -31,14 +34,14 @@ def test_one_failure_fewer_leaves_it_closed() -> None:
 
 
 def test_one_failure_is_enough_where_one_is_the_limit() -> None:
-    breaker = Breaker()
-    breaker.fail(breaker.begin(), 5.0, "no", failures=1, pause_s=0.5)
+    breaker = Breaker(Settings(breaker_failures=1, breaker_pause_s=0.5))
+    breaker.fail(breaker.begin(), 5.0, "no")
     assert breaker.pause_s(5.0) == 0.5
     assert breaker.pause_s(5.5) == 0.0
 
 
 def test_a_success_between_failures_counts_them_anew() -> None:
-    breaker = Breaker()
+    breaker = Breaker(SETTINGS)
     failed(breaker, 0.0, 2)
     breaker.begin()
     breaker.succeed()
@@ -102,7 +105,7 @@ def test_a_try_that_was_given_up_lets_another() -> None:
 
 
 def test_giving_up_while_closed_counts_for_nothing() -> None:
-    breaker = Breaker()
+    breaker = Breaker(SETTINGS)
     failed(breaker, 0.0, 2)
     breaker.cancel(breaker.begin())
     assert breaker.pause_s(0.0) == 0.0
@@ -112,13 +115,13 @@ def test_giving_up_while_closed_counts_for_nothing() -> None:
 
 @pytest.mark.parametrize("how", ["fails", "is given up"])
 def test_a_start_from_before_it_opened_does_not_end_the_one_try(how: str) -> None:
-    breaker = Breaker()
+    breaker = Breaker(SETTINGS)
     slow = breaker.begin()
     failed(breaker, 0.0, 3)
     trial = breaker.begin()
     assert breaker.pause_s(30.0) == 1.0
     if how == "fails":
-        breaker.fail(slow, 30.0, "the slow one", failures=3, pause_s=30.0)
+        breaker.fail(slow, 30.0, "the slow one")
         assert breaker.words == "words at 0"
     else:
         breaker.cancel(slow)
@@ -128,7 +131,7 @@ def test_a_start_from_before_it_opened_does_not_end_the_one_try(how: str) -> Non
 
 
 def test_a_start_from_before_it_opened_closes_it_when_it_works() -> None:
-    breaker = Breaker()
+    breaker = Breaker(SETTINGS)
     breaker.begin()
     failed(breaker, 0.0, 3)
     breaker.succeed()

@@ -469,7 +469,7 @@ def test_what_is_no_flag(flag: str) -> None:
 
 def test_the_longest_value_of_a_flag_and_the_most_flags() -> None:
     launch.check(ChromeOptions(flags=("--lang=" + "d" * 1024,) * 32), "")
-    assert "asks for 33 flags; 32 are allowed" in refused_launch(flags=("--lang=de",) * 33)
+    assert "sets 33 flags; 32 are allowed" in refused_launch(flags=("--lang=de",) * 33)
 
 
 def test_the_operator_may_allow_more() -> None:

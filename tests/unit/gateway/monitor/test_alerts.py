@@ -17,6 +17,7 @@ from chromepool.gateway.event_stream import Event
 from chromepool.gateway.history.queries import AlertState
 from chromepool.gateway.monitor.alert_loop import AlertLoop, disk
 from chromepool.gateway.monitor.alerts import Alerts, Change, Recent, Rule, Snapshot, rules
+from chromepool.gateway.monitor.canary_loop import CanaryLoop
 from chromepool.gateway.sessions.events import SessionEnding
 from chromepool.gateway.spec import SessionSpec
 from chromepool.model import Reason
@@ -219,13 +220,8 @@ class Watched(Pool):
         super().__init__(monkeypatch, **settings)
         self.sent: list[dict[str, Any]] = []
         self.remembered: list[AlertView] = []
-        self.watch = AlertLoop(
-            self.runtime,
-            self.admission,
-            canary_failure=lambda: "",
-            send=self.sent.append,
-            remember=self._remember,
-        )
+        canaries = CanaryLoop(self.runtime, {})
+        self.watch = AlertLoop(self.parts, canaries, self.sent.append, self._remember)
         self.runtime.bus.subscribe(SessionEnding, self.watch.on_ending)
 
     def _remember(self, rows: list[AlertView]) -> None:

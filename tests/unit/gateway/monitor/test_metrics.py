@@ -88,9 +88,7 @@ class Scraped:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> None:
         self.pool = Pool(monkeypatch, supervisor=Link, **settings)
         self.link: Link = self.pool.supervisor
-        health = HealthChecker(
-            self.pool.runtime, lambda: self.pool.registry.chromes, self.pool.termination
-        )
+        health = HealthChecker(self.pool.parts)
         welcome = wire.Welcome({}, HOST, {}, restarts=3, deaths=2)
         self.more: list[Callable[[MetricsPage], None]] = []
         self.metrics = Metrics(self.pool.parts, health, welcome, [self._write_more])
@@ -316,7 +314,7 @@ def test_lag_is_measured() -> None:
         lag = Lag()
         task = asyncio.create_task(lag.watch())
         async with asyncio.timeout(60):
-            while lag.durations.count < 1:
+            while not lag.durations.cumulative()[-1][1]:
                 await asyncio.sleep(0.01)
         task.cancel()
         assert 0 <= lag.durations.total_s < 5

@@ -24,6 +24,7 @@ from chromepool.gateway.sessions.artifacts import Artifacts
 from chromepool.gateway.sessions.session import POOL, Session
 from chromepool.gateway.spec import SessionSpec
 from chromepool.gateway.store.responses import Response
+from chromepool.gateway.supervisor import Spawned
 from chromepool.model import Reason, State
 from testing.clock import run, settle
 from testing.fakes import FakeClient, fake_browser, without_freezer
@@ -52,7 +53,7 @@ def test_health_ends_a_warm_one_that_hangs_and_another_takes_its_place(
 ) -> None:
     async def main() -> None:
         pool = Pool(monkeypatch, host=without_freezer(), warm_sessions=1, max_sessions=2)
-        health = HealthChecker(pool.runtime, lambda: pool.registry.chromes, pool.termination)
+        health = HealthChecker(pool.parts)
         pool.warm_pool.refill(0)
         await settle()
         hung = pool.registry.chromes[0]
@@ -337,7 +338,8 @@ def test_a_session_that_ends_for_what_chrome_sent_says_so(monkeypatch: pytest.Mo
         session = await pool.creation.create(SessionSpec("a", LIMITS))
         takes, commands = os.pipe()
         events, says = os.pipe()
-        browser = pool.parts.connector.connect(session, commands, events)
+        spawned = Spawned(1, 1, "", commands, events)
+        browser = pool.parts.connector.connect(session, spawned)
         browser.clients.append(client)  # type: ignore[arg-type]
         os.write(says, b"x" * 1001)
         async with asyncio.timeout(20):

@@ -741,10 +741,10 @@ def test_a_sweep_forgets_who_has_not_come_for_long() -> None:
         buckets = house.admission._rate
         house.clock.now = 59.9
         house.admission.sweep()
-        assert len(buckets) == 100
+        assert len(buckets._buckets) == 100
         house.clock.now = 60.0
         house.admission.sweep()
-        assert len(buckets) == 0
+        assert len(buckets._buckets) == 0
 
     run(main())
 

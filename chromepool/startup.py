@@ -1,9 +1,21 @@
-"""Changes of a process to itself at its start: its user, and its limit of open files."""
+"""Start of a process: the descriptors a gateway inherits, its user, its limit of open files."""
 
 from __future__ import annotations
 
 import os
 import resource
+import signal
+
+WIRE_FD = 3
+"""Socket of the wire to the supervisor."""
+CONTROL_FD = 4
+"""Listening socket of the control API."""
+DEVTOOLS_FD = 5
+"""Listening socket of the DevTools endpoint."""
+EVIDENCE_FD = 6
+"""Pipe that the stacks of a gateway that hangs are written to."""
+EVIDENCE_SIGNAL = signal.SIGUSR1
+"""Makes faulthandler write every thread's stack to :data:`EVIDENCE_FD`, whatever Python does."""
 
 
 def become(uid: int) -> None:
