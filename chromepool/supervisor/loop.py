@@ -52,14 +52,11 @@ class Supervisor:
         notifier: Notifier,
         fd_store: FdStore,
     ) -> None:
-        """Prepare to run. The listeners are those of the control API and of DevTools.
-
-        ``reload`` returns the configuration as written now, or raises ChromepoolError.
-        """
+        """Prepare to run. ``reload`` returns what is configured now, or raises ChromepoolError."""
         self._configuration = configuration
         self._pending: Configuration | None = None
         """Configuration that the next gateway gets, once it has loaded."""
-        self._devtools = listeners[1]
+        self._devtools = listeners[1]  # the first is the control API's
         self._reload = reload
         self._launcher = ChromeLauncher(self._settings, host, tree, outlives_us=fd_store.enabled)
         patience_s = _PATIENCE_S if fd_store.enabled else 0.0
@@ -88,7 +85,7 @@ class Supervisor:
         return self._configuration.settings
 
     def run(self, stored_sessions: Sequence[StoredSession]) -> None:
-        """Continue these sessions, serve until SIGTERM or SIGINT, and return when nothing is left."""
+        """Continue these sessions, serve until SIGTERM or SIGINT, and return when all is done."""
         for stored in stored_sessions:
             self._chromes.restore(stored)
         # A signal only wakes select() below, which then calls _on_signal.
@@ -167,10 +164,7 @@ class Supervisor:
             self._chromes.terminate_all()
 
     def _on_reload(self) -> str:
-        """Start a gateway, with new code, that takes over with the settings as they are now.
-
-        Returns why that cannot be, or "".
-        """
+        """Start a gateway that takes over, with new code and settings; return why not, or ""."""
         begun = self._status.reloading()
         refused = self._replace_gateway()
         if refused and begun:
