@@ -7,7 +7,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from chromepool import wire
 from chromepool.channel import Packet
@@ -35,8 +35,7 @@ log = Log("chromepool.supervisor")
 _IDLE_S = 30.0
 """Longest wait where nothing is due."""
 _PATIENCE_S = 60.0
-"""Time that sessions wait for the next daemon before the guardian ends them. A package upgrade, and
-systemd's pauses between restarts, are shorter."""
+"""Time that sessions wait for the next daemon: an upgrade or systemd's pauses are shorter."""
 
 
 class Supervisor:
@@ -53,23 +52,15 @@ class Supervisor:
         notifier: Notifier,
         fd_store: FdStore,
     ) -> None:
-        """Prepare to run. The listeners are those of the control API and of DevTools.
-
-        ``reload`` returns the configuration as it is written now, or raises
-        :class:`ChromepoolError`.
-        """
+        """Prepare to run. ``reload`` returns what is configured now, or raises ChromepoolError."""
         self._configuration = configuration
         self._pending: Configuration | None = None
         """Configuration that the next gateway gets, once it has loaded."""
-        self._host = host
-        self._devtools = listeners[1]
+        self._devtools = listeners[1]  # the first is the control API's
         self._reload = reload
         self._launcher = ChromeLauncher(self._settings, host, tree, outlives_us=fd_store.enabled)
-        self._guardian = Guardian(
-            tree,
-            lock=lock_path(self._settings.state_dir),
-            patience_s=_PATIENCE_S if fd_store.enabled else 0.0,
-        )
+        patience_s = _PATIENCE_S if fd_store.enabled else 0.0
+        self._guardian = Guardian(tree, lock_path(self._settings.state_dir), patience_s)
         self._fd_store = fd_store
         self._status = ServiceStatus(notifier)
         self._drain: wire.Drain | None = None
@@ -93,12 +84,10 @@ class Supervisor:
     def _settings(self) -> Settings:
         return self._configuration.settings
 
-    def restore(self, stored: StoredSession) -> None:
-        """Continue a session of an earlier daemon; to be called before :meth:`run`."""
-        self._chromes.restore(stored)
-
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, and return when nothing is left."""
+    def run(self, stored_sessions: Sequence[StoredSession]) -> None:
+        """Continue these sessions, serve until SIGTERM or SIGINT, and return when all is done."""
+        for stored in stored_sessions:
+            self._chromes.restore(stored)
         # A signal only wakes select() below, which then calls _on_signal.
         signals = Signals(self._selector, self._on_signal)
         # From here on a supervisor that is killed leaves no frozen Chrome behind.
@@ -148,12 +137,8 @@ class Supervisor:
         if self._chromes.tick(now):
             self._reap()  # what left a group since the last time may be a zombie still
             self._chromes.remove_gone()
-        self._status.tick(
-            now,
-            sessions=len(self._chromes.all),
-            slots=self._settings.max_sessions,
-            gateway=self._gateways.current is not None,
-        )
+        serving = self._gateways.current is not None
+        self._status.tick(now, len(self._chromes.all), self._settings.max_sessions, gateway=serving)
 
     def _on_signal(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
@@ -179,10 +164,7 @@ class Supervisor:
             self._chromes.terminate_all()
 
     def _on_reload(self) -> str:
-        """Start a gateway, with new code, that takes over with the settings as they are now.
-
-        Returns why that cannot be, or "".
-        """
+        """Start a gateway that takes over, with new code and settings; return why not, or ""."""
         begun = self._status.reloading()
         refused = self._replace_gateway()
         if refused and begun:
@@ -217,7 +199,7 @@ class Supervisor:
         adopted = self._chromes.adopt_messages()
         welcome = wire.Welcome(
             self._settings.values(),
-            self._host,
+            self._launcher.host,
             self._configuration.tokens,
             self._configuration.webhook_secret,
             restarts=self._gateways.starts - 1,

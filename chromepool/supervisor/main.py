@@ -13,7 +13,6 @@ import prctl
 
 from chromepool.config import Settings
 from chromepool.logs import Log, set_up_logging
-from chromepool.model import Host
 from chromepool.startup import raise_file_limit
 from chromepool.supervisor import configuration, folders, locks, sockets
 from chromepool.supervisor import host as hosts
@@ -27,18 +26,16 @@ log = Log("chromepool.supervisor")
 
 
 def serve(read_settings: Callable[[], Settings]) -> None:
-    """Run the daemon until a signal stops it.
+    """Run the daemon, with what ``read_settings`` returns at each call, until a signal stops it.
 
-    ``read_settings`` returns the settings as they are written now; SIGHUP calls it again. Raises
-    :class:`ChromepoolError` where the daemon cannot start: no Chrome, no sandbox, a port or folder
-    that is taken.
+    Raises :class:`ChromepoolError` where it cannot start: no Chrome or sandbox, or a port in use.
     """
     # The watchdog ends a loop that hangs with SIGABRT: print where.
     faulthandler.enable()
     # Take what systemd passed out of the environment, before a child could inherit it.
     notifier = Notifier(os.environ)
     passed = listen_fds(os.environ)
-    # Read the configuration: a mistake in it ends the start before anything is made.
+    # Read the configuration, as SIGHUP does again: a mistake ends the start before all else.
     load = functools.partial(configuration.load, read_settings)
     configured = load()
     settings = configured.settings
@@ -51,7 +48,7 @@ def serve(read_settings: Callable[[], Settings]) -> None:
         # Find out what this machine can do, and refuse to start without a Chrome or its sandbox.
         tree = hosts.open_tree(settings)
         stack.callback(_remove, tree)
-        host = _examine(settings, tree)
+        host = hosts.examine(settings, tree)
         # Find the sessions that an earlier daemon left with systemd, and end all that it did not.
         fd_store, stored_sessions = _open_fd_store(settings, notifier, passed)
         reconcile(settings, tree, [stored.meta.name for stored in stored_sessions])
@@ -69,9 +66,7 @@ def serve(read_settings: Callable[[], Settings]) -> None:
             notifier=notifier,
             fd_store=fd_store,
         )
-        for stored in stored_sessions:
-            supervisor.restore(stored)
-        supervisor.run()
+        supervisor.run(stored_sessions)
         if supervisor.sessions_stay:
             stack.pop_all()  # locks, groups and sockets are the next daemon's
             log.info("daemon.exited")
@@ -88,17 +83,9 @@ def _take_folders(settings: Settings, stack: contextlib.ExitStack) -> None:
     folders.make_history_folder(settings)
 
 
-def _examine(settings: Settings, tree: Tree) -> Host:
-    host = hosts.examine(settings, tree)
-    for warning in host.warnings:
-        log.warning("host.degraded", detail=warning)
-    return host
-
-
 def _open_fd_store(
     settings: Settings, notifier: Notifier, passed: dict[str, list[int]]
 ) -> tuple[FdStore, list[StoredSession]]:
-    """Return systemd's store and the sessions in it."""
     enabled = settings.fd_store and notifier.connected
     if settings.fd_store and not enabled:
         log.warning("store.disabled", detail="fd_store needs systemd and a unit of Type=notify")
@@ -111,7 +98,6 @@ def _open_fd_store(
 def _listen(
     settings: Settings, passed: dict[str, list[int]], stack: contextlib.ExitStack
 ) -> tuple[socket.socket, socket.socket]:
-    """Return the control and the DevTools socket, each systemd's if it passed one."""
     found = sockets.activated(passed)
     if "control" not in found:
         found["control"] = sockets.listen_control(settings)
@@ -124,8 +110,7 @@ def _listen(
 
 
 def _remove(tree: Tree) -> None:
-    """Remove the pool's groups; those still in use are left to the next start."""
     try:
         tree.remove()
-    except OSError as error:
+    except OSError as error:  # those still in use are left to the next start
         log.error("cgroup.removal_failed", error=error)

@@ -34,10 +34,7 @@ class ServiceStatus:
         self._notifier.ready()
 
     def reloading(self) -> bool:
-        """Note that a reload begins, which :meth:`ready` ends.
-
-        False during the start, a stop, or another reload.
-        """
+        """Note that a reload begins; return False during the start, a stop, or another reload."""
         if self._phase != "serving":
             return False
         self._phase = "reloading"

@@ -69,10 +69,7 @@ class GatewayProcess:
         return self.channel.sock.fileno() >= 0
 
     def silent_s(self, now: float) -> float:
-        """Return for how long it has sent nothing, although it was pinged.
-
-        Time in which the supervisor itself was held up, and read nothing, does not count.
-        """
+        """Return for how long it was silent while the supervisor itself was not held up."""
         if now - self._checked_at > 2 * PING_S:
             self.last_message_at = now
         self._checked_at = now

@@ -85,10 +85,7 @@ class PrivateMounts:
 
 
 def succeeds(attempt: Callable[[], None]) -> str:
-    """Run ``attempt`` in a forked child; return "" if it worked, else the error's text.
-
-    Only for the time before the loop, which would reap the child.
-    """
+    """Run ``attempt`` in a forked child, before the loop reaps; return "" or the error's text."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -26,11 +26,9 @@ def rlimits(limits: Limits, *, own_uid: bool) -> list[Rlimit]:
 
 
 def apply(pairs: list[Rlimit]) -> None:
-    """Set soft and hard limits of this process.
-
-    A hard limit that is lower already stays: raising it takes a right that the daemon may lack.
-    """
+    """Set soft and hard limits of this process."""
     for kind, value in pairs:
+        # A hard limit that is lower already stays: the daemon may lack the right to raise it.
         hard = resource.getrlimit(kind)[1]
         capped = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (capped, capped))
