@@ -1,7 +1,5 @@
 """The canary: a client that takes every step a user takes, and reports the step that failed."""
 
-from __future__ import annotations
-
 import time
 
 from chromepool.client import Client

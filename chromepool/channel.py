@@ -1,7 +1,5 @@
 """An end of the wire, with a queue of messages that its other end has not taken yet."""
 
-from __future__ import annotations
-
 import collections
 import os
 import socket

@@ -4,8 +4,6 @@ Both processes check: the gateway to give a clear answer, the supervisor because
 the gateway.
 """
 
-from __future__ import annotations
-
 import re
 
 from chromepool.errors import InvalidRequest

@@ -4,8 +4,6 @@ A flag beats the environment, which beats the file, which beats the default. Eve
 source, and the line of a file.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import re

@@ -4,8 +4,6 @@ Every error has a stable ``code`` that programs match on, a ``detail`` (what fai
 there is something to do, a ``remedy``. :mod:`chromepool.gateway.http.problems` has HTTP statuses.
 """
 
-from __future__ import annotations
-
 
 class ChromepoolError(Exception):
     """Base of every error that chromepool raises on purpose."""

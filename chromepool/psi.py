@@ -1,7 +1,5 @@
 """Pressure stall information: how long processes have waited for a resource (kernel, psi.rst)."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

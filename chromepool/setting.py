@@ -4,8 +4,6 @@
 declarations; the configuration, the command line, the API and the references are made from them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

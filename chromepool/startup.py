@@ -1,7 +1,5 @@
 """Start of a process: the descriptors a gateway inherits, its user, its limit of open files."""
 
-from __future__ import annotations
-
 import os
 import resource
 import signal

@@ -5,8 +5,6 @@ The supervisor reads it, since the gateway may not, and passes on only digests: 
 the daemon's memory, and none is in its log.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import hmac

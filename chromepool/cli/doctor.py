@@ -1,7 +1,5 @@
 """``chromepool doctor``: checks of this machine, each with a remedy where it fails."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import resource

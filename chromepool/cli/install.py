@@ -4,8 +4,6 @@ The units of the package are complete. The command, and the lines that depend on
 systemd and control groups, are replaced here.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import importlib.resources

@@ -1,7 +1,5 @@
 """``chromepool``: the daemon and the commands that talk to it."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The numbered events of ``GET /v1/events``: the newest are kept for clients that come later."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import datetime

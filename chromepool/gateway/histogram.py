@@ -1,7 +1,5 @@
 """Histograms of durations, cheap enough for the hot path."""
 
-from __future__ import annotations
-
 import bisect
 import itertools
 import time

@@ -1,8 +1,6 @@
 """The gateway's log: structlog's loggers, whose lines end in those of the standard library and in
 :mod:`chromepool.logs`, like those of the supervisor, aiohttp and asyncio."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import threading

@@ -2,8 +2,6 @@
 before root is dropped, because the code may lie where only root can read (/root, say), and root is
 dropped before the first byte that is not the supervisor's is read."""
 
-from __future__ import annotations
-
 import asyncio
 import encodings.idna  # noqa: F401  # imported late by aiohttp and socket otherwise
 import faulthandler

@@ -1,7 +1,5 @@
 """The surroundings that most parts of the gateway need and none of them owns."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 from collections.abc import Callable, Coroutine

@@ -1,7 +1,5 @@
 """The complete and checked specification of one session to be created."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

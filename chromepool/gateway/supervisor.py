@@ -1,7 +1,5 @@
 """The gateway's end of the wire to the supervisor."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import itertools

@@ -1,7 +1,5 @@
 """The API's types for the daemon as a whole: status, health, queue, drain, reload, problems."""
 
-from __future__ import annotations
-
 import dataclasses
 from datetime import datetime
 from typing import Annotated, Literal

@@ -1,7 +1,5 @@
 """The API's types for artifacts: scripts, responses, console messages, downloads, pictures."""
 
-from __future__ import annotations
-
 import re
 from datetime import datetime
 from typing import Annotated, Any, Literal

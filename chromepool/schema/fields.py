@@ -1,7 +1,5 @@
 """Descriptions and bounds of the API's fields, and the parameters that they make."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """The API's types for the history and for events."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated, Any, Literal
 

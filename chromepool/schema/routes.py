@@ -4,8 +4,6 @@ The gateway's router, the OpenAPI document, the reference, the parsing of querie
 URLs are all made from this table.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import urllib.parse
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The API's types for sessions: what a caller may ask for, and what the API shows."""
 
-from __future__ import annotations
-
 import dataclasses
 import typing
 from datetime import datetime

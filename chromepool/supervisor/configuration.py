@@ -1,7 +1,5 @@
 """The configuration of the daemon: its settings, and the two files of secrets that they name."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 

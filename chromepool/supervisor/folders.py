@@ -1,7 +1,5 @@
 """The daemon's folders: runtime, state, profiles, and the history's, which is the gateway's."""
 
-from __future__ import annotations
-
 import os
 import stat
 from pathlib import Path

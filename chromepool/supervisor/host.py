@@ -1,7 +1,5 @@
 """Examination of the machine, before the first session needs what it lacks."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib

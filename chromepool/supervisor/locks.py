@@ -1,7 +1,5 @@
 """Locks that keep two daemons from sharing a folder or a range of uids."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import time

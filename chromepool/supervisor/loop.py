@@ -1,7 +1,5 @@
 """The supervisor's loop: signals, the wire, dead children and deadlines, in one thread."""
 
-from __future__ import annotations
-
 import dataclasses
 import selectors
 import signal

@@ -1,7 +1,5 @@
 """``chromepool serve``: everything from the settings to a running supervisor."""
 
-from __future__ import annotations
-
 import contextlib
 import faulthandler
 import functools

@@ -3,8 +3,6 @@
 The pool's locks are held meanwhile, so what is found belongs to no daemon that runs.
 """
 
-from __future__ import annotations
-
 import subprocess
 import time
 from collections.abc import Collection, Sequence

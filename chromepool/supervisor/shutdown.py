@@ -1,7 +1,5 @@
 """The time that the daemon's shutdown may take."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """The listening sockets of the control API and DevTools, in which clients wait between gateways."""
 
-from __future__ import annotations
-
 import grp
 import os
 import socket

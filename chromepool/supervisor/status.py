@@ -1,7 +1,5 @@
 """The state that the service manager shows: status line, readiness, and a quiet watchdog."""
 
-from __future__ import annotations
-
 import math
 import time
 

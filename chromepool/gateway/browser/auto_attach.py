@@ -6,8 +6,6 @@ their own preparations meanwhile. See :mod:`chromepool.gateway.browser.popups` f
 Sessions without options that need it have no such client.
 """
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import itertools

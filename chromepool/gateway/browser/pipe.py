@@ -1,7 +1,5 @@
 """Chrome's DevTools pipe on the event loop."""
 
-from __future__ import annotations
-
 import asyncio
 import collections
 import itertools

@@ -5,8 +5,6 @@ so a popup that can reach its opener: it shares the opener's process, which is p
 both run as soon as the first client releases the popup (measured).
 """
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Decisions about slots, from a snapshot of the pool; nothing here reads or changes anything."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from chromepool.errors import ChromepoolError, CircuitOpen, NoMemory, PoolFull

@@ -4,8 +4,6 @@ The deciding functions are pure: snapshots and times in, numbers out. A limit ma
 rises by one at a time, and only after there was room for more all the while.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import math

@@ -1,7 +1,5 @@
 """A circuit breaker for starts: when Chrome keeps failing, callers are refused at once."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from chromepool.config import Settings

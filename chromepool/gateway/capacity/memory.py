@@ -1,7 +1,5 @@
 """Memory left for another Chrome, before the kernel has to refuse it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Pressure on memory and CPU as the kernel measures it: PSI, or the load average."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

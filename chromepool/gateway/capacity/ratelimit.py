@@ -1,7 +1,5 @@
 """The rate at which each client may create sessions: a token bucket for each."""
 
-from __future__ import annotations
-
 
 class RateLimiter:
     """Token buckets of the clients that have created sessions lately."""

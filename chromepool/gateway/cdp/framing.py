@@ -3,8 +3,6 @@
 https://source.chromium.org/chromium/chromium/src/+/main:content/browser/devtools/devtools_pipe_handler.cc
 """
 
-from __future__ import annotations
-
 from chromepool.errors import BrowserGone
 
 LONGEST_BYTES = 256 * 1024 * 1024

@@ -5,8 +5,6 @@ Chrome is found in its tail. The bytes of the tail cannot come from a page's tex
 within a JSON string is always escaped; nor from a nested object, which would end in two braces.
 """
 
-from __future__ import annotations
-
 import json
 from typing import Annotated, Any, TypeVar
 

@@ -8,8 +8,6 @@ up in the table of owners. Message ids need no rewriting: Chrome answers with (i
 session ids are unique. The daemon itself uses the pipe's root, which has no session.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Callable
 from typing import Any, Protocol

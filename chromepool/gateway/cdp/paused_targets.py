@@ -1,7 +1,5 @@
 """Targets that clients keep paused, as far as the daemon can see."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Adopting the sessions of the gateway before, which may have died in the middle of anything."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 

@@ -1,7 +1,5 @@
 """The last moments of a gateway whose sessions stay for the next one."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 

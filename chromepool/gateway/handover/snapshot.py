@@ -2,8 +2,6 @@
 a full disk costs nobody a session. A snapshot is whole or not there at all: each version is a file
 of its own, sealed before anybody else sees it."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import datetime

@@ -1,8 +1,6 @@
 """The history's database: an SQLite file, its schema, and the one connection that writes to it. All
 of this waits for the disk, so :mod:`chromepool.gateway.history.writer` calls it in threads."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import datetime

@@ -1,8 +1,6 @@
 """Queries to the history's database, on connections that cannot write. All may raise sqlite3.Error,
 and wait for the disk, so :mod:`chromepool.gateway.history.writer` calls them in threads."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import functools

@@ -1,7 +1,5 @@
 """The rows of the history: public events, and the sessions that have an owner."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

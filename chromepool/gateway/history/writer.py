@@ -6,8 +6,6 @@ the end of the process does not wait either. Sessions go on while the database c
 logged once, rows wait up to a limit, and writing is tried again.
 """
 
-from __future__ import annotations
-
 import asyncio
 import collections
 import concurrent.futures

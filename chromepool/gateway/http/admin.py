@@ -1,7 +1,5 @@
 """Handlers for the daemon as a whole: drain, reload, queue, status, health, metrics."""
 
-from __future__ import annotations
-
 import asyncio
 import datetime
 import os

@@ -1,7 +1,5 @@
 """Handlers for the artifacts of a session: scripts, responses, console, stderr, downloads."""
 
-from __future__ import annotations
-
 import os
 import re
 import urllib.parse

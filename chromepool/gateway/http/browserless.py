@@ -1,7 +1,5 @@
 """The options of a session in a connect-and-go URL, as chromepool and as browserless name them."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json

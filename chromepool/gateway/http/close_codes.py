@@ -1,7 +1,5 @@
 """The codes with which the gateway closes a client's WebSocket (RFC 6455, section 7.4)."""
 
-from __future__ import annotations
-
 import enum
 
 from chromepool.model import Reason

@@ -1,7 +1,5 @@
 """Handlers of the sessions themselves: create, list, show, delete, keep alive."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import time

@@ -1,7 +1,5 @@
 """Handlers of the DevTools endpoint: what Chrome serves on its port, and connect-and-go."""
 
-from __future__ import annotations
-
 import re
 import secrets
 import urllib.parse

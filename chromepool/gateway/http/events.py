@@ -1,7 +1,5 @@
 """Handler of ``GET /v1/events``, which streams the events of sessions as server-sent events."""
 
-from __future__ import annotations
-
 import collections
 import contextlib
 from collections.abc import Iterator

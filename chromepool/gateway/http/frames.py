@@ -4,8 +4,6 @@ aiohttp's own reader passes each message through a queue, a future and a task th
 Here all messages of one read are available at once, and go to Chrome's pipe in one write.
 """
 
-from __future__ import annotations
-
 import enum
 
 from chromepool.gateway.http.close_codes import CloseCode

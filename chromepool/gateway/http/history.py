@@ -1,7 +1,5 @@
 """Handlers of the history, which also has the sessions of earlier runs of the daemon."""
 
-from __future__ import annotations
-
 import re
 import time
 

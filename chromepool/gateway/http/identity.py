@@ -1,7 +1,5 @@
 """The identity of a caller, and which sessions it may see."""
 
-from __future__ import annotations
-
 import array
 import dataclasses
 import grp

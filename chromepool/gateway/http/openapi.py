@@ -1,7 +1,5 @@
 """``/openapi.json``: the control API in OpenAPI 3.1, made from the table of its routes."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

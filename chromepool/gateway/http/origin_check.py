@@ -5,8 +5,6 @@ resolves to 127.0.0.1 (DNS rebinding, visible in the Host header), or across sit
 included (visible in the Origin header; CORS does not cover WebSockets).
 """
 
-from __future__ import annotations
-
 import ipaddress
 
 from aiohttp import web

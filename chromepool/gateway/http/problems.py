@@ -1,7 +1,5 @@
 """Errors as problem documents (RFC 9457), and the table of their HTTP statuses."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Awaitable, Callable
 

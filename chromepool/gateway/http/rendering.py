@@ -1,7 +1,5 @@
 """Handlers that render a page of a session as a picture, as PDF or as HTML."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,5 @@
 """Bodies and queries of requests, checked against the types that declare them."""
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 import msgspec

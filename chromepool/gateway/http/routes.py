@@ -1,7 +1,5 @@
 """The applications of both listeners: each route bound to its handler."""
 
-from __future__ import annotations
-
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 

@@ -1,7 +1,5 @@
 """Server of both listeners, from the first request to the last."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import socket

@@ -1,7 +1,5 @@
 """The parts of the gateway that handlers use, and what all handlers have in common."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 from typing import Any, TypeVar

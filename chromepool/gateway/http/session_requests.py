@@ -1,7 +1,5 @@
 """From the body of a creation to the specification of a session, within the operator's bounds."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 

@@ -1,7 +1,5 @@
 """A client's WebSocket, attached to a session's Chrome."""
 
-from __future__ import annotations
-
 import asyncio
 import collections
 import fcntl

@@ -1,7 +1,5 @@
 """The loop that looks at the daemon every few seconds: alerts, and limits that follow the load."""
 
-from __future__ import annotations
-
 import asyncio
 import collections
 import contextlib

@@ -1,7 +1,5 @@
 """Alerts for the operator: rules as data, and the changes that follow from a snapshot."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Canaries on a schedule, against the daemon's own control socket."""
 
-from __future__ import annotations
-
 import asyncio
 import collections
 import secrets

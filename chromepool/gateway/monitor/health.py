@@ -1,7 +1,5 @@
 """Health checks: whether each Chrome still answers."""
 
-from __future__ import annotations
-
 import asyncio
 import collections
 

@@ -1,7 +1,5 @@
 """The table of all metrics, from which the scrape and the reference page are made."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping

@@ -1,7 +1,5 @@
 """Metrics for Prometheus, read from the pool when they are scraped wherever that is possible."""
 
-from __future__ import annotations
-
 import asyncio
 import collections
 import math

@@ -4,8 +4,6 @@ Requests follow Standard Webhooks, so that receivers can verify them with a libr
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import concurrent.futures.thread  # noqa: F401  # imported late otherwise: root is dropped by then

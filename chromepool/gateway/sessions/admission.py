@@ -1,7 +1,5 @@
 """The gate for new sessions, and decisions about slots and memory with what is known now."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """The artifacts of a session: scripts, captured responses, console messages."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 

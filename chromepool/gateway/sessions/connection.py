@@ -1,7 +1,5 @@
 """The connection of a session to its Chrome, and the first commands to it."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from typing import Any

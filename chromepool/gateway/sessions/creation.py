@@ -1,7 +1,5 @@
 """Creating a session: a slot, a Chrome, the session's options."""
 
-from __future__ import annotations
-
 import asyncio
 import collections
 import dataclasses

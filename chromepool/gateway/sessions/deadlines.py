@@ -1,7 +1,5 @@
 """The sweep: sessions past a deadline, records past their time, callers who wait for memory."""
 
-from __future__ import annotations
-
 import asyncio
 
 from chromepool.gateway.log import get_logger

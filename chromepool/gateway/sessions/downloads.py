@@ -2,8 +2,6 @@
 complete files only, neither the empty file with which Chrome reserves the name of a download in
 progress nor the one to which it writes."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import datetime

@@ -1,7 +1,5 @@
 """Draining: no new sessions, until the last of those that run has ended."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 

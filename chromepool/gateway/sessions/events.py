@@ -1,7 +1,5 @@
 """The typed events of sessions on the gateway's bus, and the public events made of them."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

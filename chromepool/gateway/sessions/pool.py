@@ -1,7 +1,5 @@
 """The parts of the gateway that own sessions, as one value."""
 
-from __future__ import annotations
-
 from chromepool.gateway.histogram import CdpLatency
 from chromepool.gateway.runtime import Runtime
 from chromepool.gateway.sessions.admission import Admission, Gate

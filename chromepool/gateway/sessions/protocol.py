@@ -2,8 +2,6 @@
 over HTTP only, never over the pipe. At the first request a Chrome without a session is started with
 a port, asked, and ended; its answer is kept until the gateway ends."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import re

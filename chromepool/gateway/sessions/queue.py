@@ -1,7 +1,5 @@
 """The queue of callers for a slot, in the order of arrival."""
 
-from __future__ import annotations
-
 import asyncio
 import collections
 import dataclasses

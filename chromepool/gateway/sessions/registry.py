@@ -1,7 +1,5 @@
 """Every session that is known: running, warm, ending, and lately ended."""
 
-from __future__ import annotations
-
 import collections
 import itertools
 from collections.abc import Callable

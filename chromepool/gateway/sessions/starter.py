@@ -1,7 +1,5 @@
 """Starting a Chrome for a session."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import tenacity

@@ -1,7 +1,5 @@
 """The end of a session, from a polite request to the last file."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 import functools

@@ -1,7 +1,5 @@
 """The warm pool: Chromes that are started before anybody asks for a session."""
 
-from __future__ import annotations
-
 import asyncio
 import dataclasses
 

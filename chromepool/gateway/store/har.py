@@ -1,7 +1,5 @@
 """Export of responses as HAR 1.2 (http://www.softwareishard.com/blog/har-12-spec/)."""
 
-from __future__ import annotations
-
 import base64
 import datetime
 import email.utils

@@ -1,7 +1,5 @@
 """Stores of the newest items, bounded in number, in bytes and in time."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Persistent scripts: JavaScript that runs in every new document of a session."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from chromepool.errors import InvalidRequest, ScriptExists, ScriptNotFound, StoreFull

@@ -1,7 +1,5 @@
 """Every Chrome of the daemon, by its session's key, and what the gateway asks for with each."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import selectors

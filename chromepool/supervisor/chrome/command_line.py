@@ -1,7 +1,5 @@
 """The Chrome to run, and its command line, in which the gateway chooses checked options only."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ The folder is the session's, so nothing in it is trusted: every step starts at a
 folder before, no link is followed, and only regular files of the session's own uid are passed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

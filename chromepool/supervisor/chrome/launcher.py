@@ -1,7 +1,5 @@
 """The start of a Chrome: its group, uid, profile and pipes, all of them or none."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import itertools

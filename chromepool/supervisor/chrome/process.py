@@ -1,7 +1,5 @@
 """A Chrome and everything that belongs to it, from spawn until nothing of it is left."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import enum

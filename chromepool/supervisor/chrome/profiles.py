@@ -1,7 +1,5 @@
 """Profile folders: new ones that end with their session, and kept ones that wait for the next."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import subprocess

@@ -4,8 +4,6 @@ Sessions outlive gateways: whatever becomes of one, the supervisor keeps every C
 of its pipe, and the listening sockets, in which new connections wait for the next.
 """
 
-from __future__ import annotations
-
 import collections
 import functools
 import os

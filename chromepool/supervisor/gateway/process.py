@@ -1,7 +1,5 @@
 """A gateway: its process, its end of the wire, and its signs of life."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

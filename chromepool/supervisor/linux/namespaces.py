@@ -3,8 +3,6 @@
 Python 3.11 lacks unshare and mount: libc has them, safe in a forked child of one thread.
 """
 
-from __future__ import annotations
-
 import ctypes
 import dataclasses
 import os

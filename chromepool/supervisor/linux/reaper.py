@@ -1,7 +1,5 @@
 """Dead children and how they died."""
 
-from __future__ import annotations
-
 import os
 import signal
 

@@ -1,7 +1,5 @@
 """The rlimits of a Chrome."""
 
-from __future__ import annotations
-
 import resource
 
 from chromepool.model import Limits

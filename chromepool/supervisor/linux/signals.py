@@ -1,7 +1,5 @@
 """Signals as events of the loop: the handler does nothing, a socket queues, the loop acts."""
 
-from __future__ import annotations
-
 import selectors
 import signal
 import socket

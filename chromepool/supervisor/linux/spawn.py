@@ -4,8 +4,6 @@ The child waits at a gate until its parent has put it into its cgroup, so that n
 runs without limits. What fails between fork and exec is reported over a pipe that exec closes.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import errno

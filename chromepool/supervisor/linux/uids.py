@@ -1,7 +1,5 @@
 """The uids of sessions, each given to one session at a time."""
 
-from __future__ import annotations
-
 import collections
 
 from chromepool.errors import StartFailed

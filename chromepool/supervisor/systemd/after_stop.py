@@ -8,8 +8,6 @@ enables them again. What a leaf had counted is lost by that: its memory stays ch
 but not to the leaf's new memory.max, and memory.peak and memory.events begin at zero.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

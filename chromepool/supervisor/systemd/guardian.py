@@ -9,8 +9,6 @@ Sessions that may outlive the supervisor it ends only when no daemon has taken t
 lock for some time, so that none runs for ever after a supervisor that systemd has given up.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

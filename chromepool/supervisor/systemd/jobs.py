@@ -1,7 +1,5 @@
 """The systemd unit this process belongs to, and the job that systemd runs for it."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Notifications are datagrams to the socket that ``NOTIFY_SOCKET`` names; without 
 is sent. Nothing here raises or waits: a manager that does not read must not stop the daemon.
 """
 
-from __future__ import annotations
-
 import array
 import contextlib
 import os

@@ -5,8 +5,6 @@ Chrome and the pipe are its own. Chrome keeps them over a navigation, if ``enabl
 exists (https://chromedevtools.github.io/devtools-protocol/tot/Network/#method-enable).
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import binascii

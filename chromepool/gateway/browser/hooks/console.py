@@ -1,7 +1,5 @@
 """Console messages and errors of a session's pages, frames and workers."""
 
-from __future__ import annotations
-
 import datetime
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Emulation: the viewport, user agent, locale and time zone that pages see."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from chromepool.gateway.browser.auto_attach import Command, Target, TargetHook

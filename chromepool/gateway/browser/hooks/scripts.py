@@ -1,7 +1,5 @@
 """Installing a session's persistent scripts in Chrome, target by target."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from chromepool.gateway.browser.auto_attach import AutoAttacher, Command, Target, TargetHook

@@ -5,8 +5,6 @@ all. A process leaves the leader's session by setsid, and the leader's tree when
 one that did both is known by its environment. Where the session has a uid of its own, that decides.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import signal

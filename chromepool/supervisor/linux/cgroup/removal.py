@@ -1,7 +1,5 @@
 """The end of control groups that a daemon has left: after a crash, at boot, or at its stop."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable
 from pathlib import Path

@@ -4,8 +4,6 @@ The mounts decide which version is used, not the kernel's age: on a hybrid machi
 are in v1 while an empty cgroup2 is mounted as well.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """Control groups v1: a leaf is one directory in the hierarchy of each controller."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 from collections.abc import Collection

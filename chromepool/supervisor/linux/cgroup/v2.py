@@ -1,7 +1,5 @@
 """Control groups v2: one unified hierarchy."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Collection
 from pathlib import Path
