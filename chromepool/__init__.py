@@ -1,5 +1,7 @@
 """A Chrome of its own for every session, inside hard limits, cleaned up completely."""
 
+from __future__ import annotations
+
 import typing
 
 if typing.TYPE_CHECKING:

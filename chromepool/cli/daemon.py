@@ -1,5 +1,7 @@
 """Commands for the daemon: its state, its history, its drain, and the machine that it runs on."""
 
+from __future__ import annotations
+
 import re
 import socket
 import sys
