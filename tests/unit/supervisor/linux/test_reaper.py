@@ -11,7 +11,7 @@ from chromepool.supervisor.linux.reaper import reap, split_status
 from testing.daemon import wait_for
 from testing.spawning import running, sleeper, status_of
 
-# Python 3.12 warns of fork in a process with threads; pytest's timeout is one.
+# Python 3.12 warns of fork in a process with threads; those of a parallel run have some.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 

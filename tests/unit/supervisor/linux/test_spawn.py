@@ -24,7 +24,7 @@ from testing import uids
 from testing.daemon import wait_for
 from testing.spawning import admit, running, sleeper, status_of
 
-# Python 3.12 warns of fork in a process with threads; pytest's timeout is one.
+# Python 3.12 warns of fork in a process with threads; those of a parallel run have some.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to change uid and mounts")
 MIB = 1 << 20
